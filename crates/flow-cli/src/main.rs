@@ -1,0 +1,2 @@
+//! The command `flow`.
+fn main() {}

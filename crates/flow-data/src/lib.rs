@@ -1,0 +1,1 @@
+//! Data sets for density models: toys with known densities, MNIST, digits, tables, your own files

@@ -1,0 +1,1 @@
+//! A zoo of normalizing flows: NICE, RealNVP, their conditioners, presets and model files

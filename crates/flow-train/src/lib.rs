@@ -1,0 +1,1 @@
+//! Training normalizing flows by exact likelihood: optimizer, schedule, run folders, evaluation

@@ -1,0 +1,1 @@
+//! Figures of normalizing flows: arrays in, PNG and GIF bytes out
