@@ -1,1 +1,69 @@
-//! The maths of normalizing flows on libtorch: bijections, bases, flows, and checks of them
+//! The maths of normalizing flows: invertible maps with their log-determinants, on libtorch.
+//!
+//! A normalizing flow turns data `x` into noise `z` by an invertible map, and so has a density one can write down:
+//!
+//! ```text
+//! log p(x) = log p_base(z) + log|det dz/dx|,   z = f(x)
+//! ```
+//!
+//! Everything here follows from one contract, [`Bijection`]: two directions, each of which returns a value *and* the
+//! log-determinant of that direction. Bijections are put one after another in a [`Chain`], turned round by [`Inverse`],
+//! and paired with a [`Base`] to make a [`Flow`], which evaluates densities and draws samples.
+//!
+//! What does the work is the [`Coupling`]: a [`Mask`] says which coordinates stay, a [`Conditioner`] computes from these
+//! how the others change, a [`Law`] (additive, as in NICE, or affine, as in RealNVP) changes them. Around it stand
+//! [`Permute`], [`ElementwiseAffine`], [`ActNorm`] and [`Logit`].
+//!
+//! Three habits keep the numbers right. `forward` is always data to latent. A log-determinant belongs to the direction
+//! that returned it. And every map is held against autograd's Jacobian by [`testing::check`], which is public, so that a
+//! map of your own gets the same treatment by one line.
+//!
+//! A Gaussian with mean 3 and standard deviation 2, as the smallest of flows:
+//!
+//! ```
+//! use flow_core::{ElementwiseAffine, Flow, StandardNormal};
+//! use tch::{Device, Tensor, nn};
+//!
+//! let vs = nn::VarStore::new(Device::Cpu);
+//! let affine = ElementwiseAffine::standardize(&vs.root(), &[3.0], &[2.0])?;
+//! let flow = Flow::new(affine, StandardNormal::new(&[1]), Device::Cpu);
+//!
+//! let log_prob = flow.log_prob(&Tensor::from_slice(&[5.0f32]).reshape([1, 1]), None);
+//! // -(1² + ln 2π)/2 - ln 2
+//! assert!((log_prob.double_value(&[0]) - -2.112086).abs() < 1e-6);
+//!
+//! let draws = flow.sample(10_000, 1.0, 0, None);
+//! assert!((draws.mean(None).double_value(&[]) - 3.0).abs() < 0.1);
+//! # Ok::<(), flow_core::Error>(())
+//! ```
+
+mod actnorm;
+mod affine;
+mod base;
+mod bijection;
+mod chain;
+mod coupling;
+mod error;
+mod flow;
+mod inverse;
+mod law;
+mod logit;
+mod mask;
+mod permute;
+pub mod rng;
+mod shape;
+pub mod testing;
+
+pub use actnorm::ActNorm;
+pub use affine::ElementwiseAffine;
+pub use base::{Base, Logistic, StandardNormal};
+pub use bijection::{Bijection, Probe};
+pub use chain::Chain;
+pub use coupling::{Conditioner, Coupling};
+pub use error::{Error, Result};
+pub use flow::Flow;
+pub use inverse::Inverse;
+pub use law::{Bound, Law};
+pub use logit::Logit;
+pub use mask::Mask;
+pub use permute::Permute;

@@ -1,0 +1,81 @@
+//! ActNorm: a learned scale and shift that start from the first batch.
+
+use tch::{Kind, Tensor, nn};
+
+use crate::Bijection;
+
+/// Activation normalisation (Glow, section 3.1): `z = (x + shift) * exp(log_scale)`, one scale and one shift a feature,
+/// where the features are dimension 1 of `[n, features, ..]`.
+///
+/// ```text
+/// log_det = (coordinates per feature) * Σ log_scale
+/// ```
+///
+/// [`Bijection::start_from_data`] sets both so that a batch comes out with mean 0 and standard deviation 1 a feature.
+/// That it has been done is itself a saved variable, `started`, so that a loaded model never starts again.
+#[derive(Debug)]
+pub struct ActNorm {
+    log_scale: Tensor,
+    shift: Tensor,
+    started: Tensor,
+}
+
+/// Features that never vary in the first batch are divided by this, not by 0.
+const SMALLEST_STD: f64 = 1e-2;
+
+impl ActNorm {
+    /// Parameters `path/log_scale` and `path/shift`, `[features]`, and the flag `path/started`.
+    pub fn new(path: &nn::Path, features: usize) -> Self {
+        let size = [features as i64];
+        ActNorm {
+            log_scale: path.zeros("log_scale", &size),
+            shift: path.zeros("shift", &size),
+            started: path.zeros_no_train("started", &[1]),
+        }
+    }
+
+    /// Whether the start from data has been done, here or before the parameters were saved.
+    pub fn has_started(&self) -> bool {
+        self.started.double_value(&[0]) != 0.0
+    }
+
+    /// `[features]` as `[1, features, 1, ..]`, to go with `x`.
+    fn like(parameter: &Tensor, x: &Tensor) -> Tensor {
+        let mut shape = vec![1; x.dim()];
+        shape[1] = -1;
+        parameter.reshape(&shape)
+    }
+
+    fn log_det(&self, x: &Tensor) -> Tensor {
+        let size = x.size();
+        let places: i64 = size[2..].iter().product();
+        let one = self.log_scale.sum(None::<Kind>) * places as f64;
+        one.unsqueeze(0).expand([size[0]], false)
+    }
+}
+
+impl Bijection for ActNorm {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let z = (x + Self::like(&self.shift, x)) * Self::like(&self.log_scale, x).exp();
+        (z, self.log_det(x))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let x = z * Self::like(&self.log_scale, z).neg().exp() - Self::like(&self.shift, z);
+        (x, self.log_det(z).neg())
+    }
+
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        if !self.has_started() && x.size()[0] > 0 {
+            tch::no_grad(|| {
+                let others: Vec<i64> = (0..x.dim() as i64).filter(|&d| d != 1).collect();
+                let mean = x.mean_dim(&others[..], false, None::<Kind>);
+                let std = x.std_dim(&others[..], false, false).clamp_min(SMALLEST_STD);
+                self.shift.shallow_clone().copy_(&mean.neg());
+                self.log_scale.shallow_clone().copy_(&std.log().neg());
+                let _ = self.started.shallow_clone().fill_(1.0);
+            });
+        }
+        self.forward(x, context).0
+    }
+}

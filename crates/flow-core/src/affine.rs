@@ -1,0 +1,78 @@
+//! A scale and a shift for each coordinate: `z = x * exp(log_scale) + shift`.
+
+use tch::{Kind, Tensor, nn};
+
+use crate::{Bijection, Error, Result};
+
+/// An elementwise affine map, `[n, ..event]` to the same shape, with `log_det = Σ log_scale` for every row.
+///
+/// Learned it is NICE's final scaling (section 3.3, equation 12); fixed it is a standardisation at the head of a chain.
+#[derive(Debug)]
+pub struct ElementwiseAffine {
+    log_scale: Tensor,
+    shift: Option<Tensor>,
+}
+
+impl ElementwiseAffine {
+    /// NICE's scaling: a learned `path/log_scale` that starts at 0, no shift.
+    pub fn scaling(path: &nn::Path, event: &[i64]) -> Self {
+        ElementwiseAffine { log_scale: path.zeros("log_scale", event), shift: None }
+    }
+
+    /// Learned `path/log_scale` and `path/shift`, both starting at 0.
+    pub fn learned(path: &nn::Path, event: &[i64]) -> Self {
+        let shift = Some(path.zeros("shift", event));
+        ElementwiseAffine { log_scale: path.zeros("log_scale", event), shift }
+    }
+
+    /// The fixed map `z = (x - mean) / std`, saved with the model but not trained.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] where a mean is not finite, or a standard deviation is not finite and positive;
+    /// [`Error::LengthMismatch`] where the two differ in length.
+    pub fn standardize(path: &nn::Path, mean: &[f64], std: &[f64]) -> Result<Self> {
+        if mean.len() != std.len() {
+            let what = "the numbers of means and of standard deviations";
+            return Err(Error::LengthMismatch { what, left: mean.len(), right: std.len() });
+        }
+        if let Some(&value) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(Error::OutOfRange { name: "mean", expected: "finite", value });
+        }
+        if let Some(&value) = std.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            return Err(Error::OutOfRange { name: "std", expected: "finite and positive", value });
+        }
+        let log_scale: Vec<f64> = std.iter().map(|s| -s.ln()).collect();
+        let shift: Vec<f64> = mean.iter().zip(std).map(|(m, s)| -m / s).collect();
+        let fixed = |name: &str, values: &[f64]| {
+            let values = Tensor::from_slice(values).to_kind(path.kind()).to_device(path.device());
+            path.add(name, values, false)
+        };
+        Ok(ElementwiseAffine { log_scale: fixed("log_scale", &log_scale), shift: Some(fixed("shift", &shift)) })
+    }
+
+    fn log_det(&self, x: &Tensor) -> Tensor {
+        let one = self.log_scale.sum(None::<Kind>);
+        one.unsqueeze(0).expand([x.size()[0]], false)
+    }
+}
+
+impl Bijection for ElementwiseAffine {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let scaled = x * self.log_scale.exp();
+        let z = match &self.shift {
+            None => scaled,
+            Some(shift) => scaled + shift,
+        };
+        (z, self.log_det(x))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let minus = self.log_scale.neg();
+        let x = match &self.shift {
+            None => z * minus.exp(),
+            Some(shift) => (z - shift) * minus.exp(),
+        };
+        (x, self.log_det(z).neg())
+    }
+}

@@ -1,0 +1,139 @@
+//! The contract of an invertible map, and the probe that watches its steps.
+
+use std::fmt::Debug;
+
+use tch::Tensor;
+
+/// An invertible map on batches `[n, ..event]`.
+///
+/// Both directions return `(value, log_det)`: the mapped batch, and `log_det: [n]`, the logarithm of the absolute
+/// determinant of *that* direction's Jacobian, in nats, summed over the event. Hence for every `x`
+///
+/// ```text
+/// (z, f) = forward(x);  (y, i) = inverse(z);   y = x,  f + i = 0
+/// log p(x) = log p_base(z) + f
+/// ```
+///
+/// Rules an implementation keeps, all of which [`crate::testing`] checks:
+///
+/// - rows are independent: row `i` of the result depends on row `i` of the input (and of `context`) alone;
+/// - a batch of no rows is mapped to a batch of no rows;
+/// - a constant log-determinant is expanded to `[n]`;
+/// - `x` is left as it was: no operation in place on an argument.
+///
+/// A wrong shape inside a bijection is a bug of the caller and may panic with the shapes in the message.
+pub trait Bijection: Debug + Send {
+    /// Data to latent: `x: [n, ..event]` to `(z: [n, ..event], log_det: [n])`.
+    ///
+    /// `context: [n, c]`, where given, conditions the map on something known.
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+
+    /// Latent to data: `z: [n, ..event]` to `(x: [n, ..event], log_det: [n])`.
+    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor);
+
+    /// [`Bijection::forward`], handing every step to `probe` under `name`. A map made of several steps hands over each
+    /// of them instead of itself.
+    fn forward_traced(
+        &self,
+        name: &str,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        let (z, log_det) = self.forward(x, context);
+        probe.step(name, &z, &log_det);
+        (z, log_det)
+    }
+
+    /// [`Bijection::inverse`], handing every step to `probe` under `name`.
+    fn inverse_traced(
+        &self,
+        name: &str,
+        z: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        let (x, log_det) = self.inverse(z, context);
+        probe.step(name, &x, &log_det);
+        (x, log_det)
+    }
+
+    /// Backward pass from the output alone: given `z = forward(x)` and the gradients of a loss with respect to `z`
+    /// `[n, ..event]` and to the log-determinant `[n]`, rebuilds `x` and returns `(x, grad_x)`. Gradients of parameters
+    /// are added to the parameters, as by any backward pass.
+    ///
+    /// One hook serves rebuilding activations (memory that does not grow with depth) and hand-written backward passes.
+    fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        let x = tch::no_grad(|| self.inverse(z, context).0).set_requires_grad(true);
+        let (z, log_det) = self.forward(&x, context);
+        ((z * grad_z).sum(None) + (log_det * grad_log_det).sum(None)).backward();
+        let grad_x = x.grad();
+        (x.detach(), grad_x)
+    }
+
+    /// Sets what depends on data before training starts (ActNorm's scale and shift), from a batch `x`, and returns
+    /// `forward(x)`'s value. What has been set once, or loaded from a file, stays as it is.
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        self.forward(x, context).0
+    }
+
+    /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.
+    fn set_training(&mut self, _training: bool) {}
+}
+
+impl<B: Bijection + ?Sized> Bijection for Box<B> {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        (**self).forward(x, context)
+    }
+
+    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        (**self).inverse(z, context)
+    }
+
+    fn forward_traced(
+        &self,
+        name: &str,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        (**self).forward_traced(name, x, context, probe)
+    }
+
+    fn inverse_traced(
+        &self,
+        name: &str,
+        z: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        (**self).inverse_traced(name, z, context, probe)
+    }
+
+    fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        (**self).vjp(z, context, grad_z, grad_log_det)
+    }
+
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        (**self).start_from_data(x, context)
+    }
+
+    fn set_training(&mut self, training: bool) {
+        (**self).set_training(training);
+    }
+}
+
+/// Something that watches the steps of a map as they are taken.
+///
+/// The engine pushes and stores nothing: what a viewer wants to keep, its probe keeps. Any closure of the same
+/// arguments is a probe.
+pub trait Probe {
+    /// Called after each step with its name, its output `[n, ..event]` and its own log-determinant `[n]`.
+    fn step(&mut self, name: &str, value: &Tensor, log_det: &Tensor);
+}
+
+impl<F: FnMut(&str, &Tensor, &Tensor)> Probe for F {
+    fn step(&mut self, name: &str, value: &Tensor, log_det: &Tensor) {
+        self(name, value, log_det);
+    }
+}

@@ -1,0 +1,155 @@
+//! Bijections one after another: `z = f_k(... f_2(f_1(x)))`, log-determinants added.
+
+use std::ops::Range;
+
+use tch::Tensor;
+
+use crate::shape::zero_log_det;
+use crate::{Bijection, Error, Probe, Result};
+
+/// Named steps in data to latent order.
+///
+/// ```text
+/// forward:  h_0 = x,  h_i = f_i(h_{i-1}),  z = h_k,    log_det = Σ_i log_det_i
+/// ```
+///
+/// In a trace a step's name is prefixed with the chain's own, `outer.inner`, unless that is empty.
+#[derive(Debug, Default)]
+pub struct Chain {
+    steps: Vec<(String, Box<dyn Bijection>)>,
+}
+
+impl Chain {
+    /// A chain of `steps` in data to latent order. No steps make the identity.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateName`] where two steps have one name.
+    pub fn new(steps: Vec<(String, Box<dyn Bijection>)>) -> Result<Self> {
+        let mut chain = Chain::default();
+        for (name, step) in steps {
+            chain.push(name, step)?;
+        }
+        Ok(chain)
+    }
+
+    /// Adds a step at the latent end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateName`] where a step of that name is there already.
+    pub fn push(&mut self, name: impl Into<String>, step: impl Bijection + 'static) -> Result<()> {
+        let name = name.into();
+        if self.steps.iter().any(|(known, _)| *known == name) {
+            return Err(Error::DuplicateName { name });
+        }
+        self.steps.push((name, Box::new(step)));
+        Ok(())
+    }
+
+    /// Number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether this is the identity.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Names and steps in data to latent order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &dyn Bijection)> {
+        self.steps.iter().map(|(name, step)| (name.as_str(), step.as_ref()))
+    }
+
+    /// The steps from `at` on as a chain of their own; the earlier ones stay.
+    ///
+    /// # Panics
+    ///
+    /// If `at > len()`.
+    pub fn split_off(&mut self, at: usize) -> Chain {
+        Chain { steps: self.steps.split_off(at) }
+    }
+
+    /// [`Bijection::forward`] through the steps of `range` alone.
+    pub fn forward_range(&self, range: Range<usize>, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let steps = self.steps[range].iter();
+        run(steps, x, |(_, step), h| step.forward(h, context))
+    }
+
+    /// [`Bijection::inverse`] through the steps of `range` alone, last step first.
+    pub fn inverse_range(&self, range: Range<usize>, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let steps = self.steps[range].iter().rev();
+        run(steps, z, |(_, step), h| step.inverse(h, context))
+    }
+}
+
+/// Takes `steps` in the order given, adding log-determinants.
+fn run<S>(
+    steps: impl Iterator<Item = S>,
+    start: &Tensor,
+    mut take: impl FnMut(S, &Tensor) -> (Tensor, Tensor),
+) -> (Tensor, Tensor) {
+    let mut h = start.shallow_clone();
+    let mut total: Option<Tensor> = None;
+    for step in steps {
+        let (value, log_det) = take(step, &h);
+        h = value;
+        total = Some(match total {
+            None => log_det,
+            // Not `+=`, which writes into a tensor that autograd may have kept.
+            Some(total) => total + log_det,
+        });
+    }
+    let total = total.unwrap_or_else(|| zero_log_det(start));
+    (h, total)
+}
+
+fn join(outer: &str, inner: &str) -> String {
+    if outer.is_empty() { inner.to_owned() } else { format!("{outer}.{inner}") }
+}
+
+impl Bijection for Chain {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.forward_range(0..self.len(), x, context)
+    }
+
+    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.inverse_range(0..self.len(), z, context)
+    }
+
+    fn forward_traced(
+        &self,
+        name: &str,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        run(self.steps.iter(), x, |(inner, step), h| step.forward_traced(&join(name, inner), h, context, probe))
+    }
+
+    fn inverse_traced(
+        &self,
+        name: &str,
+        z: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        run(self.steps.iter().rev(), z, |(inner, step), h| step.inverse_traced(&join(name, inner), h, context, probe))
+    }
+
+    fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        let start = (z.shallow_clone(), grad_z.shallow_clone());
+        self.steps.iter().rev().fold(start, |(h, grad), (_, step)| step.vjp(&h, context, &grad, grad_log_det))
+    }
+
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        self.steps.iter().fold(x.shallow_clone(), |h, (_, step)| step.start_from_data(&h, context))
+    }
+
+    fn set_training(&mut self, training: bool) {
+        for (_, step) in &mut self.steps {
+            step.set_training(training);
+        }
+    }
+}

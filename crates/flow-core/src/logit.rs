@@ -1,0 +1,54 @@
+//! The logit, from the unit cube to the whole space: `z = logit(α + (1 - 2α) x)`.
+
+use tch::Tensor;
+
+use crate::shape::sum_event;
+use crate::{Bijection, Error, Result};
+
+/// The logit of a squeezed unit cube (RealNVP, section 4.1; MAF, appendix), `[n, ..event]` to the same shape:
+///
+/// ```text
+/// y = α + (1 - 2α) x,   z = ln y - ln(1 - y)
+/// log_det = Σ ln(1 - 2α) - ln y - ln(1 - y)
+/// ```
+///
+/// `x` is on the unit cube; α keeps the ends finite. It stands at the head of a chain, inside the model, so that a
+/// likelihood is always one of `x`.
+#[derive(Debug)]
+pub struct Logit {
+    alpha: f64,
+}
+
+impl Logit {
+    /// A logit with margin `alpha`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] unless `0 < alpha < 1/2`.
+    pub fn new(alpha: f64) -> Result<Self> {
+        if alpha > 0.0 && alpha < 0.5 {
+            return Ok(Logit { alpha });
+        }
+        Err(Error::OutOfRange { name: "alpha", expected: "between 0 and 1/2", value: alpha })
+    }
+
+    fn width(&self) -> f64 {
+        1.0 - 2.0 * self.alpha
+    }
+}
+
+impl Bijection for Logit {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        // 1 - y is computed from 1 - x, which is exact near 1: from y it would lose every digit of a small α in f32.
+        let ln_y = (x * self.width() + self.alpha).log();
+        let ln_rest = ((x.neg() + 1.0) * self.width() + self.alpha).log();
+        let log_det = sum_event(&(self.width().ln() - &ln_y - &ln_rest));
+        (ln_y - ln_rest, log_det)
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let x = (z.sigmoid() - self.alpha) / self.width();
+        let slope = z.log_sigmoid() + z.neg().log_sigmoid() - self.width().ln();
+        (x, sum_event(&slope))
+    }
+}

@@ -1,0 +1,150 @@
+//! A check that holds any bijection against independent truth: autograd's Jacobian.
+//!
+//! A check that only compares forward with inverse passes when both signs are wrong. This one does not: the forward
+//! log-determinant must be that of the Jacobian of the values, and so must the inverse one.
+//!
+//! ```
+//! use flow_core::testing::{Tolerance, check};
+//! use flow_core::Logit;
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let x = Tensor::linspace(0.1, 0.9, 12, (Kind::Double, Device::Cpu)).reshape([4, 3]);
+//! let report = check(&Logit::new(0.05)?, &x, None);
+//! report.verdict(&Tolerance::double()).expect("the logit is sound");
+//! # Ok::<(), flow_core::Error>(())
+//! ```
+
+mod jacobian;
+mod report;
+
+pub use jacobian::jacobian_log_det;
+pub use report::{Measured, Report, Tolerance};
+
+use tch::{Kind, Tensor};
+
+use crate::Bijection;
+
+/// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds), with at
+/// least 2 rows. The cost is that of `D` backward passes for events of `D` coordinates.
+///
+/// Measured are the round trip from both sides, both log-determinants against autograd's Jacobian, their sum, the sum of
+/// the traced steps, the hook [`Bijection::vjp`] against autograd, rows on their own (a batch of 1), and an empty batch.
+///
+/// # Panics
+///
+/// If a result has a wrong shape, which is a bug that no number describes, or `x` has fewer than 2 rows.
+pub fn check(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Report {
+    assert!(x.size()[0] >= 2, "the check needs 2 rows or more, {:?} given", x.size());
+    let x = x.detach();
+    let (z, forward) = no_grad(|| bijection.forward(&x, context));
+    assert_shapes("forward", &x, &z, &forward);
+    let (back, inverse) = no_grad(|| bijection.inverse(&z, context));
+    assert_shapes("inverse", &z, &back, &inverse);
+    let again = no_grad(|| bijection.forward(&back, context)).0;
+
+    let true_forward = jacobian_log_det(&x, |x, rows| bijection.forward(x, repeat(context, rows).as_ref()).0);
+    let true_inverse = jacobian_log_det(&z, |z, rows| bijection.inverse(z, repeat(context, rows).as_ref()).0);
+
+    Report {
+        round_trip_data: Measured::between(&back, &x),
+        round_trip_latent: Measured::between(&again, &z),
+        log_det_forward: Measured::between(&forward, &true_forward),
+        log_det_inverse: Measured::between(&inverse, &true_inverse),
+        log_det_sum: Measured::between(&forward, &inverse.neg()),
+        trace: trace_error(bijection, &x, &z, context),
+        vjp: vjp_error(bijection, &x, context),
+        single_rows: single_rows_error(bijection, &x, &z, &forward, context),
+        empty_batch: empty_batch_works(bijection, &x, context),
+    }
+}
+
+fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    tch::no_grad(f)
+}
+
+fn assert_shapes(direction: &str, input: &Tensor, output: &Tensor, log_det: &Tensor) {
+    assert_eq!(input.size(), output.size(), "{direction} must keep the shape");
+    assert_eq!(log_det.size(), [input.size()[0]], "{direction} must return a log-determinant for each row");
+}
+
+/// Each row of the context `rows` times, as the Jacobian repeats the batch.
+fn repeat(context: Option<&Tensor>, rows: i64) -> Option<Tensor> {
+    context.map(|c| c.repeat_interleave_self_int(rows, 0, None::<i64>))
+}
+
+/// Values and sums of the traced variants against the plain ones, both directions.
+fn trace_error(bijection: &dyn Bijection, x: &Tensor, z: &Tensor, context: Option<&Tensor>) -> Measured {
+    no_grad(|| {
+        let mut worst = Measured::default();
+        for inverse in [false, true] {
+            let mut last = None;
+            let mut total = x.sum_dim_intlist(events(x), false, None::<Kind>) * 0.0;
+            let mut probe = |_: &str, value: &Tensor, log_det: &Tensor| {
+                last = Some(value.shallow_clone());
+                total = &total + log_det;
+            };
+            let (value, log_det) = if inverse {
+                bijection.inverse_traced("", z, context, &mut probe)
+            } else {
+                bijection.forward_traced("", x, context, &mut probe)
+            };
+            let plain = if inverse { bijection.inverse(z, context) } else { bijection.forward(x, context) };
+            worst = worst
+                .max(Measured::between(&value, &plain.0))
+                .max(Measured::between(&log_det, &plain.1))
+                .max(Measured::between(&total, &plain.1))
+                // A chain of no steps hands over nothing.
+                .max(last.map_or(Measured::default(), |last| Measured::between(&last, &value)));
+        }
+        worst
+    })
+}
+
+fn events(x: &Tensor) -> Vec<i64> {
+    (1..x.dim() as i64).collect()
+}
+
+/// The hook against autograd, for the loss `Σ z w + Σ log_det v` with fixed weights.
+fn vjp_error(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Measured {
+    let leaf = x.copy().set_requires_grad(true);
+    let (z, log_det) = bijection.forward(&leaf, context);
+    let grad_z = weights(&z);
+    let grad_log_det = weights(&log_det);
+    ((&z * &grad_z).sum(None) + (&log_det * &grad_log_det).sum(None)).backward();
+    let (rebuilt, grad_x) = bijection.vjp(&z.detach(), context, &grad_z, &grad_log_det);
+    Measured::between(&rebuilt, x).max(Measured::between(&grad_x, &leaf.grad()))
+}
+
+/// Fixed numbers between -1 and 1, different from place to place.
+fn weights(like: &Tensor) -> Tensor {
+    let n: i64 = like.size().iter().product();
+    (Tensor::arange(n, (like.kind(), like.device())) * 0.7 + 0.3).sin().reshape(like.size())
+}
+
+fn single_rows_error(
+    bijection: &dyn Bijection,
+    x: &Tensor,
+    z: &Tensor,
+    log_det: &Tensor,
+    context: Option<&Tensor>,
+) -> Measured {
+    no_grad(|| {
+        (0..x.size()[0]).fold(Measured::default(), |worst, i| {
+            let row = context.map(|c| c.narrow(0, i, 1));
+            let (value, own) = bijection.forward(&x.narrow(0, i, 1), row.as_ref());
+            worst
+                .max(Measured::between(&value, &z.narrow(0, i, 1)))
+                .max(Measured::between(&own, &log_det.narrow(0, i, 1)))
+        })
+    })
+}
+
+fn empty_batch_works(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> bool {
+    no_grad(|| {
+        let none = x.narrow(0, 0, 0);
+        let context = context.map(|c| c.narrow(0, 0, 0));
+        let (z, forward) = bijection.forward(&none, context.as_ref());
+        let (back, inverse) = bijection.inverse(&z, context.as_ref());
+        back.size() == none.size() && forward.size() == [0] && inverse.size() == [0]
+    })
+}
