@@ -1,0 +1,103 @@
+//! MNIST: 70,000 handwritten digits of 28 x 28 pixels, from its four IDX files.
+//!
+//! Y. LeCun, C. Cortes, C. Burges, Creative Commons BY-SA 3.0. The files are checked by the SHA-256 of their
+//! *decompressed* bytes, so that any mirror's gzip will do.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array1, Array2, s};
+
+use crate::{DataSet, Error, LoadOptions, MissingIn, Preprocessing, Source, Spec, Split, Values, idx::Idx};
+
+/// The environment variable that names the folder of fetched data.
+pub const DATA_DIR_VARIABLE: &str = "FLOW_DATA_DIR";
+/// The training file's rows that are trained on; the other 10,000 are for validation.
+const TRAIN_ROWS: usize = 50_000;
+/// The side of an image.
+const SIDE: usize = 28;
+
+/// A file of MNIST.
+struct File {
+    name: &'static str,
+    sha256: &'static str,
+}
+
+const TRAIN_IMAGES: File = File {
+    name: "train-images-idx3-ubyte",
+    sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+};
+const TRAIN_LABELS: File = File {
+    name: "train-labels-idx1-ubyte",
+    sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+};
+const TEST_IMAGES: File =
+    File { name: "t10k-images-idx3-ubyte", sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" };
+const TEST_LABELS: File =
+    File { name: "t10k-labels-idx1-ubyte", sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" };
+const FILES: [&File; 4] = [&TRAIN_IMAGES, &TRAIN_LABELS, &TEST_IMAGES, &TEST_LABELS];
+
+/// Reads the four files out of the first folder that has them all.
+pub(crate) fn load(options: &LoadOptions) -> Result<DataSet, Error> {
+    let folder = find(&places(options.data_dir.as_deref(), std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from)))?;
+    let training = read_split(&folder, &TRAIN_IMAGES, &TRAIN_LABELS)?;
+    let rows = training.0.nrows();
+    Ok(DataSet {
+        spec: Spec::Mnist,
+        event_shape: vec![1, SIDE, SIDE],
+        preprocessing: Preprocessing::Levels { levels: 256, height: SIDE, width: SIDE, channels: 1 },
+        train: Source::Fixed(rows_of(&training, 0, TRAIN_ROWS)?),
+        validation: rows_of(&training, TRAIN_ROWS, rows)?,
+        test: rows_of(&read_split(&folder, &TEST_IMAGES, &TEST_LABELS)?, 0, usize::MAX)?,
+    })
+}
+
+/// Where to look, in order: a folder that was named, or else the environment's and then `datasets`; in each first the
+/// sub-folder `mnist` and then the folder itself.
+fn places(named: Option<&Path>, environment: Option<PathBuf>) -> Vec<PathBuf> {
+    let folders = match named {
+        Some(named) => vec![named.to_owned()],
+        None => environment.into_iter().chain([PathBuf::from("datasets")]).collect(),
+    };
+    folders.into_iter().flat_map(|folder| [folder.join("mnist"), folder]).collect()
+}
+
+fn find(places: &[PathBuf]) -> Result<PathBuf, Error> {
+    let mut missing = Vec::new();
+    for folder in places {
+        let files: Vec<_> = FILES.iter().map(|file| file.name).filter(|name| path(folder, name).is_none()).collect();
+        if files.is_empty() {
+            return Ok(folder.clone());
+        }
+        missing.push(MissingIn { folder: folder.clone(), files });
+    }
+    Err(Error::MnistMissing { places: missing })
+}
+
+/// The file, plain or gzipped.
+fn path(folder: &Path, name: &str) -> Option<PathBuf> {
+    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
+}
+
+fn read_split(folder: &Path, images: &File, labels: &File) -> Result<(Array2<u8>, Array1<u8>), Error> {
+    let images = read(folder, images)?;
+    let labels = read(folder, labels)?;
+    let rows = images.dims()[0];
+    let pixels = Array2::from_shape_vec((rows, SIDE * SIDE), images.data().to_vec());
+    Ok((pixels.expect("the digest fixes the shape"), labels.data().to_vec().into()))
+}
+
+fn read(folder: &Path, file: &File) -> Result<Idx, Error> {
+    let path = path(folder, file.name).unwrap_or_else(|| folder.join(file.name));
+    let idx = Idx::open(&path)?;
+    let found = idx.sha256();
+    if found != file.sha256 {
+        return Err(Error::Digest { path, expected: file.sha256.into(), found });
+    }
+    Ok(idx)
+}
+
+fn rows_of((pixels, labels): &(Array2<u8>, Array1<u8>), from: usize, to: usize) -> Result<Split, Error> {
+    let to = to.min(pixels.nrows());
+    let values = Values::Levels { data: pixels.slice(s![from..to, ..]).to_owned(), levels: 256 };
+    Split::new(values, vec![1, SIDE, SIDE], Some(labels.slice(s![from..to]).to_owned()))
+}
