@@ -1,0 +1,220 @@
+//! Every figure of the crate, from a flow small enough to write out here: the crescent of `moons`, and drawn digits.
+//!
+//! `cargo run --release -p flow-viz --example gallery -- FOLDER`
+
+use std::f32::consts::{PI, TAU};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use flow_viz::*;
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
+use ndarray_rand::RandomExt;
+use ndarray_rand::rand::{SeedableRng, rngs::StdRng};
+use ndarray_rand::rand_distr::StandardNormal;
+
+fn main() -> Result<()> {
+    let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "gallery".into()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    // The library gives bytes: this is the one place that writes files.
+    let save = |name: &str, bytes: Vec<u8>| -> Result<()> {
+        let path = folder.join(name);
+        println!("{:>9} bytes  {}", bytes.len(), path.display());
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+    };
+    save("inverse_2d.png", inverse_2d()?)?;
+    save("forward_2d.png", forward_2d()?)?;
+    save("moons.gif", moving_points()?)?;
+    save("density.png", crescent_density()?)?;
+    save("curve.png", learning_curve()?)?;
+    save("inverse_images.png", inverse_images()?)?;
+    save("digits.gif", moving_digits()?)?;
+    save("samples.png", samples()?)?;
+    Ok(())
+}
+
+/// The coupling layers of the toy flow.
+const COUPLINGS: usize = 4;
+
+/// The crescent's inverse map, a quarter in each coupling, with a reversal after each: every state by its name.
+fn crescent(latent: &Array2<f32>) -> Vec<(String, Array2<f32>)> {
+    let mut states = vec![("latent".to_string(), latent.clone())];
+    let mut x = latent.clone();
+    let log_scale = -(33f32.sqrt().ln()) / (COUPLINGS / 2) as f32;
+    for k in (1..=COUPLINGS).rev() {
+        for mut row in x.rows_mut() {
+            // Only every other coupling sees the second column as its condition; the others shift it a little.
+            if k % 2 == 0 {
+                let (s, t) = (log_scale.exp(), 4.0 / 33f32.sqrt() * (row[1].powi(2) - 1.0));
+                row[0] = row[0] * s + t * if k == 2 { 0.6 } else { 0.4 / log_scale.exp() };
+            }
+        }
+        states.push((format!("coupling {k}"), x.clone()));
+        x.invert_axis(Axis(1));
+        states.push((format!("reverse {k}"), x.clone()));
+    }
+    if let Some(last) = states.last_mut() {
+        last.0 = "data".into();
+    }
+    states
+}
+
+fn latent(n: usize) -> Array2<f32> {
+    Array2::random_using((n, 2), StandardNormal, &mut StdRng::seed_from_u64(1))
+}
+
+/// The states of points and of a grid, latent first.
+fn layers(latent: &Array2<f32>, grid: &Grid) -> Vec<Layer2d> {
+    let grids = crescent(&grid.points());
+    let with_grid = |((name, points), (_, grid))| Layer2d::new(name, points).with_grid(grid);
+    crescent(latent).into_iter().zip(grids).map(with_grid).collect()
+}
+
+fn inverse_2d() -> Result<Vec<u8>> {
+    let (latent, grid) = (latent(2000), Grid::default());
+    let config = Layers2dConfig {
+        caption: "A toy flow on moons, latent to data".into(),
+        grid: Some(grid),
+        ..Layers2dConfig::default()
+    };
+    let colors = angle_colors(latent.view());
+    Ok(layers_2d(&layers(&latent, &grid), &colors, &config)?)
+}
+
+fn forward_2d() -> Result<Vec<u8>> {
+    let latent = latent(2000);
+    let mut layers = layers(&latent, &Grid::default());
+    layers.reverse();
+    let config = Layers2dConfig { caption: "A toy flow on moons, data to latent".into(), ..Layers2dConfig::default() };
+    Ok(layers_2d(&layers[..5], &angle_colors(latent.view()), &config)?)
+}
+
+fn moving_points() -> Result<Vec<u8>> {
+    let (latent, grid) = (latent(1500), Grid::default());
+    let config = Animate2dConfig { title: "Toy flow".into(), grid: Some(grid), ..Animate2dConfig::default() };
+    let colors = angle_colors(latent.view());
+    Ok(animate_2d(&layers(&latent, &grid), &colors, &config)?)
+}
+
+/// ln p of the standardised crescent, at `[n, 2]` points.
+fn log_density(points: ArrayView2<f32>) -> Array1<f32> {
+    points
+        .rows()
+        .into_iter()
+        .map(|p| {
+            let (x1, x2) = (p[0] * 33f32.sqrt() + 4.0, 4.0 * p[1]);
+            let normal = |v: f32| -0.5 * v * v - 0.5 * TAU.ln();
+            normal(x1 - x2 * x2 / 4.0) + normal(p[1]) + 33f32.sqrt().ln()
+        })
+        .collect()
+}
+
+fn crescent_density() -> Result<Vec<u8>> {
+    let extent = Extent::new((-1.8, 4.2), (-3.0, 3.0));
+    let (rows, columns) = (240, 240);
+    let cells = extent.cell_centers(rows, columns);
+    let truth = log_density(cells.view()).into_shape_with_order((rows, columns))?;
+    let blurred = cells.mapv(|v| 0.97 * v + 0.01);
+    let model = log_density(blurred.view()).into_shape_with_order((rows, columns))?;
+    let config = DensityConfig {
+        title: "A toy flow on moons: 1.104 ± 0.003 nats, 0.014 above the floor".into(),
+        ..DensityConfig::default()
+    };
+    let samples = crescent(&latent(2000)).pop().context("a flow has layers")?.1;
+    Ok(density(model.view(), Some(truth.view()), Some(samples.view()), extent, &config)?)
+}
+
+fn learning_curve() -> Result<Vec<u8>> {
+    let noise = Array1::<f32>::random_using(2000, StandardNormal, &mut StdRng::seed_from_u64(2));
+    let value = |step: f64| 1.0896 + 0.9 * (-step / 250.0).exp() + 300.0 * (-step / 8.0).exp();
+    let train = (0..2000).map(|i| (i as f64, value(i as f64) + 0.06 * noise[i] as f64)).collect();
+    let validation = (0..2000).step_by(50).map(|i| (i as f64, value(i as f64) + 0.012)).collect();
+    let config = CurveConfig { title: "A toy flow on moons: negative log-likelihood".into(), ..CurveConfig::default() };
+    let series = [Series::noisy("training", train), Series::new("validation", validation)];
+    Ok(curve(&series, &[Reference::new("entropy of the data", 1.0896)], &config)?)
+}
+
+/// A drawn digit of 28 x 28: a ring, a stroke or an S, softly edged, each a little different.
+fn digit(i: usize) -> Array2<f32> {
+    let wobble = |k: usize| ((i * 37 + k * 11) % 17) as f32 / 17.0 - 0.5;
+    let curve = |t: f32| -> (f32, f32) {
+        let (x, y) = match i % 4 {
+            0 => (5.5 * (TAU * t).cos(), 8.0 * (TAU * t).sin()),
+            1 => (3.0 * (t - 0.5), 17.0 * (t - 0.5)),
+            2 => (5.0 * (1.6 * PI * t).sin() * (1.0 - 0.3 * t), 16.0 * (t - 0.5)),
+            _ if t < 0.4 => (25.0 * t - 5.0, -8.0),
+            _ => (5.0 - 13.0 * (t - 0.4), -8.0 + 27.0 * (t - 0.4)),
+        };
+        (13.5 + x + 0.25 * y * wobble(1) + wobble(2), 13.5 + y * (1.0 + 0.2 * wobble(3)))
+    };
+    let path: Vec<_> = (0..100).map(|k| curve(k as f32 / 99.0)).collect();
+    Array2::from_shape_fn((28, 28), |(y, x)| {
+        let distance = |p: &(f32, f32)| (x as f32 - p.0).hypot(y as f32 - p.1);
+        let nearest = path.iter().map(distance).fold(f32::INFINITY, f32::min);
+        (2.3 - nearest).clamp(0.0, 1.0)
+    })
+}
+
+fn digits(n: usize) -> Array3<f32> {
+    let mut images = Array3::zeros((n, 28, 28));
+    images.outer_iter_mut().enumerate().for_each(|(i, mut image)| image.assign(&digit(i)));
+    images
+}
+
+/// Noise that turns into digits, each layer on its own scale.
+fn image_layers(n: usize) -> Vec<LayerImages> {
+    let data = digits(n);
+    let noise = Array3::<f32>::random_using(data.dim(), StandardNormal, &mut StdRng::seed_from_u64(3));
+    let names = [
+        "latent",
+        "scaling",
+        "coupling 5",
+        "reverse 5",
+        "coupling 4",
+        "reverse 4",
+        "coupling 3",
+        "reverse 3",
+        "coupling 2",
+        "coupling 1",
+        "data",
+    ];
+    let last = names.len() - 1;
+    let state = |k: usize| {
+        let share = k as f32 / last as f32;
+        let scale = 1.0 + 2.0 * (share * PI).sin();
+        let mut images = Zip::from(&noise).and(&data).map_collect(|&z, &x| {
+            let z = if k == 0 { z } else { 0.4 * z };
+            scale * (z * (1.0 - share) + (x - 0.4 * (1.0 - share)) * share)
+        });
+        if (2..8).contains(&k) && k % 4 > 1 {
+            images.invert_axis(Axis(2));
+            images.invert_axis(Axis(1));
+        }
+        images
+    };
+    let layer = |(k, name): (usize, &&str)| match k == last {
+        true => LayerImages::new(*name, data.clone()).with_range(0.0, 1.0),
+        false => LayerImages::new(*name, state(k)),
+    };
+    names.iter().enumerate().map(layer).collect()
+}
+
+fn inverse_images() -> Result<Vec<u8>> {
+    let config = LayersImagesConfig {
+        caption: "A toy flow on drawn digits, latent to data".into(),
+        ..LayersImagesConfig::default()
+    };
+    Ok(layers_images(&image_layers(8), &config)?)
+}
+
+fn moving_digits() -> Result<Vec<u8>> {
+    let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
+    Ok(animate_images(&image_layers(16), &config)?)
+}
+
+fn samples() -> Result<Vec<u8>> {
+    let config = SheetConfig {
+        caption: "A toy flow on drawn digits, 225 samples, temperature 0.75".into(),
+        ..SheetConfig::default()
+    };
+    Ok(sheet(digits(225).view().into_dyn(), &config)?)
+}

@@ -1,0 +1,147 @@
+//! Labelled axes around a part of the canvas, drawn by plotters.
+
+use plotters::chart::ChartBuilder;
+use plotters::prelude::{IntoFont, LineSeries, ShapeStyle};
+use plotters::style::{Color, RGBColor};
+
+use crate::canvas::{Canvas, Rect, Spot};
+use crate::color::{FAINT, INK, Rgb, SOFT};
+use crate::error::Result;
+use crate::extent::Extent;
+use crate::font;
+use crate::number;
+use crate::plot::{FINE, OrPlotError, Sheet, fine};
+
+/// Size of the numbers at the ticks, in pixels.
+pub(crate) const TICK_TEXT: f32 = 14.0;
+/// Size of the axes' names, in pixels.
+pub(crate) const NAME_TEXT: f32 = 16.0;
+
+/// Axes over `extent`, whose plane is shown in `rect`. Numbers and names lie outside of `rect`.
+#[derive(Clone, Debug)]
+pub(crate) struct Axes<'a> {
+    pub rect: Rect,
+    pub extent: Extent,
+    /// The names; empty for none.
+    pub names: (&'a str, &'a str),
+    /// Whether the numbers are written, across and upwards.
+    pub numbers: (bool, bool),
+    /// About how many ticks, across and upwards.
+    pub ticks: (usize, usize),
+    /// Whether faint lines run across the plane at the ticks.
+    pub mesh: bool,
+}
+
+/// A curve in the units of the axes.
+pub(crate) struct Curve<'a> {
+    pub points: &'a [(f64, f64)],
+    pub color: Rgb,
+    pub width: f32,
+}
+
+impl Axes<'_> {
+    /// Space left of `rect` for numbers as wide as these, and the name.
+    pub fn left_room(&self) -> f32 {
+        let numbers = match self.numbers.1 {
+            true => self.widest_number() + 10.0,
+            false => 4.0,
+        };
+        numbers + if self.names.1.is_empty() { 4.0 } else { NAME_TEXT + 12.0 }
+    }
+
+    /// Space below `rect` for numbers and the name.
+    pub fn bottom_room(&self) -> f32 {
+        let numbers = if self.numbers.0 { TICK_TEXT + 10.0 } else { 4.0 };
+        numbers + if self.names.0.is_empty() { 2.0 } else { NAME_TEXT + 10.0 }
+    }
+
+    /// Where a point of the plane is on the canvas.
+    pub fn place(&self, x: f32, y: f32) -> Spot {
+        let Extent { x: (x0, x1), y: (y0, y1) } = self.extent;
+        (self.rect.x + (x - x0) / (x1 - x0) * self.rect.w, self.rect.bottom() - (y - y0) / (y1 - y0) * self.rect.h)
+    }
+
+    /// Draws the axes, then `curves` in their plane.
+    ///
+    /// # Errors
+    ///
+    /// When plotters fails.
+    pub fn draw(&self, canvas: &mut Canvas, curves: &[Curve]) -> Result<()> {
+        canvas.frame(self.rect, FAINT);
+        let (left, below) = (self.left_room(), self.bottom_room());
+        let Rect { x, y, w, h } = self.rect;
+        let area = Sheet::area(canvas, Rect::new(x - left, y, w + left, h + below));
+        let mut chart = ChartBuilder::on(&area)
+            .x_label_area_size(fine(below))
+            .y_label_area_size(fine(left))
+            .build_cartesian_2d(
+                self.extent.x.0 as f64..self.extent.x.1 as f64,
+                self.extent.y.0 as f64..self.extent.y.1 as f64,
+            )
+            .or_plot_error()?;
+        let number = |size: f32, color: Rgb| ("sans-serif", (size * FINE) as f64).into_font().color(&plain(color));
+        let (x_step, y_step) = (self.step(0), self.step(1));
+        let x_number = |v: &f64| if self.numbers.0 { number::tick(*v, x_step) } else { String::new() };
+        let y_number = |v: &f64| if self.numbers.1 { number::tick(*v, y_step) } else { String::new() };
+        let mut mesh = chart.configure_mesh();
+        mesh.x_labels(self.ticks.0)
+            .y_labels(self.ticks.1)
+            .max_light_lines(0)
+            .bold_line_style(line(FAINT.mix(crate::color::PAPER, 0.35), 1.0))
+            .axis_style(line(SOFT, 1.0))
+            .set_all_tick_mark_size(fine(4.0))
+            .label_style(number(TICK_TEXT, SOFT))
+            .axis_desc_style(number(NAME_TEXT, INK))
+            .x_label_formatter(&x_number)
+            .y_label_formatter(&y_number)
+            .x_desc(self.names.0)
+            .y_desc(self.names.1);
+        if !self.mesh {
+            mesh.disable_mesh();
+        }
+        mesh.draw().or_plot_error()?;
+        for curve in curves {
+            let points = curve.points.iter().copied();
+            chart.draw_series(LineSeries::new(points, line(curve.color, curve.width))).or_plot_error()?;
+        }
+        Ok(())
+    }
+
+    /// The distance between two ticks, roughly: enough to tell how many digits they need.
+    fn step(&self, axis: usize) -> f64 {
+        let (span, ticks) = match axis {
+            0 => (self.extent.width(), self.ticks.0),
+            _ => (self.extent.height(), self.ticks.1),
+        };
+        nice_step(span as f64, ticks)
+    }
+
+    fn widest_number(&self) -> f32 {
+        let step = self.step(1);
+        let (low, high) = self.extent.y;
+        let widths = [low, high].map(|v| {
+            let rounded = (v as f64 / step).trunc() * step;
+            // A tick between the ends may have one digit more than the ends themselves.
+            let between = rounded + step * if v < 0.0 { 1.0 } else { -1.0 };
+            let width = |v: f64| font::width(&number::tick(v, step), TICK_TEXT);
+            width(rounded).max(width(between))
+        });
+        widths[0].max(widths[1])
+    }
+}
+
+/// The step of 1, 2 or 5 times a power of ten that gives at most `ticks` ticks over `span`.
+pub(crate) fn nice_step(span: f64, ticks: usize) -> f64 {
+    let rough = span / ticks.max(1) as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|s| s * power);
+    steps.into_iter().find(|&s| s >= rough * 0.999).unwrap_or(10.0 * power)
+}
+
+fn plain(Rgb([r, g, b]): Rgb) -> RGBColor {
+    RGBColor(r, g, b)
+}
+
+fn line(color: Rgb, width: f32) -> ShapeStyle {
+    ShapeStyle::from(plain(color).to_rgba()).stroke_width(fine(width) as u32)
+}

@@ -1,0 +1,292 @@
+//! `*_curve.png`: likelihood against steps, with the floor or a published number as a line.
+
+use crate::axes::{Axes, Curve};
+use crate::canvas::{Anchor, Canvas, Rect, Text};
+use crate::color::{INK, PAPER, Rgb, SOFT};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, percentiles};
+use crate::font;
+use crate::number;
+
+/// A named sequence of values, e.g. the training likelihood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The name in the legend.
+    pub name: String,
+    /// `(step, value)`, steps rising.
+    pub points: Vec<(f64, f64)>,
+    /// Whether values are noisy: they are drawn thin, and a running mean over them thick.
+    pub smooth: bool,
+}
+
+impl Series {
+    /// A series drawn as it is.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points, smooth: false }
+    }
+
+    /// A noisy series: thin, with a thick running mean.
+    pub fn noisy(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { smooth: true, ..Self::new(name, points) }
+    }
+}
+
+/// A value to compare with, drawn as a dashed horizontal line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// What the value is, e.g. `entropy of the data`.
+    pub label: String,
+    /// The value, in the unit of the curves.
+    pub value: f64,
+}
+
+impl Reference {
+    /// A line at `value`.
+    pub fn new(label: impl Into<String>, value: f64) -> Self {
+        Self { label: label.into(), value }
+    }
+}
+
+/// How [`curve`] looks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurveConfig {
+    /// The title.
+    pub title: String,
+    /// The name of the x axis.
+    pub x_name: String,
+    /// The name of the y axis, with its unit.
+    pub y_name: String,
+    /// Width and height of the figure, in pixels.
+    pub size: (usize, usize),
+    /// Lowest and highest value shown; chosen from the values where it is `None`, so that the first steps do not
+    /// squash the rest.
+    pub limits: Option<(f64, f64)>,
+}
+
+impl Default for CurveConfig {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            x_name: "step".into(),
+            y_name: "nats per sample".into(),
+            size: (880, 500),
+            limits: None,
+        }
+    }
+}
+
+const MARGIN: f32 = 18.0;
+const TITLE: f32 = 21.0;
+const LABEL: f32 = 15.0;
+/// Colours of the series in turn, and of the reference lines.
+const COLORS: [Rgb; 5] =
+    [Rgb([38, 108, 190]), Rgb([222, 106, 26]), Rgb([34, 140, 98]), Rgb([152, 74, 168]), Rgb([126, 104, 40])];
+const REFERENCE: Rgb = Rgb([176, 32, 56]);
+
+/// A PNG with the `series` as curves over steps and the `references` as dashed lines.
+///
+/// Values that are not finite are left out, and their number is said below the curves.
+///
+/// # Errors
+///
+/// When no series has a finite point, or a setting makes no sense.
+pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) -> Result<Vec<u8>> {
+    if series.iter().all(|s| s.points.is_empty()) {
+        return Err(Error::empty("every series"));
+    }
+    let (width, height) = config.size;
+    if !(300..=10_000).contains(&width) || !(200..=10_000).contains(&height) {
+        return Err(Error::setting("size", "must be at least 300 x 200 pixels"));
+    }
+    let finite: Vec<Vec<(f64, f64)>> = series.iter().map(|s| finite_points(&s.points)).collect();
+    let extent = extent(series, &finite, references, config)?;
+    let mut canvas = Canvas::new(width, height);
+    let axes = axes(config, extent);
+    let curves: Vec<Drawn> = series.iter().zip(&finite).enumerate().flat_map(drawn).collect();
+    let lines = references.iter().filter(|r| within(r.value, extent.y));
+    draw(&mut canvas, &axes, &curves, lines)?;
+    draw_title(&mut canvas, config);
+    draw_legend(&mut canvas, &axes, series, references, &finite);
+    canvas.png()
+}
+
+/// A curve ready to draw.
+struct Drawn {
+    points: Vec<(f64, f64)>,
+    color: Rgb,
+    width: f32,
+}
+
+/// The curves that show one series: as it is, or thin with its running mean.
+fn drawn((i, (series, points)): (usize, (&Series, &Vec<(f64, f64)>))) -> Vec<Drawn> {
+    let color = COLORS[i % COLORS.len()];
+    let thick = |points| Drawn { points, color, width: 2.2 };
+    match series.smooth {
+        false => vec![thick(points.clone())],
+        true => vec![
+            Drawn { points: points.clone(), color: color.mix(PAPER, 0.68), width: 1.0 },
+            thick(running_mean(points)),
+        ],
+    }
+}
+
+fn draw<'a>(
+    canvas: &mut Canvas,
+    axes: &Axes,
+    curves: &[Drawn],
+    references: impl Iterator<Item = &'a Reference>,
+) -> Result<()> {
+    let limits = axes.extent.y;
+    // plotters draws a point beyond the limits outside of the axes: what leaves the plane is cut there.
+    let cut: Vec<Vec<(f64, f64)>> = curves.iter().map(|c| cut(&c.points, limits)).collect();
+    let curves: Vec<Curve> =
+        curves.iter().zip(&cut).map(|(c, points)| Curve { points, color: c.color, width: c.width }).collect();
+    axes.draw(canvas, &curves)?;
+    for reference in references {
+        draw_reference(canvas, axes, reference);
+    }
+    Ok(())
+}
+
+fn finite_points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
+}
+
+fn within(value: f64, (low, high): (f32, f32)) -> bool {
+    value >= low as f64 && value <= high as f64
+}
+
+/// The values brought back to the limits.
+fn cut(points: &[(f64, f64)], (low, high): (f32, f32)) -> Vec<(f64, f64)> {
+    points.iter().map(|&(x, y)| (x, y.clamp(low as f64, high as f64))).collect()
+}
+
+/// The mean over a window of 1/40 of the points, centred, narrower at both ends.
+fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let half = (points.len() / 80).max(1);
+    let mut sums = vec![0.0];
+    for point in points {
+        sums.push(sums[sums.len() - 1] + point.1);
+    }
+    let mean = |i: usize| {
+        let reach = half.min(i).min(points.len() - 1 - i);
+        (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1) as f64
+    };
+    points.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
+}
+
+/// All steps; the values of the later nine tenths of them without the most extreme, and the references.
+fn extent(
+    series: &[Series],
+    finite: &[Vec<(f64, f64)>],
+    references: &[Reference],
+    config: &CurveConfig,
+) -> Result<Extent> {
+    let steps = || finite.iter().flatten().map(|p| p.0);
+    let (first, last) = (steps().fold(f64::INFINITY, f64::min), steps().fold(f64::NEG_INFINITY, f64::max));
+    if first > last {
+        return Err(Error::not_finite("every series"));
+    }
+    let last = if last > first { last } else { first + 1.0 };
+    let y = match config.limits {
+        Some((low, high)) => (low as f32, high as f32),
+        None => {
+            let settled = first + 0.1 * (last - first);
+            robust_limits(series, finite, references, settled)
+        }
+    };
+    let extent = Extent::new((first as f32, last as f32), y);
+    extent.check("limits")?;
+    Ok(extent)
+}
+
+fn robust_limits(series: &[Series], finite: &[Vec<(f64, f64)>], references: &[Reference], settled: f64) -> (f32, f32) {
+    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
+    for (series, points) in series.iter().zip(finite) {
+        let late: Vec<f32> = points.iter().filter(|p| p.0 >= settled).map(|p| p.1 as f32).collect();
+        let values = if late.is_empty() { points.iter().map(|p| p.1 as f32).collect() } else { late };
+        let tail = if series.smooth { 0.02 } else { 0.0 };
+        if let Some((a, b)) = percentiles(values, tail, 1.0 - tail) {
+            (low, high) = (low.min(a), high.max(b));
+        }
+    }
+    for reference in references.iter().filter(|r| r.value.is_finite()) {
+        (low, high) = (low.min(reference.value as f32), high.max(reference.value as f32));
+    }
+    let room = (0.08 * (high - low)).max(1e-4 * high.abs().max(1e-3));
+    (low - room, high + room)
+}
+
+fn axes(config: &CurveConfig, extent: Extent) -> Axes<'_> {
+    let (width, height) = (config.size.0 as f32, config.size.1 as f32);
+    let mut axes = Axes {
+        rect: Rect::new(0.0, 0.0, width, height),
+        extent,
+        names: (&config.x_name, &config.y_name),
+        numbers: (true, true),
+        ticks: (8, 7),
+        mesh: true,
+    };
+    let top = MARGIN + if config.title.is_empty() { 0.0 } else { TITLE + 4.0 } + LABEL + 18.0;
+    let left = MARGIN + axes.left_room();
+    let right = MARGIN + 10.0;
+    axes.rect = Rect::new(
+        left.ceil(),
+        top,
+        (width - left.ceil() - right).floor(),
+        (height - top - axes.bottom_room() - MARGIN).floor(),
+    );
+    axes
+}
+
+fn draw_title(canvas: &mut Canvas, config: &CurveConfig) {
+    let title = font::fit(&config.title, TITLE, canvas.width() as f32 - 2.0 * MARGIN);
+    let style = Text::new(TITLE, INK).bold().at(Anchor::Start, Anchor::Start);
+    canvas.text(&title, (MARGIN, MARGIN), style);
+}
+
+/// A dashed line with its name and value on it, at the right.
+fn draw_reference(canvas: &mut Canvas, axes: &Axes, reference: &Reference) {
+    let rect = axes.rect;
+    let y = axes.place(0.0, reference.value as f32).1;
+    let dash = |i: usize| {
+        let x = rect.x + 14.0 * i as f32;
+        vec![(x, y), ((x + 8.0).min(rect.right()), y)]
+    };
+    let dashes: Vec<_> = (0..(rect.w / 14.0).ceil() as usize).map(dash).collect();
+    canvas.strokes(&dashes, 1.6, REFERENCE, rect);
+    let label = format!("{}: {}", reference.label, number::exact(reference.value));
+    let above = y - 7.0 > rect.y + LABEL;
+    let (at, down) = match above {
+        true => (y - 6.0, Anchor::End),
+        false => (y + 6.0, Anchor::Start),
+    };
+    let spot = (rect.right() - 8.0, at);
+    canvas.text(&label, spot, Text::new(LABEL, REFERENCE).at(Anchor::End, down));
+}
+
+/// The names of the series in a line over the axes, and what could not be drawn.
+fn draw_legend(
+    canvas: &mut Canvas,
+    axes: &Axes,
+    series: &[Series],
+    references: &[Reference],
+    finite: &[Vec<(f64, f64)>],
+) {
+    let (mut x, y) = (axes.rect.x, axes.rect.y - 12.0);
+    let middle = y - 0.5 * font::CAP * LABEL;
+    let bounds = canvas.bounds();
+    for (i, series) in series.iter().enumerate() {
+        let stroke = vec![(x, middle), (x + 22.0, middle)];
+        canvas.strokes(&[stroke], 3.0, COLORS[i % COLORS.len()], bounds);
+        canvas.text(&series.name, (x + 30.0, y), Text::new(LABEL, INK));
+        x += 30.0 + font::width(&series.name, LABEL) + 26.0;
+    }
+    let total: usize = series.iter().map(|s| s.points.len()).sum();
+    let broken = total - finite.iter().map(Vec::len).sum::<usize>();
+    let beyond = references.iter().filter(|r| !within(r.value, axes.extent.y)).count();
+    let notes = [(broken, "not finite"), (beyond, "lines beyond the limits")];
+    let notes = notes.iter().filter(|n| n.0 > 0).map(|n| format!("{} {}", number::count(n.0), n.1));
+    let note = notes.collect::<Vec<_>>().join(", ");
+    canvas.text(&note, (axes.rect.right(), y), Text::new(LABEL, SOFT).at(Anchor::End, Anchor::End));
+}

@@ -1,0 +1,99 @@
+//! Numbers as a reader wants them: few digits, a real minus sign, thousands set apart.
+
+/// `value` with about three digits.
+pub(crate) fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let size = value.abs();
+    let text = if !(1e-3..1e5).contains(&size) {
+        format!("{value:.1e}")
+    } else {
+        let decimals = (2 - size.log10().floor() as i32).clamp(0, 5) as usize;
+        trim(format!("{value:.decimals$}"))
+    };
+    minus(text)
+}
+
+/// A tick: as short as it can be without losing what tells it from its neighbour.
+pub(crate) fn tick(value: f64, step: f64) -> String {
+    if value.abs() < step * 1e-6 {
+        return "0".into();
+    }
+    if !(1e-4..1e6).contains(&step.abs()) {
+        return minus(format!("{value:.1e}"));
+    }
+    let decimals = (-(step.abs() + 1e-12).log10().floor()).clamp(0.0, 6.0) as usize;
+    minus(group(trim(format!("{value:.decimals$}"))))
+}
+
+/// `value` with up to four decimals: a published number as it was published.
+pub(crate) fn exact(value: f64) -> String {
+    match (1e-3..1e6).contains(&value.abs()) {
+        true => minus(group(trim(format!("{value:.4}")))),
+        false => short(value),
+    }
+}
+
+/// `value` with two decimals, so that a number that changes from frame to frame keeps its width.
+pub(crate) fn fixed(value: f64) -> String {
+    match value.abs() < 1e5 {
+        true => minus(format!("{value:.2}")),
+        false => short(value),
+    }
+}
+
+/// A count, thousands set apart by commas.
+pub(crate) fn count(value: usize) -> String {
+    group(value.to_string())
+}
+
+fn trim(text: String) -> String {
+    if !text.contains('.') {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+fn minus(text: String) -> String {
+    text.replace('-', "−")
+}
+
+/// Commas between the thousands of the integer part.
+fn group(text: String) -> String {
+    let digits = text.find('.').unwrap_or(text.len());
+    let start = usize::from(text.starts_with('-'));
+    let mut out = String::new();
+    for (i, c) in text.char_indices() {
+        if i > start && i < digits && (digits - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_digits_and_a_minus() {
+        assert_eq!(short(0.0), "0");
+        assert_eq!(short(1.0), "1");
+        assert_eq!(short(-2.3456), "−2.35");
+        assert_eq!(short(1980.5), "1981");
+        assert_eq!(short(0.012345), "0.0123");
+        assert_eq!(short(1.5e7), "1.5e7");
+    }
+
+    #[test]
+    fn ticks_and_counts() {
+        assert_eq!(tick(2000.0, 500.0), "2,000");
+        assert_eq!(tick(-1500.0, 500.0), "−1,500");
+        assert_eq!(tick(0.25, 0.05), "0.25");
+        assert_eq!(tick(-1e-17, 0.5), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+    }
+}
