@@ -20,6 +20,20 @@ pub trait Base: Debug + Send {
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor;
 }
 
+impl<B: Base + ?Sized> Base for Box<B> {
+    fn event(&self) -> &[i64] {
+        (**self).event()
+    }
+
+    fn log_prob(&self, z: &Tensor) -> Tensor {
+        (**self).log_prob(z)
+    }
+
+    fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
+        (**self).sample(n, temperature, seed, device)
+    }
+}
+
 /// Independent standard normals: `log p(z) = -Σ (z² + ln 2π) / 2`.
 #[derive(Debug, Clone)]
 pub struct StandardNormal {

@@ -1,1 +1,42 @@
-//! A zoo of normalizing flows: NICE, RealNVP, their conditioners, presets and model files
+//! A zoo of normalizing flows: configurations that build models, presets, and model files.
+//!
+//! A configuration is plain data (serde) with documented defaults: [`NiceConfig`], [`RealNvpConfig`]. `build` turns it
+//! into a [`flow_core::Flow`] whose variables are named after its steps. A [`Model`] keeps the three together:
+//! configuration, variables, flow. [`preset`] has the configurations worth naming.
+//!
+//! [`file::save`] and [`file::load`] keep models in safetensors files that other languages can read: loading one needs no
+//! training code, so this crate is all that a program needs to evaluate densities and draw samples.
+//!
+//! ```
+//! use flow_models::{Model, ModelConfig, NiceConfig};
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let config = ModelConfig::Nice(NiceConfig { couplings: 2, ..NiceConfig::default() });
+//! let model = Model::new(&config, &[3], 0, Device::Cpu)?;
+//!
+//! // At the start every coupling is the identity, so the density is that of the base.
+//! let x = Tensor::zeros([1, 3], (Kind::Float, Device::Cpu));
+//! let log_prob = model.flow().log_prob(&x, None).double_value(&[0]);
+//! assert!((log_prob - 3.0 * 0.25f64.ln()).abs() < 1e-5);
+//! # Ok::<(), flow_models::Error>(())
+//! ```
+
+mod error;
+pub mod file;
+mod mlp;
+mod model;
+mod nice;
+pub mod preset;
+mod realnvp;
+mod stack;
+mod write;
+
+pub use error::{Error, Result};
+pub use file::ModelCard;
+pub use mlp::{Activation, Mlp, MlpConfig, WeightInit};
+pub use model::{Model, ModelConfig};
+pub use nice::NiceConfig;
+pub use preset::Preset;
+pub use realnvp::{BoundConfig, RealNvpConfig};
+pub use stack::{BaseKind, Head, Order, Pattern};
+pub use write::write_beside;

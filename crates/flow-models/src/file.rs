@@ -1,0 +1,181 @@
+//! Model files: safetensors with one metadata key that says everything else. `docs/model-format.md` describes them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Model, ModelConfig, Result, write_beside};
+
+/// The one metadata key.
+const KEY: &str = "flow";
+/// The version of the format that is written, and the only one read.
+const FORMAT: u32 = 1;
+
+/// Everything about a model that is not a tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCard {
+    /// Version of the format.
+    pub format: u32,
+    /// What the model is built from.
+    pub model: ModelConfig,
+    /// Shape of one datum.
+    pub event: Vec<usize>,
+    /// Name and preprocessing of the data it was trained on, as flow-data describes them.
+    pub data: Value,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Likelihoods reached, as flow-train reports them.
+    pub reached: Value,
+}
+
+impl ModelCard {
+    /// A card for `model`.
+    pub fn new(model: &Model, data: Value, seed: u64, reached: Value) -> Self {
+        ModelCard { format: FORMAT, model: model.config().clone(), event: model.event().to_vec(), data, seed, reached }
+    }
+}
+
+/// Writes `tensors` (f32, by name) and `card` to `path`.
+///
+/// # Errors
+///
+/// What the system says of the file.
+pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<()> {
+    let card = serde_json::to_value(card).expect("a card is plain data");
+    // By way of `Value`, whose objects are sorted; the same model gives the same bytes.
+    write_tensors(path, tensors, &card.to_string())
+}
+
+/// Writes tensors and one metadata text as safetensors. Kinds are f32, f64 and i64.
+///
+/// # Errors
+///
+/// What the system says of the file.
+pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &str) -> Result<()> {
+    let owned: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> =
+        tensors.iter().map(|(name, tensor)| (name, dtype(tensor), shape(tensor), bytes(tensor))).collect();
+    let views = owned.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("shape and bytes come from one tensor");
+        (name.as_str(), view)
+    });
+    let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
+    let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are sound");
+    write_beside(path, &file).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// Reads what [`write_tensors`] wrote: tensors by name, on the CPU, and the metadata text.
+///
+/// # Errors
+///
+/// The file cannot be read, is no safetensors file, or lacks the metadata.
+pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
+    let file = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let wrong = |why: String| Error::File { path: path.to_owned(), why };
+    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
+    let metadata = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned();
+    let metadata = metadata.ok_or_else(|| wrong(format!("its header has no metadata key {KEY:?}")))?;
+    let parsed = SafeTensors::deserialize(&file).map_err(|e| wrong(e.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in parsed.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            other => return Err(wrong(format!("tensor {name:?} is of type {other:?}; f32, f64 and i64 are known"))),
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
+        tensors.insert(name.clone(), tensor.map_err(|e| wrong(format!("tensor {name:?}: {e}")))?);
+    }
+    Ok((tensors, metadata))
+}
+
+/// Reads a model file and builds the model on `device`.
+///
+/// # Errors
+///
+/// The file cannot be read or is not a sound model file: says what is wrong and where.
+pub fn load(path: &Path, device: Device) -> Result<(Model, ModelCard)> {
+    let wrong = |why: String| Error::File { path: path.to_owned(), why };
+    let (tensors, metadata) = read_tensors(path)?;
+    let card = parse_card(&metadata).map_err(wrong)?;
+    // Before anything is built: a forged configuration must not allocate more than the file holds.
+    let expected = card.model.saved_numbers(&card.event).map_err(|e| wrong(e.to_string()))?;
+    let held: u128 = tensors.values().map(|t| t.numel() as u128).sum();
+    if expected != held {
+        return Err(wrong(format!("its configuration asks for {expected} numbers, its tensors hold {held}")));
+    }
+    let model = Model::new(&card.model, &card.event, card.seed, device).map_err(|e| wrong(e.to_string()))?;
+    copy_into(&model, &tensors).map_err(wrong)?;
+    Ok((model, card))
+}
+
+fn parse_card(metadata: &str) -> std::result::Result<ModelCard, String> {
+    let value: Value = serde_json::from_str(metadata).map_err(|e| format!("its metadata is not JSON: {e}"))?;
+    match value.get("format").and_then(Value::as_u64) {
+        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) => return Err(format!("it is of format {format}, this program reads format {FORMAT}")),
+        None => return Err("its metadata names no format".to_owned()),
+    }
+    serde_json::from_value(value).map_err(|e| format!("its metadata: {e}"))
+}
+
+/// Copies `tensors` into the variables of the same names.
+///
+/// # Errors
+///
+/// A tensor that is missing, not expected, of another shape or kind, or not finite, in words.
+pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::result::Result<(), String> {
+    let variables = model.variables();
+    if let Some(name) = tensors.keys().find(|name| !variables.contains_key(*name)) {
+        return Err(format!("tensor {name:?} belongs to no layer of its configuration"));
+    }
+    for (name, variable) in &variables {
+        let tensor = tensors.get(name).ok_or_else(|| format!("tensor {name:?} is missing"))?;
+        if tensor.size() != variable.size() || tensor.kind() != variable.kind() {
+            let (got, want) = (tensor, variable);
+            return Err(format!(
+                "tensor {name:?} is {:?} {:?}, its configuration asks for {:?} {:?}",
+                got.kind(),
+                got.size(),
+                want.kind(),
+                want.size()
+            ));
+        }
+        if tensor.isfinite().all().int64_value(&[]) == 0 {
+            return Err(format!("tensor {name:?} holds a number that is not finite"));
+        }
+    }
+    tch::no_grad(|| {
+        for (name, variable) in variables {
+            variable.shallow_clone().copy_(&tensors[&name]);
+        }
+    });
+    Ok(())
+}
+
+fn dtype(tensor: &Tensor) -> Dtype {
+    match tensor.kind() {
+        Kind::Float => Dtype::F32,
+        Kind::Double => Dtype::F64,
+        Kind::Int64 => Dtype::I64,
+        other => panic!("tensors of kind {other:?} are not saved"),
+    }
+}
+
+fn shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&n| n as usize).collect()
+}
+
+/// Little-endian bytes in row-major order.
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+    let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}

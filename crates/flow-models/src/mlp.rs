@@ -1,0 +1,208 @@
+//! Conditioners for vectors: a multilayer perceptron, plain or residual.
+
+use flow_core::{Conditioner, rng};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, nn};
+
+use crate::Result;
+use crate::error::require;
+
+/// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
+///
+/// ```text
+/// plain:     h_1 = a(W_1 x + b_1),  h_i = a(W_i h_{i-1} + b_i),        y = W h_layers + b
+/// residual:  h_1 = W_1 x + b_1,     h_i = h_{i-1} + W_i a(h_{i-1}) + b_i,  y = W a(h_layers) + b
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlpConfig {
+    /// Width of each hidden layer. Default 512.
+    pub hidden: usize,
+    /// Number of hidden layers. Default 3.
+    pub layers: usize,
+    /// Whether hidden layers add to what comes in. Default false.
+    pub residual: bool,
+    /// What follows each hidden layer. Default ReLU.
+    pub activation: Activation,
+    /// Probability with which a hidden unit is dropped in training. Default 0.
+    pub dropout: f64,
+    /// How weights are drawn; biases start at 0, but for `Uniform`. Default Glorot.
+    pub init: WeightInit,
+    /// Whether the last layer starts at 0, so that a coupling starts as the identity. Default true.
+    pub zero_last: bool,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        MlpConfig {
+            hidden: 512,
+            layers: 3,
+            residual: false,
+            activation: Activation::Relu,
+            dropout: 0.0,
+            init: WeightInit::Glorot,
+            zero_last: true,
+        }
+    }
+}
+
+/// An elementwise nonlinearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0.01 x)`.
+    LeakyRelu,
+    /// `x sigmoid(x)`.
+    Silu,
+    /// `x Φ(x)`, exact, not by tanh.
+    Gelu,
+    /// `tanh(x)`.
+    Tanh,
+}
+
+impl Activation {
+    fn apply(self, x: &Tensor) -> Tensor {
+        match self {
+            Activation::Relu => x.relu(),
+            Activation::LeakyRelu => x.leaky_relu(),
+            Activation::Silu => x.silu(),
+            Activation::Gelu => x.gelu("none"),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+}
+
+/// How the weights of a layer are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightInit {
+    /// Uniform within ±√(6 / (inputs + outputs)) (Glorot and Bengio 2010, equation 16).
+    Glorot,
+    /// Uniform within ±√(6 / inputs) (He et al. 2015, equation 10, as a uniform).
+    He,
+    /// Weights and biases uniform within ± this.
+    Uniform(f64),
+}
+
+impl MlpConfig {
+    /// Number of parameters for these inputs (context included) and outputs.
+    pub fn parameters(&self, inputs: usize, outputs: usize) -> u128 {
+        let [inputs, outputs, hidden] = [inputs, outputs, self.hidden].map(|n| n as u128);
+        let between = (self.layers as u128).saturating_sub(1);
+        (inputs + 1) * hidden + between * (hidden + 1) * hidden + (hidden + 1) * outputs
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        require((1..=1 << 16).contains(&self.hidden), "conditioner.hidden", "between 1 and 65536", self.hidden)?;
+        require((1..=256).contains(&self.layers), "conditioner.layers", "between 1 and 256", self.layers)?;
+        require((0.0..1.0).contains(&self.dropout), "conditioner.dropout", "at least 0 and below 1", self.dropout)?;
+        if let WeightInit::Uniform(bound) = self.init {
+            require(bound.is_finite() && bound >= 0.0, "conditioner.init", "a finite bound of at least 0", bound)?;
+        }
+        Ok(())
+    }
+
+    /// Builds the net under `path`: `layer_0`, `layer_1`, ... and `out`, each with `weight` and `bias`.
+    ///
+    /// Starting weights are a function of `seed` and the variable's name.
+    pub fn build(&self, path: &nn::Path, inputs: usize, outputs: usize, seed: u64) -> Mlp {
+        let hidden = (0..self.layers)
+            .map(|i| {
+                let inputs = if i == 0 { inputs } else { self.hidden };
+                Layer::new(&(path / format!("layer_{i}")), inputs, self.hidden, self.init, seed)
+            })
+            .collect();
+        let last = if self.zero_last { WeightInit::Uniform(0.0) } else { self.init };
+        let out = Layer::new(&(path / "out"), self.hidden, outputs, last, seed);
+        Mlp {
+            hidden,
+            out,
+            residual: self.residual,
+            activation: self.activation,
+            dropout: self.dropout,
+            training: false,
+        }
+    }
+}
+
+/// A conditioner built from an [`MlpConfig`].
+#[derive(Debug)]
+pub struct Mlp {
+    hidden: Vec<Layer>,
+    out: Layer,
+    residual: bool,
+    activation: Activation,
+    dropout: f64,
+    training: bool,
+}
+
+impl Mlp {
+    /// `[n, inputs]` to `[n, outputs]`.
+    fn run(&self, x: &Tensor) -> Tensor {
+        let mut h = self.hidden[0].apply(x);
+        for layer in &self.hidden[1..] {
+            let change = layer.apply(&self.activate(&h));
+            h = if self.residual { h + change } else { change };
+        }
+        self.out.apply(&self.activate(&h))
+    }
+
+    fn activate(&self, h: &Tensor) -> Tensor {
+        let h = self.activation.apply(h);
+        if self.training && self.dropout > 0.0 { h.dropout(self.dropout, true) } else { h }
+    }
+}
+
+impl Conditioner for Mlp {
+    fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+        match context {
+            None => self.run(kept),
+            Some(context) => self.run(&Tensor::cat(&[kept, context], 1)),
+        }
+    }
+
+    fn set_training(&mut self, training: bool) {
+        self.training = training;
+    }
+}
+
+/// `y = x Wᵀ + b` with `weight: [outputs, inputs]`, as everywhere in libtorch.
+#[derive(Debug)]
+struct Layer {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Layer {
+    fn new(path: &nn::Path, inputs: usize, outputs: usize, init: WeightInit, seed: u64) -> Self {
+        let bound = match init {
+            WeightInit::Glorot => (6.0 / (inputs + outputs) as f64).sqrt(),
+            WeightInit::He => (6.0 / inputs as f64).sqrt(),
+            WeightInit::Uniform(bound) => bound,
+        };
+        let bias_bound = if matches!(init, WeightInit::Uniform(_)) { bound } else { 0.0 };
+        let (inputs, outputs) = (inputs as i64, outputs as i64);
+        Layer {
+            weight: uniform(path, "weight", &[outputs, inputs], bound, seed),
+            bias: uniform(path, "bias", &[outputs], bias_bound, seed),
+        }
+    }
+
+    fn apply(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// A variable drawn uniformly within ±`bound`, the same on every device.
+fn uniform(path: &nn::Path, name: &str, size: &[i64], bound: f64, seed: u64) -> Tensor {
+    let full_name = [path.components().collect::<Vec<_>>().join("."), name.to_owned()].join(".");
+    let start = if bound == 0.0 {
+        Tensor::zeros(size, (Kind::Float, tch::Device::Cpu))
+    } else {
+        let draw = || Tensor::rand(size, (Kind::Float, tch::Device::Cpu));
+        (rng::with_seed(rng::derive_seed(seed, &full_name, 0), draw) * 2.0 - 1.0) * bound
+    };
+    path.add(name, start.to_kind(path.kind()).to_device(path.device()), true)
+}

@@ -1,0 +1,124 @@
+//! A model: a configuration, the parameters and the flow built from both.
+
+use std::collections::BTreeMap;
+
+use flow_core::Flow;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Tensor, nn};
+
+use crate::{NiceConfig, RealNvpConfig, Result};
+
+/// Any model of the zoo; in files `{"kind": "nice", ...}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ModelConfig {
+    /// NICE.
+    Nice(NiceConfig),
+    /// RealNVP for vectors.
+    #[serde(rename = "realnvp")]
+    RealNvp(RealNvpConfig),
+}
+
+impl ModelConfig {
+    /// The name on the command line and in files.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ModelConfig::Nice(_) => "nice",
+            ModelConfig::RealNvp(_) => "realnvp",
+        }
+    }
+
+    /// The first step.
+    pub fn head_mut(&mut self) -> &mut crate::Head {
+        match self {
+            ModelConfig::Nice(config) => &mut config.head,
+            ModelConfig::RealNvp(config) => &mut config.head,
+        }
+    }
+
+    /// How many numbers a model file of this configuration holds; known without building anything.
+    ///
+    /// # Errors
+    ///
+    /// A field outside its range.
+    pub fn saved_numbers(&self, event: &[usize]) -> Result<u128> {
+        match self {
+            ModelConfig::Nice(config) => config.saved_numbers(event),
+            ModelConfig::RealNvp(config) => config.saved_numbers(event),
+        }
+    }
+
+    /// Builds the flow under `path`.
+    ///
+    /// # Errors
+    ///
+    /// A field outside its range.
+    pub fn build(&self, path: &nn::Path, event: &[usize], seed: u64) -> Result<Flow> {
+        match self {
+            ModelConfig::Nice(config) => config.build(path, event, seed),
+            ModelConfig::RealNvp(config) => config.build(path, event, seed),
+        }
+    }
+}
+
+/// A flow together with what it was built from and the store of its parameters.
+#[derive(Debug)]
+pub struct Model {
+    config: ModelConfig,
+    event: Vec<usize>,
+    flow: Flow,
+    vs: nn::VarStore,
+}
+
+impl Model {
+    /// A new model for data of shape `event` (`[2]`, `[1, 28, 28]`), its starting weights drawn by `seed`.
+    ///
+    /// # Errors
+    ///
+    /// A field of the configuration outside its range.
+    pub fn new(config: &ModelConfig, event: &[usize], seed: u64, device: Device) -> Result<Self> {
+        let vs = nn::VarStore::new(device);
+        let flow = config.build(&vs.root(), event, seed)?;
+        Ok(Model { config: config.clone(), event: event.to_vec(), flow, vs })
+    }
+
+    /// What the model was built from.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Shape of one datum.
+    pub fn event(&self) -> &[usize] {
+        &self.event
+    }
+
+    /// The flow, on batches `[n, D]` of flattened data.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// The flow, to switch between training and evaluation.
+    pub fn flow_mut(&mut self) -> &mut Flow {
+        &mut self.flow
+    }
+
+    /// The store of the parameters.
+    pub fn vs(&self) -> &nn::VarStore {
+        &self.vs
+    }
+
+    /// The store of the parameters, to change their kind: `double()` for checks in f64.
+    pub fn vs_mut(&mut self) -> &mut nn::VarStore {
+        &mut self.vs
+    }
+
+    /// Variables by name, sorted; fixed ones included. The tensors share storage with the model.
+    pub fn variables(&self) -> BTreeMap<String, Tensor> {
+        self.vs.variables().into_iter().collect()
+    }
+
+    /// Number of trained parameters.
+    pub fn parameters(&self) -> usize {
+        self.vs.trainable_variables().iter().map(Tensor::numel).sum()
+    }
+}

@@ -1,0 +1,180 @@
+//! What NICE and RealNVP have in common: a head, a stack of couplings, a base.
+
+use flow_core::{
+    ActNorm, Base, Chain, Coupling, ElementwiseAffine, Flow, Law, Logistic, Logit, Mask, Permute, StandardNormal, rng,
+};
+use serde::{Deserialize, Serialize};
+use tch::nn;
+
+use crate::error::require;
+use crate::{Error, MlpConfig, Result};
+
+/// The first step of a model, which brings data to where a flow works well. It is inside the model and inside `log_prob`,
+/// so likelihoods are always those of the data as read (of the unit cube for images).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum Head {
+    /// Nothing.
+    #[default]
+    None,
+    /// `(x - mean) / std`, column by column, fixed.
+    Standardize {
+        /// One mean a column.
+        mean: Vec<f64>,
+        /// One standard deviation a column.
+        std: Vec<f64>,
+    },
+    /// The logit of the unit cube squeezed by `alpha`.
+    Logit {
+        /// Margin that keeps the ends finite, between 0 and 1/2.
+        alpha: f64,
+    },
+}
+
+/// Which coordinates each coupling keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// The first half.
+    Halves,
+    /// Every other coordinate.
+    Alternating,
+    /// The squares of one colour of a chessboard; images only.
+    Checkerboard,
+}
+
+/// How one coupling's kept part comes to be changed by the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Every other coupling keeps what the one before changed.
+    Flip,
+    /// The coordinates are reversed before each coupling.
+    Reverse,
+    /// The coordinates are shuffled before each coupling, by the model's seed.
+    Random,
+}
+
+/// The distribution of the latent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseKind {
+    /// Standard normal.
+    Normal,
+    /// Standard logistic.
+    Logistic,
+}
+
+/// What a stack of couplings is built from; NICE and RealNVP each fill it in.
+pub(crate) struct Stack<'a> {
+    pub head: &'a Head,
+    pub actnorm: bool,
+    pub couplings: usize,
+    pub pattern: Pattern,
+    pub order: Order,
+    pub conditioner: &'a MlpConfig,
+    pub parameters_each: usize,
+    pub scaling: bool,
+    pub base: BaseKind,
+    pub context: usize,
+}
+
+impl Stack<'_> {
+    pub(crate) fn validate(&self, event: &[usize]) -> Result<usize> {
+        let dim = event.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).unwrap_or(usize::MAX);
+        require((2..=1 << 24).contains(&dim), "event", "2 to 16777216 coordinates", format!("{event:?}"))?;
+        require((1..=1024).contains(&self.couplings), "couplings", "between 1 and 1024", self.couplings)?;
+        require(self.context <= 1 << 20, "context", "at most 1048576", self.context)?;
+        self.conditioner.validate()?;
+        if let Head::Standardize { mean, .. } = self.head {
+            require(mean.len() == dim, "head.mean", format!("{dim} numbers"), mean.len())?;
+        }
+        let is_image = matches!(event, [_, _, _]);
+        let needs_image = self.pattern == Pattern::Checkerboard;
+        require(
+            is_image || !needs_image,
+            "pattern",
+            "halves or alternating for data that is no image",
+            "checkerboard",
+        )?;
+        Ok(dim)
+    }
+
+    /// Number of saved numbers, trained or fixed; known before anything is allocated.
+    pub(crate) fn saved_numbers(&self, event: &[usize], law_extra: impl Fn(usize) -> u128) -> Result<u128> {
+        let dim = self.validate(event)?;
+        let wide = dim as u128;
+        let mut total = if matches!(self.head, Head::Standardize { .. }) { 2 * wide } else { 0 };
+        total += if self.actnorm { 2 * wide + 1 } else { 0 };
+        total += if self.scaling { wide } else { 0 };
+        for i in 0..self.couplings {
+            let mask = self.mask(event, i, tch::Device::Cpu)?;
+            let (kept, changed) = (mask.kept().len(), mask.changed().len());
+            total += self.conditioner.parameters(kept + self.context, changed * self.parameters_each);
+            total += law_extra(changed);
+        }
+        Ok(total)
+    }
+
+    pub(crate) fn build(
+        &self,
+        path: &nn::Path,
+        event: &[usize],
+        seed: u64,
+        law: impl Fn(&nn::Path, usize) -> Law,
+    ) -> Result<Flow> {
+        let dim = self.validate(event)?;
+        let device = path.device();
+        let mut chain = Chain::default();
+        match self.head {
+            Head::None => {}
+            Head::Standardize { mean, std } => {
+                let standardize = ElementwiseAffine::standardize(&(path / "standardize"), mean, std)?;
+                chain.push("standardize", standardize)?;
+            }
+            Head::Logit { alpha } => chain.push("logit", Logit::new(*alpha)?)?,
+        }
+        if self.actnorm {
+            chain.push("actnorm", ActNorm::new(&(path / "actnorm"), dim))?;
+        }
+        for i in 0..self.couplings {
+            match self.order {
+                Order::Flip => {}
+                Order::Reverse => chain.push(format!("reverse_{i}"), Permute::reverse(dim, device))?,
+                Order::Random => {
+                    let seed = rng::derive_seed(seed, "permutation", i as u64);
+                    chain.push(format!("shuffle_{i}"), Permute::random(dim, seed, device))?;
+                }
+            }
+            let name = format!("coupling_{i}");
+            let path = path / &name;
+            let mask = self.mask(event, i, device)?;
+            let (kept, changed) = (mask.kept().len(), mask.changed().len());
+            let net = self.conditioner.build(&path, kept + self.context, changed * self.parameters_each, seed);
+            chain.push(name, Coupling::new(mask, net, law(&path, changed)))?;
+        }
+        if self.scaling {
+            chain.push("scaling", ElementwiseAffine::scaling(&(path / "scaling"), &[dim as i64]))?;
+        }
+        let event = [dim as i64];
+        let base: Box<dyn Base> = match self.base {
+            BaseKind::Normal => Box::new(StandardNormal::new(&event)),
+            BaseKind::Logistic => Box::new(Logistic::new(&event)),
+        };
+        Ok(Flow::new(chain, base, device))
+    }
+
+    fn mask(&self, event: &[usize], i: usize, device: tch::Device) -> Result<Mask> {
+        let dim = event.iter().product();
+        let flipped = self.order == Order::Flip && i % 2 == 1;
+        let mask = match (self.pattern, event) {
+            (Pattern::Halves, _) => Mask::halves(dim, flipped),
+            (Pattern::Alternating, _) => Mask::alternating(dim, flipped),
+            (Pattern::Checkerboard, [channels, height, width]) => {
+                Mask::checkerboard(channels * height, *width, flipped, device)
+            }
+            (Pattern::Checkerboard, _) => unreachable!("validate() asks for an image"),
+        };
+        mask.map_err(Error::from)
+    }
+}
