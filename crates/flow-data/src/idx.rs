@@ -168,8 +168,8 @@ fn read_word(reader: &mut impl Read, offset: u64) -> Result<[u8; 4], Place> {
     }
 }
 
-/// The product of the dimensions, where it is within the limit.
+/// The product of the dimensions, where it is within the limit, a 0 not allowed to hide that the others are not.
 fn checked_len(dims: &[u32]) -> Option<u64> {
-    let len = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(u64::from(dim)))?;
-    (len <= MAX_BYTES).then_some(len)
+    let checked = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(u64::from(dim.max(1))))?;
+    (checked <= MAX_BYTES).then_some(if dims.contains(&0) { 0 } else { checked })
 }

@@ -101,3 +101,46 @@ fn rows_of((pixels, labels): &(Array2<u8>, Array1<u8>), from: usize, to: usize) 
     let values = Values::Levels { data: pixels.slice(s![from..to, ..]).to_owned(), levels: 256 };
     Split::new(values, vec![1, SIDE, SIDE], Some(labels.slice(s![from..to]).to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rows;
+
+    #[test]
+    fn a_named_folder_is_the_only_one_looked_at() {
+        let named = Some(Path::new("a"));
+        assert_eq!(places(named, Some("b".into())), [Path::new("a/mnist"), Path::new("a")]);
+    }
+
+    #[test]
+    fn without_one_the_environment_comes_before_datasets() {
+        let expected = ["b/mnist", "b", "datasets/mnist", "datasets"];
+        assert_eq!(places(None, Some("b".into())), expected.map(Path::new));
+        assert_eq!(places(None, None), expected[2..].iter().map(Path::new).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_first_folder_that_has_all_four_is_taken_gzipped_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, whole) = (folder.path().join("part"), folder.path().join("whole"));
+        for (i, file) in FILES.iter().enumerate() {
+            std::fs::create_dir_all(&whole).unwrap();
+            std::fs::write(whole.join(format!("{}{}", file.name, [".gz", ""][i % 2])), []).unwrap();
+        }
+        std::fs::create_dir(&part).unwrap();
+        std::fs::write(part.join(TEST_LABELS.name), []).unwrap();
+        assert_eq!(find(&[part.clone(), whole.clone()]).unwrap(), whole);
+        let Err(Error::MnistMissing { places }) = find(&[part]) else { panic!("three files are missing") };
+        assert_eq!(places[0].files, [TRAIN_IMAGES.name, TRAIN_LABELS.name, TEST_IMAGES.name]);
+    }
+
+    #[test]
+    fn rows_are_cut_with_their_labels() {
+        let pixels = Array2::from_shape_fn((5, SIDE * SIDE), |(row, _)| row as u8);
+        let cut = rows_of(&(pixels, Array1::from_iter(10..15)), 3, usize::MAX).unwrap();
+        assert_eq!((cut.len(), cut.event_shape()), (2, &[1, SIDE, SIDE][..]));
+        assert_eq!(cut.labels, Some(Array1::from_iter(13..15)));
+        assert_eq!(cut.to_reals()[[0, 0]], 3.0);
+    }
+}

@@ -33,7 +33,7 @@ pub enum Spec {
     Iris,
     /// `winequality`: 1,599 red wines, 11 measurements, embedded.
     WineQuality,
-    /// `diabetes`: 442 patients, 10 measurements, embedded.
+    /// `diabetes`: 441 patients, 10 measurements, embedded.
     Diabetes,
     /// `csv:PATH`: a table of one's own.
     Csv(PathBuf),

@@ -1,6 +1,6 @@
 //! CSV: numbers between commas, the header optional, every complaint with its line and column.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use ndarray::Array2;
@@ -9,11 +9,9 @@ use super::{Table, finite, numbered};
 use crate::{Error, Values};
 
 pub(super) fn read(path: &Path) -> Result<Table, Error> {
-    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    // Flexible and without a header as far as the reader knows: lengths and headers are judged here, with the place.
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(file);
-    let mut rows = Rows { path, columns: 0, cells: Vec::new() };
-    let names = rows.read(&mut reader)?;
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let mut rows = Rows { path, bytes: &bytes, columns: 0, cells: Vec::new() };
+    let names = rows.read()?;
     if rows.cells.is_empty() {
         return Err(Error::Empty { path: path.to_owned() });
     }
@@ -29,54 +27,58 @@ pub(super) fn read(path: &Path) -> Result<Table, Error> {
 /// The cells read so far.
 struct Rows<'a> {
     path: &'a Path,
+    bytes: &'a [u8],
     columns: usize,
     cells: Vec<f32>,
 }
 
 impl Rows<'_> {
     /// Reads every line; returns the header's names where there is a header.
-    fn read(&mut self, reader: &mut Reader<File>) -> Result<Option<Vec<String>>, Error> {
-        let mut names = None;
+    fn read(&mut self) -> Result<Option<Vec<String>>, Error> {
+        // Flexible and without a header as far as the reader knows: lengths and headers are judged here, with the place.
+        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(self.bytes);
         let mut record = ByteRecord::new();
-        let mut first = true;
-        while self.next(reader, &mut record)? {
-            if first {
-                self.columns = record.len();
-                names = header(&record);
-            }
-            if !first || names.is_none() {
-                self.push(&record)?;
-            }
-            first = false;
+        if !self.next(&mut reader, &mut record)? {
+            return Ok(None);
+        }
+        self.columns = record.len();
+        let names = header(&record);
+        if names.is_none() {
+            self.push(&record)?;
+        }
+        while self.next(&mut reader, &mut record)? {
+            self.push(&record)?;
         }
         Ok(names)
     }
 
-    fn next(&self, reader: &mut Reader<File>, record: &mut ByteRecord) -> Result<bool, Error> {
-        reader.read_byte_record(record).map_err(|e| {
-            let line = e.position().map_or(0, csv::Position::line);
-            match e.into_kind() {
-                csv::ErrorKind::Io(source) => Error::Read { path: self.path.to_owned(), source },
-                kind => self.refuse(line, 1, format!("{kind:?}")),
-            }
-        })
+    fn next(&self, reader: &mut Reader<&[u8]>, record: &mut ByteRecord) -> Result<bool, Error> {
+        reader.read_byte_record(record).map_err(|e| Error::Read { path: self.path.to_owned(), source: e.into() })
     }
 
     fn push(&mut self, record: &ByteRecord) -> Result<(), Error> {
-        let line = record.position().map_or(0, csv::Position::line);
         if record.len() != self.columns {
             let problem = format!("{} cells in this row, {} in the first", record.len(), self.columns);
-            return Err(self.refuse(line, record.len().min(self.columns) + 1, problem));
+            return Err(self.refuse(record, record.len().min(self.columns) + 1, problem));
         }
         for (i, cell) in record.iter().enumerate() {
-            let value = number(cell).and_then(finite).map_err(|problem| self.refuse(line, i + 1, problem))?;
+            let value = number(cell).and_then(finite).map_err(|problem| self.refuse(record, i + 1, problem))?;
             self.cells.push(value);
         }
         Ok(())
     }
 
-    fn refuse(&self, line: u64, column: usize, problem: String) -> Error {
+    fn refuse(&self, record: &ByteRecord, column: usize, problem: String) -> Error {
+        let line = self.line(record.position().map_or(0, |position| position.byte() as usize));
         Error::Csv { path: self.path.to_owned(), line, column, problem }
+    }
+
+    /// The line, from 1, of the first cell at or after a byte: a record's position is before the blank lines in front
+    /// of it.
+    fn line(&self, from: usize) -> u64 {
+        let blank = self.bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let before = &self.bytes[..from + blank];
+        1 + before.iter().filter(|byte| **byte == b'\n').count() as u64
     }
 }
 

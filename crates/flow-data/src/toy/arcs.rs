@@ -94,13 +94,12 @@ impl Arcs {
         let mut points = Array2::zeros((n, 2));
         let mut labels = Array1::zeros(n);
         for (mut point, label) in points.axis_iter_mut(Axis(0)).zip(&mut labels) {
-            let arc = rng.gen_range(0..self.arcs.len());
-            let on_arc = self.arcs[arc].at(rng.r#gen());
+            *label = rng.gen_range(0..self.arcs.len() as u8);
+            let on_arc = self.arcs[usize::from(*label)].at(rng.r#gen());
             for (value, on_arc) in point.iter_mut().zip(on_arc) {
                 let noise: f64 = StandardNormal.sample(&mut rng);
                 *value = on_arc + self.noise * noise;
             }
-            *label = arc as u8;
         }
         (points, Some(labels))
     }

@@ -14,12 +14,12 @@ pub struct Moments {
 impl Moments {
     /// Raw points `[n, 2]` in the standardised unit. The arithmetic is in f64: only the result is rounded.
     pub fn standardise(&self, raw: Array2<f64>) -> Array2<f32> {
-        ((raw - &aview1(&self.mean)) / &aview1(&self.std)).mapv(|value| value as f32)
+        ((raw - aview1(&self.mean)) / aview1(&self.std)).mapv(|value| value as f32)
     }
 
     /// Standardised points `[n, 2]` in the raw unit.
     pub fn raw(&self, x: ArrayView2<'_, f32>) -> Array2<f64> {
-        x.mapv(f64::from) * &aview1(&self.std) + &aview1(&self.mean)
+        x.mapv(f64::from) * aview1(&self.std) + aview1(&self.mean)
     }
 
     /// ln(std1 · std2): what a raw log density gains by the change of unit.

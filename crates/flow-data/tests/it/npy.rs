@@ -1,0 +1,128 @@
+//! NPY files: every type that is read, and headers that lie.
+
+use std::path::Path;
+
+use flow_data::{Error, LoadOptions, Source, Spec, Table, Values, load};
+use ndarray::{Array1, Array2, array};
+use ndarray_npy::{WritableElement, WriteNpyExt};
+
+use crate::file;
+
+fn read(bytes: impl AsRef<[u8]>) -> Result<Table, Error> {
+    let (_folder, path) = file("table.npy", bytes);
+    Table::read_npy(&path)
+}
+
+fn npy<A: WritableElement>(array: &Array2<A>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    array.write_npy(&mut bytes).unwrap();
+    bytes
+}
+
+/// A file with a header of one's own, version 1.
+fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+    let length = (header.len() as u16 + 1).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), b"\n", data].concat()
+}
+
+fn refused(bytes: impl AsRef<[u8]>) -> String {
+    match read(bytes).expect_err("a bad file") {
+        error @ Error::Npy { .. } => error.to_string(),
+        other => panic!("not about the file as a whole: {other}"),
+    }
+}
+
+#[test]
+fn floats_and_integers_become_reals() {
+    let expected = Values::Reals(array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+    let whole = array![[1, 2, 3], [4, 5, 6]];
+    assert_eq!(read(npy(&whole.mapv(|v| v as f32))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole.mapv(|v| v as f64))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole.mapv(|v| v as i64))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole.mapv(|v| v as i32))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole.mapv(|v| v as u16))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole)).unwrap().columns, ["x1", "x2", "x3"]);
+}
+
+#[test]
+fn bytes_are_levels_and_a_column_major_file_is_read_right() {
+    let bytes = array![[1u8, 2], [3, 255]];
+    assert_eq!(read(npy(&bytes)).unwrap().values, Values::Levels { data: bytes, levels: 256 });
+    let transposed = array![[1.0f64, 2.0], [3.0, 4.0], [5.0, 6.0]].reversed_axes();
+    let file = npy(&transposed);
+    assert!(String::from_utf8_lossy(&file).contains("'fortran_order': True"));
+    assert_eq!(read(file).unwrap().values, Values::Reals(transposed.mapv(|v| v as f32)));
+}
+
+#[test]
+fn headers_of_any_length_leave_the_data_aligned() {
+    for padding in 0..8 {
+        let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2)}".to_owned() + &" ".repeat(padding);
+        let data = [1f64.to_le_bytes(), 2f64.to_le_bytes()].concat();
+        assert_eq!(read(with_header(&header, &data)).unwrap().values, Values::Reals(array![[1.0, 2.0]]));
+    }
+}
+
+#[test]
+fn entries_that_are_not_finite_are_refused_where_they_are() {
+    for (value, problem) in [(f64::NAN, "not a finite"), (f64::INFINITY, "not a finite"), (1e300, "beyond the range")] {
+        let error = read(npy(&array![[1.0, 2.0], [3.0, value]])).unwrap_err();
+        assert!(matches!(error, Error::NpyCell { row: 2, column: 2, .. }), "{error}");
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn other_shapes_and_types_are_refused() {
+    let mut bytes = Vec::new();
+    Array1::<f32>::zeros(3).write_npy(&mut bytes).unwrap();
+    assert!(refused(bytes).contains("table.npy"));
+    assert!(refused(npy(&array![[true, false]])).contains("f32, f64 or integers"));
+    let big_endian = "{'descr': '>f4', 'fortran_order': False, 'shape': (1, 1)}";
+    assert!(refused(with_header(big_endian, &[0; 4])).contains("byte order"));
+    assert!(matches!(read(npy(&Array2::<f32>::zeros((0, 3)))), Err(Error::Empty { .. })));
+    assert!(matches!(read(npy(&Array2::<f32>::zeros((3, 0)))), Err(Error::Empty { .. })));
+    assert!(matches!(Table::read_npy(Path::new("no/such.npy")), Err(Error::Read { .. })));
+}
+
+#[test]
+fn shapes_that_promise_more_or_less_than_the_file_are_refused() {
+    for shape in
+        ["(1, 3)", "(1, 1)", "(1000000000, 1000000000)", "(9223372036854775807, 2)", "(99999999999999999999, 1)"]
+    {
+        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}");
+        refused(with_header(&header, &[0; 8]));
+    }
+}
+
+#[test]
+fn headers_made_to_do_harm_are_refused() {
+    assert!(refused(b"").contains("not an NPY file"));
+    assert!(refused(b"PK\x03\x04 a zip").contains("not an NPY file"));
+    assert!(refused(b"\x93NUMPY\x09\x00\x00\x00\x00\x00").contains("version"));
+    assert!(refused(b"\x93NUMPY\x02\x00\xff\xff\xff\xff").contains("header of"));
+    assert!(refused(b"\x93NUMPY\x01\x00\x40\x00{'descr'").contains("ends within its header"));
+    assert!(refused(with_header(&"(".repeat(1000), &[])).contains("brackets"));
+    for header in
+        ["", "{}", "[]", "{'descr': '<f4'}", "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 1)}"]
+    {
+        refused(with_header(header, &[0; 4]));
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let whole = npy(&array![[1.0f32, 2.0], [3.0, 4.0]]);
+    for len in 0..whole.len() {
+        refused(&whole[..len]);
+    }
+    refused([whole, vec![0]].concat());
+}
+
+#[test]
+fn an_array_of_bytes_is_a_table_too() {
+    let (_folder, path) = file("t.npy", npy(&Array2::from_shape_fn((20, 2), |(i, j)| (i * (j + 1)) as u8)));
+    let data = load(&Spec::Npy(path), &LoadOptions::default()).unwrap();
+    let Source::Fixed(train) = data.train else { panic!("a table has rows") };
+    assert!(matches!(&train.values, Values::Reals(rows) if rows.dim() == (16, 2)));
+}
