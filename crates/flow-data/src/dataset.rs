@@ -95,3 +95,16 @@ impl FromStr for Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_parse_and_print_as_themselves() {
+        for part in [Part::Train, Part::Validation, Part::Test] {
+            assert_eq!(part.to_string().parse::<Part>().unwrap(), part);
+        }
+        assert!(matches!("valid".parse::<Part>(), Err(Error::UnknownPart { name }) if name == "valid"));
+    }
+}

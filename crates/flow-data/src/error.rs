@@ -5,6 +5,8 @@ use std::{fmt, io, path::PathBuf};
 use crate::idx::IdxProblem;
 
 /// Everything that [`load`](crate::load) and the readers of this crate can refuse.
+///
+/// A message is complete by itself, but for [`Error::Read`], whose reason is its source.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -52,7 +54,7 @@ pub enum Error {
     },
 
     /// A file that cannot be opened or read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -68,13 +70,12 @@ pub enum Error {
         /// Where in the decompressed bytes.
         offset: u64,
         /// What is wrong there.
-        #[source]
         problem: IdxProblem,
     },
 
     /// The four files of MNIST are not together in any of the places looked at.
     #[error(
-        "MNIST is in none of these places: {}\nfetch it with `cargo xtask fetch mnist`, or name the folder in FLOW_DATA_DIR",
+        "MNIST is in none of these places:{}\nfetch it with `cargo xtask fetch mnist`, or name the folder in FLOW_DATA_DIR",
         list(places)
     )]
     MnistMissing {

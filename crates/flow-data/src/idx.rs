@@ -72,7 +72,7 @@ pub enum IdxProblem {
     Long,
     /// The file cannot be read on: broken gzip, a checksum that does not fit, or a failing disk.
     #[error("cannot be read on: {0}")]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
 }
 
 /// An array of `u8` with 1 to 4 dimensions.

@@ -121,3 +121,43 @@ impl Arcs {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_abs_diff_eq;
+    use ndarray::array;
+
+    use super::*;
+
+    /// exp(-k) I0(k), the Bessel function by its integral (1/π) ∫ exp(k (cos t - 1)) dt over [0, π]: the midpoint rule is
+    /// exact to rounding, as the integrand is periodic.
+    fn scaled_bessel(k: f64) -> f64 {
+        let n = 20_000;
+        (0..n).map(|i| (k * ((PI * (f64::from(i) + 0.5) / f64::from(n)).cos() - 1.0)).exp()).sum::<f64>() / f64::from(n)
+    }
+
+    /// A blurred circle in closed form: exp(-(r - R)²/2σ²) exp(-rR/σ²) I0(rR/σ²) / 2πσ².
+    #[test]
+    fn quadrature_along_circles_agrees_with_the_closed_form() {
+        let variance = CIRCLES_NOISE * CIRCLES_NOISE;
+        for r in [0.0, 0.3, 0.5, 0.75, 1.0, 1.3] {
+            let circle = |radius: f64| {
+                let bell = (-0.5 * (r - radius).powi(2) / variance).exp();
+                bell * scaled_bessel(r * radius / variance) / (TAU * variance)
+            };
+            let expected = (0.5 * (circle(1.0) + circle(INNER_RADIUS))).ln();
+            let found = circles().log_prob(array![[r * 0.6, -r * 0.8]].view())[0];
+            assert_abs_diff_eq!(found, expected, epsilon = 1e-6);
+        }
+    }
+
+    /// Far from an arc's ends it looks like a circle of twice the density.
+    #[test]
+    fn half_circles_are_the_two_halves() {
+        let (upper, lower) = (array![[0.0, 1.0]], array![[1.0, -0.5]]);
+        let variance = TWO_MOONS_NOISE * TWO_MOONS_NOISE;
+        let expected = (scaled_bessel(1.0 / variance) / (TAU * variance)).ln();
+        assert_abs_diff_eq!(two_moons().log_prob(upper.view())[0], expected, epsilon = 1e-6);
+        assert_abs_diff_eq!(two_moons().log_prob(lower.view())[0], expected, epsilon = 1e-6);
+    }
+}

@@ -89,7 +89,7 @@ impl Toy {
     /// The entropy in nats, which is the floor of any model's mean negative log-likelihood.
     ///
     /// Exact for [`Toy::Moons`], ln(2πe) - ½ ln 33 = 1.0896; for the others the integral of -p ln p over a grid, exact
-    /// to the six digits given.
+    /// to the six decimals given.
     pub fn entropy(&self) -> Option<f64> {
         Some(match self {
             Toy::Moons => moons::entropy() - self.moments().log_scale(),

@@ -1,8 +1,8 @@
 //! The crescent: a Gaussian bent along a parabola, so that its density and entropy are closed forms.
 //!
 //! x2 = 4 e2 and x1 = x2²/4 + e1 with e1, e2 ~ N(0, 1). The map from e to x has the constant log-determinant ln 4, hence
-//! ln p(x) = ln N(x1 - x2²/4; 0, 1) + ln N(x2; 0, 4²). From `jaekookang/flow_based_models`, after the example in the
-//! RealNVP tutorials of E. Jang.
+//! ln p(x) = ln N(x1 - x2²/4; 0, 1) + ln N(x2; 0, 4²). From `jaekookang/flow_based_models`, after E. Jang's
+//! tutorial on normalizing flows.
 
 use std::f64::consts::{E, TAU};
 

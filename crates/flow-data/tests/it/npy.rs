@@ -35,11 +35,11 @@ fn refused(bytes: impl AsRef<[u8]>) -> String {
 #[test]
 fn floats_and_integers_become_reals() {
     let expected = Values::Reals(array![[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
-    let whole = array![[1, 2, 3], [4, 5, 6]];
+    let whole = array![[1i32, 2, 3], [4, 5, 6]];
     assert_eq!(read(npy(&whole.mapv(|v| v as f32))).unwrap().values, expected);
     assert_eq!(read(npy(&whole.mapv(|v| v as f64))).unwrap().values, expected);
     assert_eq!(read(npy(&whole.mapv(|v| v as i64))).unwrap().values, expected);
-    assert_eq!(read(npy(&whole.mapv(|v| v as i32))).unwrap().values, expected);
+    assert_eq!(read(npy(&whole)).unwrap().values, expected);
     assert_eq!(read(npy(&whole.mapv(|v| v as u16))).unwrap().values, expected);
     assert_eq!(read(npy(&whole)).unwrap().columns, ["x1", "x2", "x3"]);
 }
