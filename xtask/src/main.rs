@@ -1,2 +1,53 @@
-//! Chores of the workspace.
-fn main() {}
+//! `cargo xtask`: the chores of this workspace. `fetch` brings the data, `reproduce` makes the gallery.
+//!
+//! Nothing here depends on libtorch or on a flow crate, so that it builds on a machine that has neither yet.
+
+mod fetch;
+mod interrupt;
+mod progress;
+mod reproduce;
+mod text;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+/// Chores of the workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    /// Work in this folder instead of the clone (for the tests)
+    #[arg(long, global = true, hide = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Fetch(fetch::Args),
+    Reproduce(reproduce::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let workspace = Workspace::at(cli.root);
+    let outcome = match &cli.command {
+        Command::Fetch(args) => fetch::run(args, &workspace),
+        Command::Reproduce(args) => reproduce::run(args, &workspace),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<interrupt::Stopped>() => {
+            eprintln!("\n{error}");
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

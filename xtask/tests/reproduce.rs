@@ -1,0 +1,310 @@
+//! `cargo xtask reproduce` from end to end with a small script in the place of `flow`: what is asked of it, what is not
+//! asked twice, and what happens when it fails or is stopped.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Understands `flow`'s arguments, notes them in `calls`, and does as the files in the clone's `orders` say.
+const FLOW: &str = r#"#!/bin/sh
+set -eu
+echo "$*" >> calls
+command=$1
+last() { for word; do :; done; echo "$word"; }
+if [ -e "orders/fail-$command" ]; then echo "trouble, as ordered" >&2; exit 3; fi
+case $command in
+train)
+    dir=$(last "$@")
+    mkdir -p "$dir"
+    : > "$dir/state.safetensors"
+    if [ -e orders/stop ]; then echo "saved" >&2; exit 130; fi
+    if [ -e orders/wait ]; then
+        trap 'touch "$dir/saved-in-time"; exit 130' INT
+        touch waiting
+        while :; do sleep 0.05; done
+    fi
+    : > "$dir/model.safetensors"
+    ;;
+eval)
+    case $2 in *moons*) bits=null ;; *) bits='{"mean":2.5,"se":0.01}' ;; esac
+    echo "a message for people" >&2
+    echo '{"model":"m","data":"d","preset":"p","parameters":1234,"steps":300,"best_step":200,"batch":128,'
+    echo '"train_seconds":1.5,"split":"test","count":250,"draws":1,"unit":"unit cube",'
+    echo '"nats":{"mean":123.456,"se":0.5},"bits_per_dim":'"$bits"',"floor":null}'
+    ;;
+*)
+    if [ -e "orders/nothing-from-$command" ]; then exit 0; fi
+    echo "picture of $*" > "$(last "$@")"
+    ;;
+esac
+"#;
+
+/// A clone with nothing in it but the script, on a machine without MNIST.
+struct Clone {
+    folder: TempDir,
+}
+
+impl Clone {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("orders")).unwrap();
+        let flow = folder.path().join("flow");
+        fs::write(&flow, FLOW).unwrap();
+        fs::set_permissions(&flow, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.arg("--root").arg(self.folder.path()).arg("reproduce");
+        command.arg("--flow-binary").arg(self.path("flow"));
+        // Nobody listens there.
+        command.args(["--mirror", "http://127.0.0.1:9/", "--threads", "2"]).args(arguments);
+        command.env_remove("FLOW_DATA_DIR").env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn reproduce(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What `flow` was asked since the last time.
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        let _ = fs::remove_file(self.path("calls"));
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    fn order(&self, order: &str) {
+        fs::write(self.path("orders").join(order), "").unwrap();
+    }
+
+    fn no_more(&self, order: &str) {
+        fs::remove_file(self.path("orders").join(order)).unwrap();
+    }
+
+    fn summary(&self, folder: &str) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path(folder).join("summary.json")).unwrap()).unwrap()
+    }
+}
+
+fn messages(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    let messages = messages(output);
+    assert!(output.status.success(), "{messages}");
+    messages
+}
+
+fn listed(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn count(calls: &[String], command: &str) -> usize {
+    calls.iter().filter(|call| call.split(' ').next() == Some(command)).count()
+}
+
+#[test]
+fn the_gallery_is_made_once_and_named_after_what_it_shows() {
+    let clone = Clone::new();
+    let said = succeeds(&clone.reproduce(&["--quick"]));
+    assert!(said.contains("NO MNIST: the image part runs on `digits`"), "{said}");
+    assert!(said.contains("The image part ran on digits, not on MNIST"), "{said}");
+
+    let mut expected = vec!["README.md".to_owned(), "summary.json".into()];
+    for model in ["nice", "realnvp"] {
+        let endings = |data, odd| {
+            [".gif", "_forward.png", "_inverse.png", odd, "_curve.png"].map(|end| format!("{model}_{data}{end}"))
+        };
+        expected.extend(endings("moons", "_density.png"));
+        expected.extend(endings("digits", "_samples.png"));
+    }
+    expected.sort();
+    assert_eq!(listed(&clone.path("preview/quick-digits")), expected);
+    assert!(!clone.path("results").exists(), "the committed gallery is left alone");
+
+    let calls = clone.calls();
+    let kinds = ["train", "eval", "animate", "trace", "sample", "density", "curve"];
+    assert_eq!(kinds.map(|kind| count(&calls, kind)), [4, 4, 4, 8, 2, 2, 4]);
+    let first = "train nice --data moons --preset default --seed 0 --threads 2 --device cpu --steps 300 \
+                 --out runs/reproduce-quick/nice-moons";
+    assert_eq!(calls[0], first);
+    assert_eq!(calls[1], "eval runs/reproduce-quick/nice-moons --split test --draws 1 --json");
+
+    let summary = clone.summary("preview/quick-digits");
+    assert_eq!(summary["command"], "cargo xtask reproduce --quick --threads 2");
+    assert_eq!(summary["images"], "digits");
+    assert_eq!(summary["rows"][3]["evaluation"]["nats"]["mean"], 123.456);
+    assert_eq!(summary["rows"][3]["name"], "realnvp-digits");
+    assert_eq!(summary["stages"].as_array().unwrap().len(), 4 + 4 + 20);
+    let readme = fs::read_to_string(clone.path("preview/quick-digits/README.md")).unwrap();
+    assert!(readme.contains("| RealNVP | digits | p | 123.46 ± 0.50 | 2.5000 ± 0.0100 |"), "{readme}");
+    assert!(readme.contains("(realnvp_digits_samples.png)"), "{readme}");
+
+    // Started anew: nothing is done again, though the gallery itself is gone.
+    fs::remove_dir_all(clone.path("preview")).unwrap();
+    let said = succeeds(&clone.reproduce(&["--quick"]));
+    assert_eq!(clone.calls(), [] as [&str; 0]);
+    assert!(said.contains("nice-moons train: was done before"), "{said}");
+    assert_eq!(listed(&clone.path("preview/quick-digits")), expected);
+    let readme = fs::read_to_string(clone.path("preview/quick-digits/README.md")).unwrap();
+    assert!(readme.contains("stages marked * were done in an earlier one"), "{readme}");
+}
+
+#[test]
+fn another_seed_or_build_does_again_what_depends_on_it() {
+    let clone = Clone::new();
+    succeeds(&clone.reproduce(&["--quick"]));
+    clone.calls();
+    fs::write(clone.path("runs/reproduce-quick/nice-moons/left-over"), "").unwrap();
+    succeeds(&clone.reproduce(&["--quick", "--seed", "1"]));
+    assert_eq!(clone.calls().len(), 4 + 4 + 20);
+    assert!(!clone.path("runs/reproduce-quick/nice-moons/left-over").exists(), "a new training has a new folder");
+
+    // Another build draws and evaluates anew, but training is kept.
+    fs::write(clone.path("flow"), format!("{FLOW}# changed\n")).unwrap();
+    let said = succeeds(&clone.reproduce(&["--quick", "--seed", "1"]));
+    let calls = clone.calls();
+    assert_eq!((count(&calls, "train"), calls.len()), (0, 4 + 20));
+    assert!(said.contains("nice-moons: trained by another build of flow"), "{said}");
+}
+
+#[test]
+fn the_whole_of_it_has_rows_for_fixed_points_and_the_original() {
+    let clone = Clone::new();
+    succeeds(&clone.reproduce(&["--with-seed", "--seed", "3"]));
+    let calls = clone.calls();
+    assert_eq!(count(&calls, "train"), 4 + 2 + 4);
+    let common = "--seed 3 --threads 2 --device cpu";
+    for line in [
+        format!("train nice --data digits --preset default {common} --out runs/reproduce/nice-digits"),
+        format!(
+            "train realnvp --data moons --preset default {common} --set data.fixed=1000 --out \
+             runs/reproduce/realnvp-moons-fixed-1000"
+        ),
+        format!("train realnvp --data digits --preset seed {common} --out runs/reproduce/realnvp-digits-seed"),
+        "eval runs/reproduce/nice-digits --split test --draws 10 --json".to_owned(),
+    ] {
+        assert!(calls.contains(&line), "no `{line}` in {calls:#?}");
+    }
+    assert_eq!(clone.summary("preview/digits")["rows"].as_array().unwrap().len(), 10);
+    assert!(!clone.path("results").exists());
+
+    let refused = clone.reproduce(&["--out", &clone.path("results").to_string_lossy()]);
+    assert!(messages(&refused).contains("results/ is kept for a full run on MNIST"), "{}", messages(&refused));
+}
+
+#[test]
+fn a_stopped_training_goes_on_where_it_was() {
+    let clone = Clone::new();
+    clone.order("stop");
+    let output = clone.reproduce(&["--quick"]);
+    assert_eq!(output.status.code(), Some(130), "{}", messages(&output));
+    assert!(messages(&output).contains("To go on from here:\n  cargo xtask reproduce --quick --threads 2\n"));
+    assert_eq!(clone.calls().len(), 1);
+
+    clone.no_more("stop");
+    succeeds(&clone.reproduce(&["--quick"]));
+    let calls = clone.calls();
+    assert_eq!(calls[0], "train --resume runs/reproduce-quick/nice-moons");
+    assert_eq!(count(&calls, "train"), 4);
+
+    // With another seed the saved state is no use.
+    clone.order("stop");
+    clone.reproduce(&["--quick", "--seed", "5"]);
+    clone.no_more("stop");
+    clone.calls();
+    succeeds(&clone.reproduce(&["--quick", "--seed", "6"]));
+    assert!(clone.calls()[0].starts_with("train nice --data moons --preset default --seed 6"));
+}
+
+#[test]
+fn ctrl_c_lets_the_training_save_first() {
+    let clone = Clone::new();
+    clone.order("wait");
+    // A terminal sends the signal to the whole group in the foreground.
+    let mut running = clone.command(&["--quick"]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !clone.path("waiting").exists() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the training never began");
+        sleep(Duration::from_millis(20));
+    }
+    let group = format!("-{}", running.id());
+    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    assert!(clone.path("runs/reproduce-quick/nice-moons/saved-in-time").exists());
+}
+
+#[test]
+fn one_failed_stage_leaves_the_others_their_results() {
+    let clone = Clone::new();
+    clone.order("fail-density");
+    clone.order("nothing-from-animate");
+    let output = clone.reproduce(&["--quick"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("nice-moons nice_moons_density.png: FAILED"), "{said}");
+    assert!(said.contains("density runs/reproduce-quick/nice-moons --out"), "{said}");
+    assert!(
+        said.contains("nice-moons.stages/nice_moons_density.png.log, at the end of which:\n    trouble, as ordered")
+    );
+    assert!(said.contains("has left no picture"), "{said}");
+
+    let out = clone.path("preview/quick-digits");
+    assert!(out.join("nice_moons_curve.png").exists() && out.join("realnvp_digits_samples.png").exists());
+    assert!(!out.join("nice_moons_density.png").exists() && !out.join("nice_moons.gif").exists());
+    let readme = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(readme.contains("> **Not complete.**") && readme.contains("> - nice-moons nice_moons_density.png: "));
+    assert!(!readme.contains("](nice_moons_density.png)"));
+    assert_eq!(clone.summary("preview/quick-digits")["rows"].as_array().unwrap().len(), 4);
+
+    // The same command makes up for it, and for nothing else.
+    clone.calls();
+    clone.no_more("fail-density");
+    clone.no_more("nothing-from-animate");
+    succeeds(&clone.reproduce(&["--quick"]));
+    let calls = clone.calls();
+    assert_eq!((count(&calls, "density"), count(&calls, "animate"), calls.len()), (2, 4, 6));
+}
+
+#[test]
+fn what_breaks_the_first_training_ends_it_at_once() {
+    let clone = Clone::new();
+    clone.order("fail-train");
+    let output = clone.reproduce(&["--quick", "--device", "cuda"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("trouble, as ordered"), "what flow says is passed through: {said}");
+    assert!(said.contains("--device cuda"), "{said}");
+    assert_eq!(clone.calls().len(), 1);
+    assert!(!clone.path("preview/quick-digits/summary.json").exists());
+}
+
+#[test]
+fn two_at_once_are_refused() {
+    let clone = Clone::new();
+    fs::create_dir_all(clone.path("runs/reproduce-quick")).unwrap();
+    let lock = fs::File::create(clone.path("runs/reproduce-quick/.lock")).unwrap();
+    lock.lock().unwrap();
+    let output = clone.reproduce(&["--quick"]);
+    assert!(messages(&output).contains("another `reproduce` is at work"), "{}", messages(&output));
+    assert_eq!(clone.calls(), [] as [&str; 0]);
+}
