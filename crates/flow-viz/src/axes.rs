@@ -1,6 +1,8 @@
 //! Labelled axes around a part of the canvas, drawn by plotters.
 
 use plotters::chart::ChartBuilder;
+use plotters::coord::ranged1d::{BoldPoints, Ranged};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::{IntoFont, LineSeries, ShapeStyle};
 use plotters::style::{Color, RGBColor};
 
@@ -33,8 +35,8 @@ pub(crate) struct Axes<'a> {
 }
 
 /// A curve in the units of the axes.
-pub(crate) struct Curve<'a> {
-    pub points: &'a [(f64, f64)],
+pub(crate) struct Curve {
+    pub points: Vec<(f64, f64)>,
     pub color: Rgb,
     pub width: f32,
 }
@@ -51,14 +53,18 @@ impl Axes<'_> {
 
     /// Space below `rect` for numbers and the name.
     pub fn bottom_room(&self) -> f32 {
-        let numbers = if self.numbers.0 { TICK_TEXT + 10.0 } else { 4.0 };
-        numbers + if self.names.0.is_empty() { 2.0 } else { NAME_TEXT + 10.0 }
+        let numbers = if self.numbers.0 { TICK_TEXT + 6.0 } else { 4.0 };
+        numbers + if self.names.0.is_empty() { 2.0 } else { NAME_TEXT + 4.0 }
     }
 
-    /// Where a point of the plane is on the canvas.
+    /// Where a point of the plane is on the canvas, to 1/64 of a pixel from the corner of `rect`: so the same points
+    /// give the same pixels in every panel.
     pub fn place(&self, x: f32, y: f32) -> Spot {
         let Extent { x: (x0, x1), y: (y0, y1) } = self.extent;
-        (self.rect.x + (x - x0) / (x1 - x0) * self.rect.w, self.rect.bottom() - (y - y0) / (y1 - y0) * self.rect.h)
+        let within = |share: f32, side: f32| (share * side * 64.0).round() / 64.0;
+        let across = within((x - x0) / (x1 - x0), self.rect.w);
+        let upwards = within((y - y0) / (y1 - y0), self.rect.h);
+        (self.rect.x + across, self.rect.bottom() - upwards)
     }
 
     /// Draws the axes, then `curves` in their plane.
@@ -107,26 +113,27 @@ impl Axes<'_> {
         Ok(())
     }
 
-    /// The distance between two ticks, roughly: enough to tell how many digits they need.
-    fn step(&self, axis: usize) -> f64 {
-        let (span, ticks) = match axis {
-            0 => (self.extent.width(), self.ticks.0),
-            _ => (self.extent.height(), self.ticks.1),
+    /// Where plotters puts the ticks of an axis.
+    fn ticks(&self, axis: usize) -> Vec<f64> {
+        let ((low, high), count) = match axis {
+            0 => (self.extent.x, self.ticks.0),
+            _ => (self.extent.y, self.ticks.1),
         };
-        nice_step(span as f64, ticks)
+        RangedCoordf64::from(low as f64..high as f64).key_points(BoldPoints(count))
+    }
+
+    /// The distance between two ticks, which tells how many digits they need.
+    fn step(&self, axis: usize) -> f64 {
+        match self.ticks(axis)[..] {
+            [first, second, ..] => second - first,
+            _ => 1.0,
+        }
     }
 
     fn widest_number(&self) -> f32 {
         let step = self.step(1);
-        let (low, high) = self.extent.y;
-        let widths = [low, high].map(|v| {
-            let rounded = (v as f64 / step).trunc() * step;
-            // A tick between the ends may have one digit more than the ends themselves.
-            let between = rounded + step * if v < 0.0 { 1.0 } else { -1.0 };
-            let width = |v: f64| font::width(&number::tick(v, step), TICK_TEXT);
-            width(rounded).max(width(between))
-        });
-        widths[0].max(widths[1])
+        let width = |v: f64| font::width(&number::tick(v, step), TICK_TEXT);
+        self.ticks(1).into_iter().map(width).fold(0.0, f32::max)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::color::{INK, PAPER, Rgb, SOFT};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, percentiles};
 use crate::font;
+use crate::legend::{Legend, dashes};
 use crate::number;
 
 /// A named sequence of values, e.g. the training likelihood.
@@ -101,12 +102,16 @@ pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) 
     let finite: Vec<Vec<(f64, f64)>> = series.iter().map(|s| finite_points(&s.points)).collect();
     let extent = extent(series, &finite, references, config)?;
     let mut canvas = Canvas::new(width, height);
-    let axes = axes(config, extent);
-    let curves: Vec<Drawn> = series.iter().zip(&finite).enumerate().flat_map(drawn).collect();
+    let legend = legend(series, references, extent, width as f32 - 120.0);
+    let axes = axes(config, extent, &legend);
+    let colors = COLORS.into_iter().cycle();
+    let named = series.iter().zip(&finite).zip(colors);
+    let curves: Vec<Drawn> = named.flat_map(|((s, points), color)| drawn(s, points, color)).collect();
     let lines = references.iter().filter(|r| within(r.value, extent.y));
     draw(&mut canvas, &axes, &curves, lines)?;
     draw_title(&mut canvas, config);
-    draw_legend(&mut canvas, &axes, series, references, &finite);
+    legend.draw(&mut canvas, axes.rect.x, axes.rect.y - legend.height() - 6.0);
+    draw_note(&mut canvas, series, &finite);
     canvas.png()
 }
 
@@ -118,13 +123,12 @@ struct Drawn {
 }
 
 /// The curves that show one series: as it is, or thin with its running mean.
-fn drawn((i, (series, points)): (usize, (&Series, &Vec<(f64, f64)>))) -> Vec<Drawn> {
-    let color = COLORS[i % COLORS.len()];
+fn drawn(series: &Series, points: &[(f64, f64)], color: Rgb) -> Vec<Drawn> {
     let thick = |points| Drawn { points, color, width: 2.2 };
     match series.smooth {
-        false => vec![thick(points.clone())],
+        false => vec![thick(points.to_vec())],
         true => vec![
-            Drawn { points: points.clone(), color: color.mix(PAPER, 0.68), width: 1.0 },
+            Drawn { points: points.to_vec(), color: color.mix(PAPER, 0.68), width: 1.0 },
             thick(running_mean(points)),
         ],
     }
@@ -137,10 +141,13 @@ fn draw<'a>(
     references: impl Iterator<Item = &'a Reference>,
 ) -> Result<()> {
     let limits = axes.extent.y;
-    // plotters draws a point beyond the limits outside of the axes: what leaves the plane is cut there.
-    let cut: Vec<Vec<(f64, f64)>> = curves.iter().map(|c| cut(&c.points, limits)).collect();
-    let curves: Vec<Curve> =
-        curves.iter().zip(&cut).map(|(c, points)| Curve { points, color: c.color, width: c.width }).collect();
+    // plotters draws beyond the axes what lies beyond the limits: a curve that leaves the plane is cut there.
+    let pieces = |c: &Drawn| {
+        let (color, width) = (c.color, c.width);
+        let curve = move |points| Curve { points, color, width };
+        pieces_within(&c.points, limits).into_iter().map(curve)
+    };
+    let curves: Vec<Curve> = curves.iter().flat_map(pieces).collect();
     axes.draw(canvas, &curves)?;
     for reference in references {
         draw_reference(canvas, axes, reference);
@@ -156,12 +163,38 @@ fn within(value: f64, (low, high): (f32, f32)) -> bool {
     value >= low as f64 && value <= high as f64
 }
 
-/// The values brought back to the limits.
-fn cut(points: &[(f64, f64)], (low, high): (f32, f32)) -> Vec<(f64, f64)> {
-    points.iter().map(|&(x, y)| (x, y.clamp(low as f64, high as f64))).collect()
+/// The pieces of a curve between the limits, each ending where the curve crosses them.
+fn pieces_within(points: &[(f64, f64)], limits: (f32, f32)) -> Vec<Vec<(f64, f64)>> {
+    let mut pieces: Vec<Vec<(f64, f64)>> = Vec::new();
+    for pair in points.windows(2) {
+        let Some((from, to)) = segment_within(pair[0], pair[1], limits) else {
+            continue;
+        };
+        match pieces.last_mut() {
+            Some(piece) if piece.last() == Some(&from) => piece.push(to),
+            _ => pieces.push(vec![from, to]),
+        }
+    }
+    pieces
 }
 
-/// The mean over a window of 1/40 of the points, centred, narrower at both ends.
+/// The part of a line from `a` to `b` between the limits.
+fn segment_within(a: (f64, f64), b: (f64, f64), (low, high): (f32, f32)) -> Option<((f64, f64), (f64, f64))> {
+    let (low, high) = (low as f64, high as f64);
+    if a.1.max(b.1) < low || a.1.min(b.1) > high {
+        return None;
+    }
+    let end = |p: (f64, f64)| {
+        let y = p.1.clamp(low, high);
+        match y == p.1 {
+            true => p,
+            false => (a.0 + (b.0 - a.0) * (y - a.1) / (b.1 - a.1), y),
+        }
+    };
+    Some((end(a), end(b)))
+}
+
+/// The mean over a window of 1/40 of the points around each; at the ends, over the part of it that there is.
 fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let half = (points.len() / 80).max(1);
     let mut sums = vec![0.0];
@@ -169,8 +202,8 @@ fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         sums.push(sums[sums.len() - 1] + point.1);
     }
     let mean = |i: usize| {
-        let reach = half.min(i).min(points.len() - 1 - i);
-        (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1) as f64
+        let (from, to) = (i.saturating_sub(half), (i + half + 1).min(points.len()));
+        (sums[to] - sums[from]) / (to - from) as f64
     };
     points.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
 }
@@ -217,7 +250,7 @@ fn robust_limits(series: &[Series], finite: &[Vec<(f64, f64)>], references: &[Re
     (low - room, high + room)
 }
 
-fn axes(config: &CurveConfig, extent: Extent) -> Axes<'_> {
+fn axes<'a>(config: &'a CurveConfig, extent: Extent, legend: &Legend) -> Axes<'a> {
     let (width, height) = (config.size.0 as f32, config.size.1 as f32);
     let mut axes = Axes {
         rect: Rect::new(0.0, 0.0, width, height),
@@ -227,7 +260,8 @@ fn axes(config: &CurveConfig, extent: Extent) -> Axes<'_> {
         ticks: (8, 7),
         mesh: true,
     };
-    let top = MARGIN + if config.title.is_empty() { 0.0 } else { TITLE + 4.0 } + LABEL + 18.0;
+    let title = if config.title.is_empty() { 0.0 } else { TITLE + 10.0 };
+    let top = (MARGIN + title + legend.height() + 6.0).ceil();
     let left = MARGIN + axes.left_room();
     let right = MARGIN + 10.0;
     axes.rect = Rect::new(
@@ -245,48 +279,36 @@ fn draw_title(canvas: &mut Canvas, config: &CurveConfig) {
     canvas.text(&title, (MARGIN, MARGIN), style);
 }
 
-/// A dashed line with its name and value on it, at the right.
-fn draw_reference(canvas: &mut Canvas, axes: &Axes, reference: &Reference) {
-    let rect = axes.rect;
-    let y = axes.place(0.0, reference.value as f32).1;
-    let dash = |i: usize| {
-        let x = rect.x + 14.0 * i as f32;
-        vec![(x, y), ((x + 8.0).min(rect.right()), y)]
-    };
-    let dashes: Vec<_> = (0..(rect.w / 14.0).ceil() as usize).map(dash).collect();
-    canvas.strokes(&dashes, 1.6, REFERENCE, rect);
-    let label = format!("{}: {}", reference.label, number::exact(reference.value));
-    let above = y - 7.0 > rect.y + LABEL;
-    let (at, down) = match above {
-        true => (y - 6.0, Anchor::End),
-        false => (y + 6.0, Anchor::Start),
-    };
-    let spot = (rect.right() - 8.0, at);
-    canvas.text(&label, spot, Text::new(LABEL, REFERENCE).at(Anchor::End, down));
+/// The series, then the references with their values.
+fn legend(series: &[Series], references: &[Reference], extent: Extent, room: f32) -> Legend {
+    let mut legend = Legend::new(room);
+    for (i, series) in series.iter().enumerate() {
+        legend.add(series.name.clone(), COLORS[i % COLORS.len()], false);
+    }
+    for reference in references {
+        let seen = within(reference.value, extent.y);
+        let hidden = if seen { "" } else { " (beyond the axis)" };
+        let text = format!("{}: {}{hidden}", reference.label, number::exact(reference.value));
+        legend.add(text, REFERENCE, true);
+    }
+    legend
 }
 
-/// The names of the series in a line over the axes, and what could not be drawn.
-fn draw_legend(
-    canvas: &mut Canvas,
-    axes: &Axes,
-    series: &[Series],
-    references: &[Reference],
-    finite: &[Vec<(f64, f64)>],
-) {
-    let (mut x, y) = (axes.rect.x, axes.rect.y - 12.0);
-    let middle = y - 0.5 * font::CAP * LABEL;
-    let bounds = canvas.bounds();
-    for (i, series) in series.iter().enumerate() {
-        let stroke = vec![(x, middle), (x + 22.0, middle)];
-        canvas.strokes(&[stroke], 3.0, COLORS[i % COLORS.len()], bounds);
-        canvas.text(&series.name, (x + 30.0, y), Text::new(LABEL, INK));
-        x += 30.0 + font::width(&series.name, LABEL) + 26.0;
-    }
+/// A dashed line across the plane.
+fn draw_reference(canvas: &mut Canvas, axes: &Axes, reference: &Reference) {
+    let rect = axes.rect;
+    // In the middle of a row of pixels a level line is crisp.
+    let y = axes.place(0.0, reference.value as f32).1.floor() + 0.5;
+    canvas.strokes(&dashes(rect.x, rect.right(), y), 1.6, REFERENCE, rect);
+}
+
+/// How many values could not be drawn, at the lower left.
+fn draw_note(canvas: &mut Canvas, series: &[Series], finite: &[Vec<(f64, f64)>]) {
     let total: usize = series.iter().map(|s| s.points.len()).sum();
     let broken = total - finite.iter().map(Vec::len).sum::<usize>();
-    let beyond = references.iter().filter(|r| !within(r.value, axes.extent.y)).count();
-    let notes = [(broken, "not finite"), (beyond, "lines beyond the limits")];
-    let notes = notes.iter().filter(|n| n.0 > 0).map(|n| format!("{} {}", number::count(n.0), n.1));
-    let note = notes.collect::<Vec<_>>().join(", ");
-    canvas.text(&note, (axes.rect.right(), y), Text::new(LABEL, SOFT).at(Anchor::End, Anchor::End));
+    if broken > 0 {
+        let note = format!("{} values are not finite", number::count(broken));
+        let y = canvas.height() as f32 - MARGIN;
+        canvas.text(&note, (MARGIN, y), Text::new(LABEL, SOFT));
+    }
 }

@@ -20,8 +20,9 @@ pub struct DensityConfig {
     pub names: [String; 3],
     /// The names of the two axes.
     pub axis_names: (String, String),
-    /// The width of a panel, in pixels; its height follows from the extent.
-    pub panel: usize,
+    /// The width of a panel, in pixels; its height follows from the extent. Chosen from the number of panels where it
+    /// is `None`.
+    pub panel: Option<usize>,
     /// The colour of the samples.
     pub sample_color: Rgb,
     /// The radius of a sample, in pixels.
@@ -34,7 +35,7 @@ impl Default for DensityConfig {
             title: String::new(),
             names: ["model".into(), "truth".into(), "samples of the model".into()],
             axis_names: ("dimension 1".into(), "dimension 2".into()),
-            panel: 300,
+            panel: None,
             sample_color: Rgb([38, 84, 140]),
             radius: 1.2,
         }
@@ -112,7 +113,7 @@ fn check(
     config: &DensityConfig,
 ) -> Result<()> {
     extent.check("extent")?;
-    if !(100..=2000).contains(&config.panel) {
+    if config.panel.is_some_and(|p| !(100..=2000).contains(&p)) {
         return Err(Error::setting("panel", "must be 100 to 2000 pixels"));
     }
     if model.is_empty() {
@@ -131,8 +132,10 @@ fn check(
 /// The density at the upper end of the colour scale.
 fn shared_top(model: &Array2<f32>, truth: Option<&Array2<f32>>) -> Result<f32> {
     let top = |grid: &Array2<f32>| {
-        let values = grid.iter().copied().collect();
-        percentiles(values, 0.0, 0.999).map(|(_, top)| top)
+        let (_, highest) = percentiles(grid.iter().copied().collect(), 0.0, 1.0)?;
+        let (_, high) = percentiles(grid.iter().copied().collect(), 0.0, 0.999)?;
+        // A density of very few cells has no percentile to speak of.
+        Some(if high > 0.0 { high } else { highest })
     };
     let model = top(model).ok_or_else(|| Error::not_finite("the model's log density"))?;
     let truth = truth.and_then(top).unwrap_or(0.0);
@@ -153,7 +156,8 @@ struct Layout {
 impl Layout {
     fn new(panels: &[Panel], extent: Extent, config: &DensityConfig, top: f32) -> Self {
         let aspect = (extent.height() / extent.width()).clamp(0.2, 5.0);
-        let panel = (config.panel as f32, (config.panel as f32 * aspect).round());
+        let width = config.panel.unwrap_or([380, 340, 232][panels.len().clamp(1, 3) - 1]) as f32;
+        let panel = (width, (width * aspect).round());
         let numbers = bar_ticks(top).into_iter().map(|(_, text)| font::width(&text, TICK_TEXT));
         let mut layout = Self {
             left: 0.0,
@@ -179,7 +183,7 @@ impl Layout {
             extent,
             names: (across, if i == 0 { upwards } else { "" }),
             numbers: (true, i == 0),
-            ticks: (6, 6),
+            ticks: (5, 6),
             mesh: false,
         }
     }

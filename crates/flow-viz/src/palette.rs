@@ -1,7 +1,7 @@
 //! A palette for a film: the colours that matter most (median cut), and the nearest of them for any pixel.
 
 use crate::canvas::Canvas;
-use crate::color::{INK, PAPER, Rgb};
+use crate::color::{FAINT, INK, PAPER, Rgb, SOFT};
 
 /// Bits kept of each channel when colours are counted.
 const BITS: usize = 5;
@@ -22,10 +22,10 @@ struct Bin {
 }
 
 impl Palette {
-    /// At most `size` (2 to 255) colours for `stills`; white paper and ink are always among them.
+    /// At most `size` (8 to 255) colours for `stills`; those of the lettering are always among them.
     pub fn new(stills: &[Canvas], size: usize) -> Self {
-        let size = size.clamp(2, 255);
-        let mut colors = vec![PAPER, INK];
+        let size = size.clamp(8, 255);
+        let mut colors = vec![PAPER, INK, SOFT, FAINT];
         let boxes = median_cut(count(stills), size - colors.len());
         for color in boxes.into_iter().map(mean) {
             if !colors.contains(&color) {
@@ -137,7 +137,7 @@ mod tests {
     fn few_colours_are_kept_exactly() {
         let wanted = [PAPER, INK, Rgb([200, 30, 40]), Rgb([10, 120, 220]), Rgb::grey(128)];
         let still = canvas(&wanted);
-        let palette = Palette::new(&[still.clone()], 16);
+        let palette = Palette::new(std::slice::from_ref(&still), 16);
         for (&index, want) in palette.indices(still.pixels()).iter().zip(wanted) {
             assert_eq!(palette.colors()[index as usize - 1], want);
         }
@@ -147,7 +147,7 @@ mod tests {
     fn many_greys_come_out_in_even_steps() {
         let greys: Vec<Rgb> = (0..=255).map(Rgb::grey).collect();
         let still = canvas(&greys);
-        let palette = Palette::new(&[still.clone()], 32);
+        let palette = Palette::new(std::slice::from_ref(&still), 32);
         assert!(palette.colors().len() <= 32);
         for (&index, want) in palette.indices(still.pixels()).iter().zip(greys) {
             let error = palette.colors()[index as usize - 1].0[0].abs_diff(want.0[0]);

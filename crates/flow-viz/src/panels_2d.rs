@@ -115,7 +115,7 @@ impl Layout {
             height: 0.0,
         };
         let outer = layout.axes(0, config);
-        layout.left = MARGIN + outer.left_room();
+        layout.left = (MARGIN + outer.left_room()).ceil();
         layout.width = layout.left + columns as f32 * (layout.panel + GAP) - GAP + MARGIN;
         layout.height = layout.top + rows * layout.row - GAP + layout.below(config) + NOTE + MARGIN + 10.0;
         Ok(layout)

@@ -10,18 +10,12 @@ use crate::pixels::{draw_grey, draw_grey_bar, scale_to};
 use ndarray::Axis;
 
 /// How [`layers_images`] looks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayersImagesConfig {
     /// The title over all columns.
     pub caption: String,
     /// Pixels for each value of an image; chosen from the image's size where it is `None`.
     pub scale: Option<usize>,
-}
-
-impl Default for LayersImagesConfig {
-    fn default() -> Self {
-        Self { caption: String::new(), scale: None }
-    }
 }
 
 const MARGIN: f32 = 18.0;

@@ -1,0 +1,98 @@
+//! Input that cannot be drawn is an error that says why, never a panic.
+
+use flow_viz::*;
+use ndarray::{Array2, Array3, ArrayD, array};
+
+use crate::seen::RED;
+
+#[test]
+fn empty_input() {
+    let none2d: [Layer2d; 0] = [];
+    let no_rows = [Layer2d::new("a", Array2::zeros((0, 2)))];
+    let no_images = [LayerImages::new("a", Array3::zeros((0, 28, 28)))];
+    let errors = [
+        layers_2d(&none2d, &[], &Layers2dConfig::default()),
+        layers_2d(&no_rows, &[], &Layers2dConfig::default()),
+        animate_2d(&none2d, &[], &Animate2dConfig::default()),
+        layers_images(&[], &LayersImagesConfig::default()),
+        layers_images(&no_images, &LayersImagesConfig::default()),
+        animate_images(&no_images, &AnimateImagesConfig::default()),
+        sheet(ArrayD::zeros(vec![0, 28, 28]).view(), &SheetConfig::default()),
+        curve(&[], &[Reference::new("floor", 1.0)], &CurveConfig::default()),
+        density(Array2::zeros((0, 4)).view(), None, None, unit(), &DensityConfig::default()),
+        density(array![[0.0]].view(), None, Some(Array2::zeros((0, 2)).view()), unit(), &DensityConfig::default()),
+    ];
+    for (i, error) in errors.into_iter().enumerate() {
+        assert!(matches!(error, Err(Error::Empty { .. })), "case {i}: {error:?}");
+    }
+}
+
+fn unit() -> Extent {
+    Extent::new((0.0, 1.0), (0.0, 1.0))
+}
+
+#[test]
+fn shapes_that_do_not_match() {
+    let two = Layer2d::new("two", array![[0.0, 0.0], [1.0, 1.0]]);
+    let three = Layer2d::new("three", Array2::zeros((3, 2)));
+    let wide = Layer2d::new("wide", Array2::zeros((2, 3)));
+    let gridded = two.clone().with_grid(Array2::zeros((5, 2)));
+    let grid = Layers2dConfig { grid: Some(Grid::default()), ..Layers2dConfig::default() };
+    let images = [LayerImages::new("a", Array3::zeros((2, 8, 8))), LayerImages::new("b", Array3::zeros((2, 8, 7)))];
+    let errors = [
+        layers_2d(&[two.clone(), three], &[RED; 2], &Layers2dConfig::default()),
+        layers_2d(&[wide], &[RED; 2], &Layers2dConfig::default()),
+        layers_2d(&[two.clone()], &[RED; 3], &Layers2dConfig::default()),
+        layers_2d(&[gridded], &[RED; 2], &grid),
+        layers_images(&images, &LayersImagesConfig::default()),
+        sheet(ArrayD::zeros(vec![2, 2, 8, 8]).view(), &SheetConfig::default()),
+        sheet(ArrayD::zeros(vec![8, 8]).view(), &SheetConfig::default()),
+        density(array![[0.0]].view(), None, Some(Array2::zeros((4, 3)).view()), unit(), &DensityConfig::default()),
+    ];
+    for (i, error) in errors.into_iter().enumerate() {
+        assert!(matches!(error, Err(Error::Shape { .. })), "case {i}: {error:?}");
+    }
+    let error = layers_2d(&[two], &[RED], &Layers2dConfig::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the colours has shape [1], expected [2]");
+}
+
+#[test]
+fn nothing_finite() {
+    let nan = f32::NAN;
+    let layers = [LayerImages::new("a", Array3::from_elem((1, 8, 8), nan))];
+    let errors = [
+        layers_2d(&[Layer2d::new("a", array![[nan, 0.0]])], &[RED], &Layers2dConfig::default()),
+        animate_2d(&[Layer2d::new("a", array![[nan, 0.0]])], &[RED], &Animate2dConfig::default()),
+        layers_images(&layers, &LayersImagesConfig::default()),
+        animate_images(&layers, &AnimateImagesConfig::default()),
+        sheet(ArrayD::from_elem(vec![1, 8, 8], nan).view(), &SheetConfig::default()),
+        curve(&[Series::new("a", vec![(0.0, f64::NAN)])], &[], &CurveConfig::default()),
+        density(array![[nan, nan]].view(), None, None, unit(), &DensityConfig::default()),
+    ];
+    for (i, error) in errors.into_iter().enumerate() {
+        assert!(matches!(error, Err(Error::NotFinite { .. })), "case {i}: {error:?}");
+    }
+}
+
+#[test]
+fn settings_without_sense() {
+    let layers = [Layer2d::new("a", array![[0.0, 0.0]])];
+    let images = [LayerImages::new("a", Array3::zeros((1, 8, 8))).with_range(1.0, 0.0)];
+    let series = [Series::new("a", vec![(0.0, 1.0)])];
+    let reversed = Some(Extent::new((1.0, 0.0), (0.0, 1.0)));
+    let errors = [
+        layers_2d(&layers, &[RED], &Layers2dConfig { columns: Some(0), ..Default::default() }),
+        layers_2d(&layers, &[RED], &Layers2dConfig { panel: 0, ..Default::default() }),
+        layers_2d(&layers, &[RED], &Layers2dConfig { extent: reversed, ..Default::default() }),
+        animate_2d(&layers, &[RED], &Animate2dConfig { side: 0, ..Default::default() }),
+        layers_images(&images, &LayersImagesConfig::default()),
+        sheet(ArrayD::zeros(vec![1, 8, 8]).view(), &SheetConfig { range: (1.0, 1.0), ..Default::default() }),
+        sheet(ArrayD::zeros(vec![1, 8, 8]).view(), &SheetConfig { columns: Some(0), ..Default::default() }),
+        curve(&series, &[], &CurveConfig { size: (0, 0), ..Default::default() }),
+        curve(&series, &[], &CurveConfig { limits: Some((2.0, 1.0)), ..Default::default() }),
+        density(array![[0.0]].view(), None, None, unit(), &DensityConfig { panel: Some(1), ..Default::default() }),
+    ];
+    for (i, error) in errors.into_iter().enumerate() {
+        assert!(matches!(error, Err(Error::Setting { .. })), "case {i}: {error:?}");
+    }
+}

@@ -1,0 +1,8 @@
+//! Figures decoded again: where the ink is, in which colour, for how long.
+
+mod errors;
+mod films;
+mod images;
+mod plane;
+mod plots;
+mod seen;

@@ -1,0 +1,119 @@
+//! Densities and curves.
+
+use flow_viz::*;
+use ndarray::{Array2, array};
+
+use crate::seen::*;
+
+const TOP: Rgb = Rgb([38, 108, 190]);
+
+#[test]
+fn the_brightest_cell_is_where_the_density_is_highest() {
+    let extent = Extent::new((0.0, 4.0), (0.0, 2.0));
+    let mut log = Array2::from_elem((20, 40), f32::NEG_INFINITY);
+    log.slice_mut(ndarray::s![1..4, 34..37]).fill(0.0); // low on the right
+    let config = DensityConfig { panel: Some(400), ..DensityConfig::default() };
+    let image = png(&density(log.view(), None, None, extent, &config).unwrap());
+    let bright: Vec<_> = image
+        .enumerate_pixels()
+        .filter(|(x, _, p)| *x < 450 && p.0 == density_color(1.0).0)
+        .map(|(x, y, _)| (x, y))
+        .collect();
+    let dark = count(&image, density_color(0.0));
+    assert!(dark > 70_000, "a panel of 400 x 200, at equal aspect: {dark}");
+    // Cell 35 of 40 over 400 pixels is centred at 355 from the left edge, cell 2 of 20 at 25 from the lower edge.
+    let left =
+        image.enumerate_pixels().filter(|(_, _, p)| p.0 == density_color(0.0).0).map(|(x, _, _)| x).min().unwrap();
+    let panel = image.enumerate_pixels().filter(|(x, _, p)| *x == left && p.0 == density_color(0.0).0);
+    let bottom = panel.map(|(_, y, _)| y).max().unwrap() + 1;
+    assert!(!bright.is_empty());
+    for (x, y) in bright {
+        assert!((x - left).abs_diff(355) <= 11 && (bottom - y).abs_diff(25) <= 11, "{x} {y} in {left} {bottom}");
+    }
+}
+
+#[test]
+fn truth_and_samples_stand_beside_on_the_same_scale() {
+    let extent = Extent::new((-1.0, 1.0), (-1.0, 1.0));
+    let (model, truth) = (Array2::from_elem((8, 8), 0.5f32.ln()), Array2::from_elem((8, 8), 0.0));
+    let samples = array![[0.0, 0.0], [f32::NAN, 0.0], [9.0, 0.0]];
+    let config = DensityConfig { sample_color: RED, radius: 4.0, ..DensityConfig::default() };
+    let image = png(&density(model.view(), Some(truth.view()), Some(samples.view()), extent, &config).unwrap());
+    let area = 232 * 232;
+    assert!(count(&image, density_color(0.5)) >= area, "the model at half");
+    assert!(count(&image, density_color(1.0)) >= area, "the truth at the top");
+    assert_eq!(spots(&image, RED).len(), 1);
+    assert!(image.width() < 960);
+}
+
+#[test]
+fn cells_that_are_not_finite_are_pink() {
+    let extent = Extent::new((-1.0, 1.0), (-1.0, 1.0));
+    let mut log = Array2::zeros((10, 10));
+    log[[0, 0]] = f32::NAN;
+    log[[0, 1]] = f32::INFINITY;
+    let config = DensityConfig { panel: Some(200), ..DensityConfig::default() };
+    let image = png(&density(log.view(), None, None, extent, &config).unwrap());
+    let pink = image.pixels().filter(|p| p.0[0] > 200 && p.0[1] < 150 && p.0[2] > 120).count();
+    assert_eq!(pink, 2 * 20 * 20);
+}
+
+fn line(name: &str, value: impl Fn(f64) -> f64) -> Series {
+    Series::new(name, (0..=100).map(|i| (10.0 * i as f64, value(i as f64 / 100.0))).collect())
+}
+
+/// The highest and lowest pixel of a colour, right of the legend's samples.
+fn reach(image: &image::RgbImage, color: Rgb) -> (u32, u32) {
+    let ys: Vec<u32> =
+        image.enumerate_pixels().filter(|(x, y, p)| *x > 110 && *y > 60 && p.0 == color.0).map(|(_, y, _)| y).collect();
+    (*ys.iter().min().unwrap(), *ys.iter().max().unwrap())
+}
+
+#[test]
+fn a_rising_curve_rises() {
+    let image = png(&curve(&[line("up", |t| t)], &[], &CurveConfig::default()).unwrap());
+    assert_eq!(image.dimensions(), (880, 500));
+    let at = |x: u32| (60..440).find(|&y| image.get_pixel(x, y).0 == TOP.0).unwrap();
+    assert!(at(200) > at(400) + 50 && at(400) > at(800) + 50);
+}
+
+#[test]
+fn huge_first_values_do_not_squash_the_rest() {
+    let tame = |t: f64| 1.0 + 0.5 * (-5.0 * t).exp();
+    let wild = move |t: f64| if t < 0.03 { 1e6 } else { tame(t) };
+    let (top, bottom) = reach(&png(&curve(&[line("x", wild)], &[], &CurveConfig::default()).unwrap()), TOP);
+    assert!(bottom - top > 250, "the curve takes {top} to {bottom} of 500");
+}
+
+#[test]
+fn a_reference_is_a_level_line_and_stays_in_the_figure() {
+    let references = [Reference::new("floor", -3.0)];
+    let image = png(&curve(&[line("x", |t| t)], &references, &CurveConfig::default()).unwrap());
+    let red = Rgb([176, 32, 56]);
+    let (top, bottom) = reach(&image, red);
+    assert!(bottom - top <= 2 && top > 380, "{top} {bottom}: below the curve");
+    let dashes = (0..880).filter(|&x| image.get_pixel(x, top).0 == red.0).count();
+    assert!((350..620).contains(&dashes), "{dashes}");
+}
+
+#[test]
+fn a_noisy_series_has_a_calm_mean() {
+    let noise = normal(1001, 2);
+    let points = (0..1001).map(|i| (i as f64, noise[i] as f64)).collect();
+    let image = png(&curve(&[Series::noisy("x", points)], &[], &CurveConfig::default()).unwrap());
+    let (top, bottom) = reach(&image, TOP);
+    assert!(bottom - top < 200, "the mean moves little: {top} {bottom}");
+    let thin = image.pixels().filter(|p| p.0[2] > 225 && p.0[0] < 200).count();
+    assert!(thin > 2000, "the values behind it: {thin}");
+}
+
+#[test]
+fn gaps_are_no_harm_and_bytes_repeat() {
+    let mut series = line("x", |t| t);
+    series.points[5].1 = f64::NAN;
+    series.points[6].0 = f64::INFINITY;
+    let draw = || curve(&[series.clone(), Series::new("empty", vec![])], &[], &CurveConfig::default()).unwrap();
+    assert_eq!(draw(), draw());
+    let single = Series::new("one", vec![(5.0, 2.0)]);
+    assert!(curve(&[single], &[], &CurveConfig::default()).is_ok());
+}
