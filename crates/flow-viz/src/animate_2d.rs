@@ -48,12 +48,13 @@ impl Default for Animate2dConfig {
 }
 
 /// From the smoothest film to the smallest.
-const QUALITIES: [Quality; 5] = [
+const QUALITIES: [Quality; 6] = [
     Quality { tweens: 14, colors: 128 },
     Quality { tweens: 10, colors: 96 },
     Quality { tweens: 7, colors: 64 },
     Quality { tweens: 4, colors: 48 },
     Quality { tweens: 2, colors: 32 },
+    Quality { tweens: 0, colors: 32 },
 ];
 
 const MARGIN: f32 = 12.0;

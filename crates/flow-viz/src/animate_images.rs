@@ -35,7 +35,7 @@ impl Default for AnimateImagesConfig {
 }
 
 /// From the smoothest film to the smallest. Noise hardly compresses, so greys are what is saved first.
-const QUALITIES: [Quality; 7] = [
+const QUALITIES: [Quality; 8] = [
     Quality { tweens: 12, colors: 32 },
     Quality { tweens: 10, colors: 24 },
     Quality { tweens: 8, colors: 16 },
@@ -43,6 +43,7 @@ const QUALITIES: [Quality; 7] = [
     Quality { tweens: 4, colors: 12 },
     Quality { tweens: 2, colors: 10 },
     Quality { tweens: 1, colors: 8 },
+    Quality { tweens: 0, colors: 8 },
 ];
 
 const MARGIN: f32 = 12.0;

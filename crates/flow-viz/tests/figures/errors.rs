@@ -42,7 +42,7 @@ fn shapes_that_do_not_match() {
     let errors = [
         layers_2d(&[two.clone(), three], &[RED; 2], &Layers2dConfig::default()),
         layers_2d(&[wide], &[RED; 2], &Layers2dConfig::default()),
-        layers_2d(&[two.clone()], &[RED; 3], &Layers2dConfig::default()),
+        layers_2d(std::slice::from_ref(&two), &[RED; 3], &Layers2dConfig::default()),
         layers_2d(&[gridded], &[RED; 2], &grid),
         layers_images(&images, &LayersImagesConfig::default()),
         sheet(ArrayD::zeros(vec![2, 2, 8, 8]).view(), &SheetConfig::default()),
