@@ -1,0 +1,137 @@
+//! Batches as tensors: gathered on the device, dequantized there.
+
+use flow_core::rng::{derive_seed, permutation, with_seed};
+use flow_data::{Source, Split, Toy, Values};
+use ndarray::Array2;
+use tch::{Device, Kind, Tensor};
+
+/// Rows on a device, `[n, D]`: levels stay bytes until a batch is made of them.
+#[derive(Debug)]
+pub struct DeviceRows {
+    rows: Tensor,
+    levels: Option<u32>,
+}
+
+impl DeviceRows {
+    /// Copies a split to `device`.
+    pub fn new(split: &Split, device: Device) -> Self {
+        match &split.values {
+            Values::Levels { data, levels } => DeviceRows { rows: tensor(data, device), levels: Some(*levels) },
+            Values::Reals(data) => DeviceRows { rows: tensor(data, device), levels: None },
+        }
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.size()[0] as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many different values an integer coordinate can have, where coordinates are integers.
+    pub fn levels(&self) -> Option<u32> {
+        self.levels
+    }
+
+    /// The rows of `index: [k]` as the model sees them, f32: `(k + u) / levels` on the unit cube for levels, as read
+    /// else. The noise `u`, uniform on `[0, 1)`, is drawn from libtorch's generator: call it inside
+    /// [`with_seed`], or use [`DeviceRows::dequantized`].
+    pub fn batch(&self, index: &Tensor) -> Tensor {
+        let rows = self.rows.index_select(0, index);
+        let Some(levels) = self.levels else { return rows };
+        let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device()));
+        (rows.to_kind(Kind::Float) + noise) / f64::from(levels)
+    }
+
+    /// Rows `start .. start + len` with noise of their own seed.
+    pub fn dequantized(&self, start: usize, len: usize, seed: u64) -> Tensor {
+        let index = Tensor::arange_start(start as i64, (start + len) as i64, (Kind::Int64, self.rows.device()));
+        with_seed(derive_seed(seed, "dequantize", start as u64), || self.batch(&index))
+    }
+}
+
+fn tensor<T: tch::kind::Element + Copy>(data: &Array2<T>, device: Device) -> Tensor {
+    let (n, dim) = data.dim();
+    let data = data.as_standard_layout();
+    let slice = data.as_slice().expect("standard layout");
+    Tensor::from_slice(slice).reshape([n as i64, dim as i64]).to_device(device)
+}
+
+/// Training batches as a function of seed and step alone, so that a run can go on anywhere.
+#[derive(Debug)]
+pub struct Batches {
+    source: Rest,
+    batch: usize,
+    seed: u64,
+    device: Device,
+}
+
+#[derive(Debug)]
+enum Rest {
+    /// Epoch after epoch, each in an order of its own; the current one is kept.
+    Fixed {
+        rows: DeviceRows,
+        epoch: Option<(u64, Vec<i64>)>,
+    },
+    Fresh(Toy),
+}
+
+impl Batches {
+    /// Batches of `batch` rows of `source` on `device`.
+    pub fn new(source: &Source, batch: usize, seed: u64, device: Device) -> Self {
+        let source = match source {
+            Source::Fixed(split) => Rest::Fixed { rows: DeviceRows::new(split, device), epoch: None },
+            Source::Fresh(toy) => Rest::Fresh(*toy),
+        };
+        Batches { source, batch, seed, device }
+    }
+
+    /// What the batch of `step` (from 0) is made of, without noise yet.
+    ///
+    /// Positions `step * batch ..` of the endless row of epochs; a batch may span two of them.
+    pub fn pick(&mut self, step: u64) -> Pick<'_> {
+        match &mut self.source {
+            Rest::Fresh(toy) => {
+                let points = toy.draw_batch(self.batch, self.seed, step);
+                Pick::Ready(tensor(&points, self.device))
+            }
+            Rest::Fixed { rows, epoch } => {
+                let n = rows.len() as u64;
+                let first = step * self.batch as u64;
+                let index: Vec<i64> = (first..first + self.batch as u64)
+                    .map(|position| {
+                        let wanted = position / n;
+                        if epoch.as_ref().is_none_or(|(current, _)| *current != wanted) {
+                            *epoch = Some((wanted, permutation(n as usize, derive_seed(self.seed, "epoch", wanted))));
+                        }
+                        let (_, order) = epoch.as_ref().expect("set above");
+                        order[(position % n) as usize]
+                    })
+                    .collect();
+                Pick::Rows(rows, Tensor::from_slice(&index).to_device(self.device))
+            }
+        }
+    }
+}
+
+/// A batch before its noise.
+#[derive(Debug)]
+pub enum Pick<'a> {
+    /// Numbers as they are.
+    Ready(Tensor),
+    /// Rows by index.
+    Rows(&'a DeviceRows, Tensor),
+}
+
+impl Pick<'_> {
+    /// The batch `[n, D]`; its noise comes from libtorch's generator, as in [`DeviceRows::batch`].
+    pub fn batch(&self) -> Tensor {
+        match self {
+            Pick::Ready(batch) => batch.shallow_clone(),
+            Pick::Rows(rows, index) => rows.batch(index),
+        }
+    }
+}

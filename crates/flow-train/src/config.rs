@@ -1,0 +1,247 @@
+//! Everything that is chosen at the start of a run.
+
+use std::collections::BTreeMap;
+
+use flow_data::{DataSet, LoadOptions, Preprocessing, Spec};
+use flow_models::{Head, ModelConfig, Preset, preset};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Device, Error, Result};
+
+/// A run: model, data, training. Written to `config.toml`, and inside `state.safetensors` for going on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// What starting weights, batches, noise and dropout depend on.
+    pub seed: u64,
+    /// Threads libtorch computes with. Results are bit-for-bit the same only for the same number.
+    pub threads: usize,
+    /// Where to compute.
+    pub device: Device,
+    /// The ready configuration this one started from.
+    pub preset: Preset,
+    /// The data.
+    pub data: DataConfig,
+    /// The training.
+    pub train: TrainConfig,
+    /// The model.
+    pub model: ModelConfig,
+}
+
+/// Which data, and how it is split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Its name.
+    pub name: Spec,
+    /// What its splits and its validation and test draws depend on.
+    pub seed: u64,
+    /// Toys: so many fixed training points in place of fresh draws; 0 for fresh draws.
+    pub fixed: usize,
+}
+
+impl DataConfig {
+    /// Loads it.
+    ///
+    /// # Errors
+    ///
+    /// What flow-data says.
+    pub fn load(&self) -> Result<DataSet> {
+        let fixed = (self.fixed > 0).then_some(self.fixed);
+        Ok(flow_data::load(&self.name, &LoadOptions { seed: self.seed, data_dir: None, fixed })?)
+    }
+}
+
+/// How a model is trained: Adam on the mean negative log-likelihood of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Number of steps. Default 10,000.
+    pub steps: u64,
+    /// Rows a step. Default 128.
+    pub batch: usize,
+    /// The highest learning rate. Default 1e-3.
+    pub learning_rate: f64,
+    /// Steps over which the rate rises linearly from 0. Default 100.
+    pub warmup: u64,
+    /// What the rate does then. Default cosine.
+    pub schedule: Schedule,
+    /// Factors on the rate of the variables whose names begin so: `{"scaling": 10}`.
+    pub rates: BTreeMap<String, f64>,
+    /// Adam's β1. Default 0.9.
+    pub beta1: f64,
+    /// Adam's β2. Default 0.999.
+    pub beta2: f64,
+    /// Adam's ε. Default 1e-8.
+    pub epsilon: f64,
+    /// Decoupled weight decay (AdamW) of the conditioners' weights, per unit of learning rate. Default 0.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient; longer ones are shortened to it. 0 for none. Default 0.
+    pub clip: f64,
+    /// Decay of the moving average of the weights a step, 0 for none. Default 0.999.
+    pub ema: f64,
+    /// Steps between validations. Default 500.
+    pub validate_every: u64,
+    /// Validations without a better one after which training stops, 0 for never. Default 0.
+    pub patience: u64,
+    /// Steps between saves. Default 1,000.
+    pub save_every: u64,
+    /// Steps between lines of metrics. Default 20.
+    pub log_every: u64,
+}
+
+/// The learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Falls to 0 along half a cosine.
+    Cosine,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            steps: 10_000,
+            batch: 128,
+            learning_rate: 1e-3,
+            warmup: 100,
+            schedule: Schedule::Cosine,
+            rates: BTreeMap::new(),
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip: 0.0,
+            ema: 0.999,
+            validate_every: 500,
+            patience: 0,
+            save_every: 1_000,
+            log_every: 20,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The learning rate of a step, counted from 0, before a variable's own factor.
+    pub fn rate(&self, step: u64) -> f64 {
+        if step < self.warmup {
+            return self.learning_rate * (step + 1) as f64 / self.warmup as f64;
+        }
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let done = (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
+                self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
+            }
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let factors = self.rates.values().all(|&x| x.is_finite() && x >= 0.0);
+        let rules = [
+            (self.batch > 0 && self.batch <= 1 << 20, "train.batch must be between 1 and 1048576"),
+            (positive(self.learning_rate), "train.learning_rate must be finite and positive"),
+            (
+                fraction(self.beta1) && fraction(self.beta2),
+                "train.beta1 and train.beta2 must be at least 0 and below 1",
+            ),
+            (positive(self.epsilon), "train.epsilon must be finite and positive"),
+            (
+                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+                "train.weight_decay must be finite and at least 0",
+            ),
+            (self.clip.is_finite() && self.clip >= 0.0, "train.clip must be finite and at least 0"),
+            (fraction(self.ema), "train.ema must be at least 0 and below 1"),
+            (factors, "every factor in train.rates must be finite and at least 0"),
+            (self.validate_every > 0, "train.validate_every must be at least 1"),
+            (self.save_every > 0, "train.save_every must be at least 1"),
+            (self.log_every > 0, "train.log_every must be at least 1"),
+        ];
+        match rules.iter().find(|(ok, _)| !ok) {
+            Some((_, rule)) => Err(Error::Config((*rule).to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl RunConfig {
+    /// The ready configuration `preset` of `model` (`nice` or `realnvp`) for a data set.
+    ///
+    /// # Errors
+    ///
+    /// No such model.
+    pub fn preset(model: &str, preset_name: Preset, data: Spec, data_set: &DataSet) -> Result<Self> {
+        let event = &data_set.event_shape;
+        let mut config = match model {
+            "nice" => preset::nice(preset_name, event),
+            "realnvp" => preset::realnvp(preset_name, event),
+            _ => return Err(Error::Config(format!("no model is called {model:?}; there are nice and realnvp"))),
+        };
+        if let Preprocessing::Table { mean, std, .. } = &data_set.preprocessing {
+            *config.head_mut() = Head::Standardize { mean: mean.clone(), std: std.clone() };
+        }
+        Ok(RunConfig {
+            seed: 0,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            device: Device::Auto,
+            preset: preset_name,
+            train: crate::recipe::recipe(model, preset_name, data_set),
+            data: DataConfig { name: data, seed: 0, fixed: 0 },
+            model: config,
+        })
+    }
+
+    /// Sets one field by its dotted name, as in `model.couplings=8` or `train.ema=0.99`. The value is read as JSON, and
+    /// as text where that fails.
+    ///
+    /// # Errors
+    ///
+    /// An unknown field, with those that there are, or a value of the wrong type.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let (key, text) = assignment
+            .split_once('=')
+            .ok_or_else(|| Error::Config(format!("{assignment:?} is not of the form key=value")))?;
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let mut all = serde_json::to_value(&*self).expect("a configuration is plain data");
+        let mut place = &mut all;
+        for part in key.split('.') {
+            let known = keys(place);
+            // Factors of rates are the one place where names are free.
+            if key.starts_with("train.rates.") && place.is_object() && !known.contains(&part.to_owned()) {
+                place[part] = Value::Null;
+            }
+            place = place.get_mut(part).ok_or_else(|| {
+                Error::Config(format!("there is no field {part:?} in {key:?}; there are {}", known.join(", ")))
+            })?;
+        }
+        *place = value;
+        *self = serde_json::from_value(all).map_err(|e| Error::Config(format!("{assignment}: {e}")))?;
+        Ok(())
+    }
+
+    /// Checks what can be checked before the model is built.
+    ///
+    /// # Errors
+    ///
+    /// The first field outside its range.
+    pub fn validate(&self) -> Result<()> {
+        self.train.validate()?;
+        // TOML, in which the configuration is written, has no larger ones.
+        if i64::try_from(self.seed).is_err() || i64::try_from(self.data.seed).is_err() {
+            return Err(Error::Config(format!("seeds must be at most {}", i64::MAX)));
+        }
+        if self.threads == 0 || self.threads > 4096 {
+            return Err(Error::Config("threads must be between 1 and 4096".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+fn keys(value: &Value) -> Vec<String> {
+    value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
+}

@@ -1,0 +1,76 @@
+//! What can go wrong in training and evaluation.
+
+use std::path::PathBuf;
+
+/// A configuration, a run folder or a training that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field of the run's configuration outside its range, or unknown.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The data set refused.
+    #[error(transparent)]
+    Data(#[from] flow_data::Error),
+    /// The model refused.
+    #[error(transparent)]
+    Model(#[from] flow_models::Error),
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A run folder that is not what it should be.
+    #[error("{path}: {why}")]
+    Run {
+        /// The folder or the file in it.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// The device asked for is not there.
+    #[error("{0}")]
+    Device(String),
+    /// The likelihood stopped being finite.
+    #[error(
+        "training stopped being finite at step {step}: {what}; {origin}. The last good save is kept. A smaller \
+         learning rate (train.learning_rate) or gradient bound (train.clip) usually helps"
+    )]
+    NotFinite {
+        /// The step, counted from 1.
+        step: u64,
+        /// Which number.
+        what: String,
+        /// The first layer whose output or log-determinant went wrong, in words.
+        origin: String,
+    },
+    /// An evaluation met a likelihood that is not finite.
+    #[error("log p(x) is not finite for {count} of {rows} {part} rows, the first of them row {first}")]
+    LikelihoodNotFinite {
+        /// How many rows.
+        count: usize,
+        /// Out of how many.
+        rows: usize,
+        /// Of which split.
+        part: String,
+        /// The first one.
+        first: usize,
+    },
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn run(path: impl Into<PathBuf>, why: impl Into<String>) -> Error {
+        Error::Run { path: path.into(), why: why.into() }
+    }
+}

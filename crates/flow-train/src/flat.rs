@@ -1,0 +1,87 @@
+//! All trained parameters in one buffer, so that an optimizer sees one vector and its state can be saved.
+
+use flow_models::Model;
+use tch::{Kind, Tensor};
+
+/// Offsets are multiples of this many numbers, 64 bytes of f32.
+const ALIGN: i64 = 16;
+
+/// One variable's place in the buffer.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The variable's name.
+    pub name: String,
+    /// Where it begins.
+    pub offset: i64,
+    /// How many numbers it has.
+    pub len: i64,
+}
+
+/// The trained variables of a model as views of one f32 vector, by name in ascending order.
+#[derive(Debug)]
+pub struct FlatParameters {
+    places: Vec<Place>,
+    variables: Vec<Tensor>,
+    buffer: Tensor,
+}
+
+impl FlatParameters {
+    /// Moves the model's trained variables into one buffer; the model goes on working on the same numbers. The model's
+    /// device and kind (f32) must not change afterwards.
+    pub fn new(model: &Model) -> Self {
+        let mut places = Vec::new();
+        let mut variables = Vec::new();
+        let mut offset = 0;
+        for (name, variable) in model.variables() {
+            if variable.requires_grad() {
+                let len = variable.numel() as i64;
+                places.push(Place { name, offset, len });
+                variables.push(variable);
+                offset += (len + ALIGN - 1) / ALIGN * ALIGN;
+            }
+        }
+        let buffer = Tensor::zeros([offset], (Kind::Float, model.flow().device()));
+        let mut flat = FlatParameters { places, variables, buffer };
+        flat.move_in();
+        flat
+    }
+
+    fn move_in(&mut self) {
+        tch::no_grad(|| {
+            for (place, variable) in self.places.iter().zip(&mut self.variables) {
+                let mut view = self.buffer.narrow(0, place.offset, place.len).view(&variable.size()[..]);
+                view.copy_(variable);
+                variable.set_data(&view);
+            }
+        });
+    }
+
+    /// Where each variable is.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The variables, in the order of the places.
+    pub fn variables(&self) -> &[Tensor] {
+        &self.variables
+    }
+
+    /// The buffer itself, `[numbers]`; writing to it changes the model.
+    pub fn buffer(&self) -> &Tensor {
+        &self.buffer
+    }
+
+    /// Overwrites the model's numbers by those of `other`, a buffer of the same layout.
+    pub fn copy_from(&self, other: &Tensor) {
+        tch::no_grad(|| self.buffer.shallow_clone().copy_(other));
+    }
+
+    /// Runs `f` with the numbers of `other` in the model, then puts the model's own back.
+    pub fn with<T>(&self, other: &Tensor, f: impl FnOnce() -> T) -> T {
+        let own = self.buffer.copy();
+        self.copy_from(other);
+        let result = f();
+        self.copy_from(&own);
+        result
+    }
+}

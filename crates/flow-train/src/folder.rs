@@ -1,0 +1,117 @@
+//! A run's folder: what is in it, and who may write to it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flow_models::write_beside;
+use serde::Serialize;
+
+use crate::{Error, Result, RunConfig};
+
+/// The files of a run, held by one process at a time.
+///
+/// | file | what |
+/// | --- | --- |
+/// | `model.safetensors` | the best averaged weights by validation, to use |
+/// | `state.safetensors` | everything needed to go on |
+/// | `metrics.jsonl` | one JSON object a line: likelihoods against steps |
+/// | `config.toml` | what was chosen at the start, to read |
+#[derive(Debug)]
+pub struct RunFolder {
+    dir: PathBuf,
+    metrics: File,
+    /// Held locked; the system lets go of it when the process ends, however it ends.
+    _lock: File,
+}
+
+/// The model of the run in `dir`.
+pub fn model_file(dir: &Path) -> PathBuf {
+    dir.join("model.safetensors")
+}
+
+/// The state of the run in `dir`.
+pub fn state_file(dir: &Path) -> PathBuf {
+    dir.join("state.safetensors")
+}
+
+/// The metrics of the run in `dir`.
+pub fn metrics_file(dir: &Path) -> PathBuf {
+    dir.join("metrics.jsonl")
+}
+
+impl RunFolder {
+    /// Makes `dir` the folder of a new run.
+    ///
+    /// # Errors
+    ///
+    /// There is a run in it already, or it cannot be written to.
+    pub fn create(dir: &Path, config: &RunConfig) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        let lock = lock(dir)?;
+        for file in [state_file(dir), model_file(dir)] {
+            if file.exists() {
+                let why = format!(
+                    "there is a run in this folder; go on with `--resume {}`, or choose another --out",
+                    dir.display()
+                );
+                return Err(Error::run(dir, why));
+            }
+        }
+        let text = toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))?;
+        let path = dir.join("config.toml");
+        write_beside(&path, text.as_bytes()).map_err(Error::io(path))?;
+        Self::open(dir, lock, 0)
+    }
+
+    /// Opens the folder of a run that goes on, its metrics cut back to the `metrics_bytes` of the last save.
+    ///
+    /// # Errors
+    ///
+    /// Another process is training in it, or it cannot be written to.
+    pub fn go_on(dir: &Path, metrics_bytes: u64) -> Result<Self> {
+        let lock = lock(dir)?;
+        Self::open(dir, lock, metrics_bytes)
+    }
+
+    fn open(dir: &Path, lock: File, metrics_bytes: u64) -> Result<Self> {
+        let path = metrics_file(dir);
+        let metrics = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        let there = metrics.metadata().map_err(Error::io(&path))?.len();
+        if there < metrics_bytes {
+            let why = format!("{there} bytes long, {metrics_bytes} at the last save: lines were taken away");
+            return Err(Error::run(path, why));
+        }
+        metrics.set_len(metrics_bytes).map_err(Error::io(&path))?;
+        Ok(RunFolder { dir: dir.to_owned(), metrics, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Adds a line to the metrics.
+    pub(crate) fn log(&mut self, line: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_string(line).expect("metrics are plain data");
+        text.push('\n');
+        self.metrics.write_all(text.as_bytes()).map_err(Error::io(metrics_file(&self.dir)))
+    }
+
+    /// Brings the metrics to disk and returns their length in bytes.
+    pub(crate) fn sync_metrics(&mut self) -> Result<u64> {
+        let path = metrics_file(&self.dir);
+        self.metrics.sync_all().map_err(Error::io(&path))?;
+        Ok(self.metrics.metadata().map_err(Error::io(&path))?.len())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::run(dir, "another process is training in this folder")),
+        Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
+    }
+}

@@ -1,0 +1,55 @@
+//! What a training tells while it runs; the library itself prints nothing.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A step was taken.
+    Step {
+        /// Steps taken so far.
+        step: u64,
+        /// Steps in all.
+        steps: u64,
+        /// Mean log p(x) of the batch, in nats.
+        nats: f64,
+        /// Learning rate.
+        rate: f64,
+        /// Norm of the gradient before clipping.
+        gradient_norm: f64,
+        /// Seconds trained so far.
+        seconds: f64,
+    },
+    /// The averaged weights were held against the validation split.
+    Validated {
+        /// Steps taken so far.
+        step: u64,
+        /// Mean log p(x) of the validation split, in nats.
+        nats: f64,
+        /// Whether it is the best so far.
+        best: bool,
+        /// Seconds trained so far.
+        seconds: f64,
+    },
+    /// Everything needed to go on is on disk.
+    Saved {
+        /// Steps taken so far.
+        step: u64,
+    },
+}
+
+/// Watches a training, and may end it.
+pub trait Observer {
+    /// Called after each event; `Break` makes the training save and return.
+    fn observe(&mut self, event: &Event) -> ControlFlow<()>;
+}
+
+/// Any closure of the same arguments observes.
+impl<F: FnMut(&Event) -> ControlFlow<()>> Observer for F {
+    fn observe(&mut self, event: &Event) -> ControlFlow<()> {
+        self(event)
+    }
+}

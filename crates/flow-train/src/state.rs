@@ -1,0 +1,70 @@
+//! What a training needs to go on: written whole, read back to the bit.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use flow_models::file::{read_tensors, write_tensors};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::folder::state_file;
+use crate::{Error, Result, RunConfig};
+
+const FORMAT: u32 = 1;
+
+/// How far a training has come.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps taken.
+    pub step: u64,
+    /// Seconds spent on them, validation and saving included.
+    pub seconds: f64,
+    /// The step of the best validation; 0 before the first.
+    pub best_step: u64,
+    /// Mean log p(x) of the validation split there, in nats.
+    pub best_nats: Option<f64>,
+    /// Validations since then.
+    pub stale: u64,
+    /// Sum and number of the training likelihoods since the last line of metrics.
+    pub since_log: (f64, u64),
+    /// Length of the metrics file.
+    pub metrics_bytes: u64,
+    /// Whether there is nothing left to do.
+    pub finished: bool,
+}
+
+/// The text beside the tensors.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: u32,
+    config: RunConfig,
+    progress: Progress,
+}
+
+/// Writes the state of the run in `dir`.
+pub(crate) fn save(
+    dir: &Path,
+    config: &RunConfig,
+    progress: &Progress,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let header = Header { format: FORMAT, config: config.clone(), progress: progress.clone() };
+    let header = serde_json::to_value(header).expect("a state is plain data").to_string();
+    Ok(write_tensors(&state_file(dir), tensors, &header)?)
+}
+
+/// Reads it back.
+pub(crate) fn load(dir: &Path) -> Result<(RunConfig, Progress, BTreeMap<String, Tensor>)> {
+    let path = state_file(dir);
+    if !path.exists() {
+        return Err(Error::run(dir, "there is no state.safetensors in it: no run to go on with"));
+    }
+    let (tensors, header) = read_tensors(&path)?;
+    let header: Header = serde_json::from_str(&header).map_err(|e| Error::run(&path, format!("its metadata: {e}")))?;
+    if header.format != FORMAT {
+        return Err(Error::run(&path, format!("it is of format {}, this program reads {FORMAT}", header.format)));
+    }
+    Ok((header.config, header.progress, tensors))
+}

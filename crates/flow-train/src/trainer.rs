@@ -1,0 +1,395 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use flow_core::Flow;
+use flow_core::rng::{derive_seed, with_seed};
+use flow_data::{DataSet, Source};
+use flow_models::{Model, ModelCard, file};
+use serde_json::{Value, json};
+use tch::Tensor;
+
+use crate::adam::{Adam, Group, gradient_norm};
+use crate::batches::{Batches, DeviceRows};
+use crate::evaluate::{Mean, log_probs};
+use crate::flat::FlatParameters;
+use crate::folder::{RunFolder, model_file};
+use crate::state::{self, Progress};
+use crate::{Error, Event, Observer, Result, RunConfig};
+
+/// Steps between updates of the moving average, which decays by `ema` to this power: a pass over all parameters saved.
+const AVERAGE_EVERY: u64 = 8;
+/// Rows that ActNorm and its like are started from.
+const START_ROWS: usize = 2_048;
+
+/// Trains one model. Everything is a function of the configuration and the step, so a run that was stopped anywhere and
+/// goes on from its last save ends as an unbroken one would have, to the bit (same machine, same number of threads).
+#[derive(Debug)]
+pub struct Trainer {
+    config: RunConfig,
+    data: DataSet,
+    model: Model,
+    parameters: FlatParameters,
+    adam: Adam,
+    average: Tensor,
+    best: Tensor,
+    batches: Batches,
+    validation: DeviceRows,
+    progress: Progress,
+    folder: Option<RunFolder>,
+}
+
+/// Why a training returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All steps were taken.
+    Finished,
+    /// Validation stopped getting better.
+    EarlyStop,
+    /// The observer asked for it; the run can go on later.
+    Interrupted,
+}
+
+impl Trainer {
+    /// A training from the start, that keeps everything in memory.
+    ///
+    /// # Errors
+    ///
+    /// The configuration, or the device, is not sound.
+    pub fn new(config: RunConfig, data: DataSet) -> Result<Self> {
+        config.validate()?;
+        let device = config.device.resolve()?;
+        tch::set_num_threads(config.threads as i32);
+        let model = Model::new(&config.model, &data.event_shape, config.seed, device)?;
+        start_from_data(model.flow(), &data, config.seed);
+        let parameters = FlatParameters::new(&model);
+        let adam = adam(&config, &parameters);
+        let copy = || parameters.buffer().copy();
+        Ok(Trainer {
+            average: copy(),
+            best: copy(),
+            adam,
+            batches: Batches::new(&data.train, config.train.batch, config.seed, device),
+            validation: DeviceRows::new(&data.validation, device),
+            progress: Progress::default(),
+            folder: None,
+            config,
+            data,
+            model,
+            parameters,
+        })
+    }
+
+    /// Keeps the run in `dir` from here on.
+    ///
+    /// # Errors
+    ///
+    /// There is a run in it already, or it cannot be written to.
+    pub fn keep_in(&mut self, dir: &Path) -> Result<()> {
+        self.folder = Some(RunFolder::create(dir, &self.config)?);
+        self.save()
+    }
+
+    /// Takes up the run in `dir` where it was last saved.
+    ///
+    /// # Errors
+    ///
+    /// There is no run in it, another process is training in it, or its state is damaged.
+    pub fn resume(dir: &Path) -> Result<Self> {
+        let (config, progress, tensors) = state::load(dir)?;
+        let data = config.data.load()?;
+        let mut trainer = Trainer::new(config, data)?;
+        trainer.restore(dir, &tensors)?;
+        trainer.folder = Some(RunFolder::go_on(dir, progress.metrics_bytes)?);
+        trainer.progress = progress;
+        Ok(trainer)
+    }
+
+    /// What was chosen at the start.
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The model, with the weights of the last step.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The data.
+    pub fn data(&self) -> &DataSet {
+        &self.data
+    }
+
+    /// The model with the best averaged weights by validation.
+    pub fn into_best(self) -> Model {
+        self.parameters.copy_from(&self.best);
+        self.model
+    }
+
+    /// Trains until all steps are taken, validation stops getting better, or `observer` breaks off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFinite`], or a file that cannot be written; the last save is kept.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
+        let train = self.config.train.clone();
+        let mut clock = Clock::new(self.progress.seconds);
+        let mut broken = ControlFlow::Continue(());
+        while self.progress.step < train.steps && !self.out_of_patience() && broken.is_continue() {
+            let event = self.step(&mut clock)?;
+            broken = observer.observe(&event);
+            let last = self.progress.step == train.steps;
+            if last || self.progress.step.is_multiple_of(train.validate_every) {
+                let event = self.validate(&mut clock)?;
+                broken =
+                    broken.is_break().then_some(ControlFlow::Break(())).unwrap_or_else(|| observer.observe(&event));
+            }
+            let done = last || self.out_of_patience();
+            if self.folder.is_some() && !done && self.progress.step.is_multiple_of(train.save_every) {
+                self.save()?;
+                let saved = observer.observe(&Event::Saved { step: self.progress.step });
+                broken = if broken.is_break() { broken } else { saved };
+            }
+        }
+        let outcome = if self.progress.step >= train.steps {
+            Outcome::Finished
+        } else if self.out_of_patience() {
+            Outcome::EarlyStop
+        } else {
+            Outcome::Interrupted
+        };
+        self.progress.finished = outcome != Outcome::Interrupted;
+        self.progress.seconds = clock.seconds();
+        self.save()?;
+        Ok(outcome)
+    }
+
+    fn out_of_patience(&self) -> bool {
+        let patience = self.config.train.patience;
+        patience > 0 && self.progress.stale >= patience
+    }
+
+    /// One step of Adam on the mean negative log-likelihood of one batch.
+    fn step(&mut self, clock: &mut Clock) -> Result<Event> {
+        let train = &self.config.train;
+        let step = self.progress.step;
+        let pick = self.batches.pick(step);
+        self.model.flow_mut().set_training(true);
+        let flow = self.model.flow();
+        // Noise and dropout of a step come from one seed of its own.
+        let (batch, loss) = with_seed(derive_seed(self.config.seed, "step", step), || {
+            let batch = pick.batch();
+            let loss = flow.log_prob(&batch, None).mean(None).neg();
+            (batch, loss)
+        });
+        let nats = -loss.double_value(&[]);
+        let not_finite =
+            |what: &str| Error::NotFinite { step: step + 1, what: what.to_owned(), origin: first_wrong(flow, &batch) };
+        if !nats.is_finite() {
+            return Err(not_finite(&format!("the mean log-likelihood of the batch is {nats}")));
+        }
+        let gradients = Tensor::run_backward(&[loss], self.parameters.variables(), false, false);
+        let norm = gradient_norm(&gradients);
+        if !norm.is_finite() {
+            return Err(not_finite(&format!("the norm of the gradient is {norm}")));
+        }
+        let shorten = if train.clip > 0.0 && norm > train.clip { train.clip / norm } else { 1.0 };
+        let rate = train.rate(step);
+        self.adam.step(&self.parameters, &gradients, rate, step + 1, shorten);
+        self.model.flow_mut().set_training(false);
+
+        self.progress.step += 1;
+        self.update_average();
+        self.progress.since_log.0 += nats;
+        self.progress.since_log.1 += 1;
+        self.progress.seconds = clock.seconds();
+        self.log_training(rate, norm)?;
+        let Progress { step, seconds, .. } = self.progress;
+        Ok(Event::Step { step, steps: self.config.train.steps, nats, rate, gradient_norm: norm, seconds })
+    }
+
+    fn update_average(&mut self) {
+        let ema = self.config.train.ema;
+        let step = self.progress.step;
+        if ema > 0.0 && step.is_multiple_of(AVERAGE_EVERY) {
+            // The usual warm-up, so that the starting weights are soon forgotten.
+            let decay = ema.powi(AVERAGE_EVERY as i32).min((1.0 + step as f64) / (10.0 + step as f64));
+            let _ = tch::no_grad(|| self.average.lerp_(self.parameters.buffer(), 1.0 - decay));
+        }
+    }
+
+    /// A line of metrics with the mean since the last one.
+    fn log_training(&mut self, rate: f64, norm: f64) -> Result<()> {
+        let Progress { step, seconds, since_log: (sum, count), .. } = self.progress;
+        if !step.is_multiple_of(self.config.train.log_every) && step != self.config.train.steps {
+            return Ok(());
+        }
+        self.progress.since_log = (0.0, 0);
+        let line = json!({
+            "step": step, "train_nats": sum / count as f64, "rate": rate, "gradient_norm": norm, "seconds": seconds,
+        });
+        self.log(&line)
+    }
+
+    fn log(&mut self, line: &Value) -> Result<()> {
+        self.folder.as_mut().map_or(Ok(()), |folder| folder.log(line))
+    }
+
+    /// Holds the averaged weights against the validation split.
+    fn validate(&mut self, clock: &mut Clock) -> Result<Event> {
+        let averaged = if self.config.train.ema > 0.0 { &self.average } else { self.parameters.buffer() };
+        let averaged = averaged.copy();
+        let flow = self.model.flow();
+        let seed = derive_seed(self.config.data.seed, "validation", 0);
+        let values = self.parameters.with(&averaged, || log_probs(flow, &self.validation, 1, seed));
+        let nats = Mean::of(&values).mean;
+        let best = nats.is_finite() && self.progress.best_nats.is_none_or(|best| nats > best);
+        if best {
+            self.best = averaged;
+            self.progress.best_nats = Some(nats);
+            self.progress.best_step = self.progress.step;
+            self.progress.stale = 0;
+        } else {
+            self.progress.stale += 1;
+        }
+        self.progress.seconds = clock.seconds();
+        let Progress { step, seconds, .. } = self.progress;
+        self.log(&json!({"step": step, "validation_nats": nats, "best": best, "seconds": seconds}))?;
+        Ok(Event::Validated { step, nats, best, seconds })
+    }
+
+    /// Writes the state, then the model. Without a folder there is nothing to do.
+    fn save(&mut self) -> Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        self.progress.metrics_bytes = folder.sync_metrics()?;
+        let dir = folder.dir().to_owned();
+        state::save(&dir, &self.config, &self.progress, &self.state_tensors())?;
+        let card = self.card();
+        let path = model_file(&dir);
+        Ok(self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?)
+    }
+
+    fn state_tensors(&self) -> BTreeMap<String, Tensor> {
+        let moments = self.adam.moments();
+        let flat = [
+            ("parameters", self.parameters.buffer()),
+            ("first_moment", &moments.first),
+            ("second_moment", &moments.second),
+            ("average", &self.average),
+            ("best", &self.best),
+        ];
+        let flat = flat.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        flat.chain(self.fixed()).collect()
+    }
+
+    /// Variables that are saved but not trained, under `fixed.`.
+    fn fixed(&self) -> impl Iterator<Item = (String, Tensor)> {
+        let fixed = self.model.variables().into_iter().filter(|(_, variable)| !variable.requires_grad());
+        fixed.map(|(name, variable)| (format!("fixed.{name}"), variable))
+    }
+
+    fn restore(&mut self, dir: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, tensor) in self.state_tensors() {
+            let saved = tensors.get(&name);
+            let saved = saved.ok_or_else(|| Error::run(dir, format!("state.safetensors lacks {name:?}")))?;
+            if saved.size() != tensor.size() {
+                let why = format!("state.safetensors: {name:?} is {:?}, not {:?}", saved.size(), tensor.size());
+                return Err(Error::run(dir, why));
+            }
+            tch::no_grad(|| tensor.shallow_clone().copy_(saved));
+        }
+        Ok(())
+    }
+
+    /// What the model file says of the run.
+    fn card(&self) -> ModelCard {
+        let data = json!({
+            "name": self.config.data.name,
+            "seed": self.config.data.seed,
+            "fixed": self.config.data.fixed,
+            "preprocessing": self.data.preprocessing,
+        });
+        let reached = json!({
+            "preset": self.config.preset,
+            "batch": self.config.train.batch,
+            "steps": self.progress.step,
+            "best_step": self.progress.best_step,
+            "validation_nats": self.progress.best_nats,
+            "train_seconds": self.progress.seconds,
+            "threads": self.config.threads,
+            "device": self.config.device,
+        });
+        ModelCard::new(&self.model, data, self.config.seed, reached)
+    }
+}
+
+/// Seconds trained, over all the times the run was taken up.
+struct Clock {
+    before: f64,
+    since: Instant,
+}
+
+impl Clock {
+    fn new(before: f64) -> Self {
+        Clock { before, since: Instant::now() }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.since.elapsed().as_secs_f64()
+    }
+}
+
+fn start_from_data(flow: &Flow, data: &DataSet, seed: u64) {
+    let seed = derive_seed(seed, "start", 0);
+    let batch = match &data.train {
+        Source::Fresh(toy) => Batches::new(&Source::Fresh(*toy), START_ROWS, seed, flow.device()).pick(0).batch(),
+        Source::Fixed(split) => {
+            let rows = DeviceRows::new(split, flow.device());
+            rows.dequantized(0, rows.len().min(START_ROWS), seed)
+        }
+    };
+    let _ = tch::no_grad(|| flow.bijection().start_from_data(&batch, None));
+}
+
+fn adam(config: &RunConfig, parameters: &FlatParameters) -> Adam {
+    let train = &config.train;
+    let groups = parameters.places().iter().map(|place| {
+        let factors = train.rates.iter().filter(|(prefix, _)| place.name.starts_with(prefix.as_str()));
+        let decays = place.name.ends_with(".weight");
+        Group {
+            rate: factors.map(|(_, factor)| factor).product(),
+            decay: if decays { train.weight_decay } else { 0.0 },
+        }
+    });
+    Adam::new(parameters, groups.collect(), (train.beta1, train.beta2), train.epsilon)
+}
+
+/// The first layer whose output or log-determinant is not finite on `batch`, in words.
+fn first_wrong(flow: &Flow, batch: &Tensor) -> String {
+    let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
+    let mut found = None;
+    let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
+        if found.is_none() {
+            found = match (finite(value), finite(log_det)) {
+                (false, _) => Some(format!("the first layer with an output that is not finite is {name:?}")),
+                (true, false) => Some(format!("the first layer with a log-determinant that is not finite is {name:?}")),
+                (true, true) => None,
+            };
+        }
+    };
+    if !finite(batch) {
+        return "the batch itself holds a number that is not finite".to_owned();
+    }
+    let _ = tch::no_grad(|| flow.trace_forward(batch, None, &mut probe));
+    found.unwrap_or_else(|| {
+        "every layer's output and log-determinant are finite: the base or the gradient is not".to_owned()
+    })
+}
