@@ -47,7 +47,9 @@ impl ActNorm {
     }
 
     fn log_det(&self, x: &Tensor) -> Tensor {
-        let size = x.size();
+        // A single feature would broadcast over many, with a log-determinant of only one.
+        let (features, size) = (self.log_scale.size()[0], x.size());
+        assert!(size[1] == features, "an ActNorm of {features} features was given a batch {size:?}");
         let places: i64 = size[2..].iter().product();
         let one = self.log_scale.sum(None::<Kind>) * places as f64;
         one.unsqueeze(0).expand([size[0]], false)

@@ -52,8 +52,11 @@ impl ElementwiseAffine {
     }
 
     fn log_det(&self, x: &Tensor) -> Tensor {
+        // What merely broadcasts would be mapped, with a log-determinant of another number of coordinates.
+        let (event, size) = (self.log_scale.size(), x.size());
+        assert!(size[1..] == event, "an affine map of events {event:?} was given a batch {size:?}");
         let one = self.log_scale.sum(None::<Kind>);
-        one.unsqueeze(0).expand([x.size()[0]], false)
+        one.unsqueeze(0).expand([size[0]], false)
     }
 }
 

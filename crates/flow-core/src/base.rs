@@ -53,6 +53,7 @@ impl Base for StandardNormal {
     }
 
     fn log_prob(&self, z: &Tensor) -> Tensor {
+        assert_event(&self.event, z);
         let constant = 0.5 * (2.0 * PI).ln() * coordinates(&self.event);
         sum_event(&z.square()) * -0.5 - constant
     }
@@ -82,6 +83,7 @@ impl Base for Logistic {
     }
 
     fn log_prob(&self, z: &Tensor) -> Tensor {
+        assert_event(&self.event, z);
         // softplus(z) + softplus(-z) = |z| + 2 softplus(-|z|): one call, and no overflow on either side.
         let a = z.abs();
         sum_event(&(&a + a.neg().exp().log1p() * 2.0)).neg()
@@ -89,11 +91,18 @@ impl Base for Logistic {
 
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
         let size = batch(n, &self.event);
-        // In f64, so that the tails reach past what a 24-bit uniform could give.
-        let u = with_seed(seed, || Tensor::rand(&size, (Kind::Double, device)));
+        // In f64, so that the tails reach past what a 24-bit uniform could give; Metal has no f64, so its are drawn here.
+        let place = if device == Device::Mps { Device::Cpu } else { device };
+        let u = with_seed(seed, || Tensor::rand(&size, (Kind::Double, place)));
         let u = u.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-        (u.logit(None) * temperature).to_kind(Kind::Float)
+        (u.logit(None) * temperature).to_kind(Kind::Float).to_device(device)
     }
+}
+
+/// A latent of another shape would get the constant of this one.
+fn assert_event(event: &[i64], z: &Tensor) {
+    let size = z.size();
+    assert!(size[1..] == *event, "a base over events {event:?} was given a batch {size:?}");
 }
 
 fn coordinates(event: &[i64]) -> f64 {

@@ -53,6 +53,9 @@ impl<N: Conditioner> Coupling<N> {
     ) -> (Tensor, Tensor) {
         let (kept, changed) = self.mask.split(&flat(input));
         let parameters = self.conditioner.forward(&kept, context);
+        // A single column would broadcast, and be counted once in the log-determinant.
+        let expected = [changed.size()[0], changed.size()[1] * self.law.parameters() as i64];
+        assert_eq!(parameters.size(), expected, "a conditioner's output for {:?} kept coordinates", kept.size());
         let (changed, log_scale) = direction(&self.law, &changed, &parameters);
         let log_det = log_scale.map_or_else(|| zero_log_det(input), |s| sum_event(&s));
         (self.mask.merge(&kept, &changed).reshape(input.size()), log_det)

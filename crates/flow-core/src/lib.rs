@@ -67,3 +67,8 @@ pub use law::{Bound, Law};
 pub use logit::Logit;
 pub use mask::Mask;
 pub use permute::Permute;
+
+/// The README's code is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

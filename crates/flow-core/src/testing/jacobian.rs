@@ -14,7 +14,12 @@ pub fn jacobian_log_det(x: &Tensor, f: impl Fn(&Tensor, i64) -> Tensor) -> Tenso
     let repeated = x.detach().repeat_interleave_self_int(dim, 0, None::<i64>).set_requires_grad(true);
     let value = flat(&f(&repeated, dim)).reshape([n, dim, dim]);
     let diagonal = value.diagonal(0, 1, 2).sum(None::<Kind>);
-    let gradient = Tensor::run_backward(&[diagonal], &[&repeated], false, false);
-    let jacobian = flat(&gradient[0]).reshape([n, dim, dim]);
-    jacobian.slogdet().1
+    let gradient = if diagonal.requires_grad() {
+        Tensor::run_backward(&[diagonal], &[&repeated], false, false).remove(0)
+    } else {
+        Tensor::new()
+    };
+    // A value that autograd cannot trace back to x has no Jacobian but 0.
+    let gradient = if gradient.defined() { gradient } else { repeated.detach().zeros_like() };
+    flat(&gradient).reshape([n, dim, dim]).slogdet().1
 }

@@ -24,21 +24,24 @@ use tch::{Kind, Tensor};
 
 use crate::Bijection;
 
-/// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds), with at
-/// least 2 rows. The cost is that of `D` backward passes for events of `D` coordinates.
+/// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds, by the
+/// store's `set_kind(Kind::Double)` before the map is built or `double()` after), with at least 2 rows. The cost is that of `D` backward passes for events of `D` coordinates.
 ///
 /// Measured are the round trip from both sides, both log-determinants against autograd's Jacobian, their sum, the sum of
 /// the traced steps, the hook [`Bijection::vjp`] against autograd, rows on their own (a batch of 1), and an empty batch.
 ///
+/// The hook adds to the gradients of the parameters, as it must: set them to zero before training goes on.
+///
 /// # Panics
 ///
-/// If a result has a wrong shape, which is a bug that no number describes, or `x` has fewer than 2 rows.
+/// If a result has a wrong shape or an argument is written to, bugs that no number describes, or `x` has fewer than 2
+/// rows.
 pub fn check(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Report {
     assert!(x.size()[0] >= 2, "the check needs 2 rows or more, {:?} given", x.size());
     let x = x.detach();
-    let (z, forward) = no_grad(|| bijection.forward(&x, context));
+    let (z, forward) = untouched("forward", &x, context, |x| bijection.forward(x, context));
     assert_shapes("forward", &x, &z, &forward);
-    let (back, inverse) = no_grad(|| bijection.inverse(&z, context));
+    let (back, inverse) = untouched("inverse", &z, context, |z| bijection.inverse(z, context));
     assert_shapes("inverse", &z, &back, &inverse);
     let again = no_grad(|| bijection.forward(&back, context)).0;
 
@@ -53,13 +56,24 @@ pub fn check(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) ->
         log_det_sum: Measured::between(&forward, &inverse.neg()),
         trace: trace_error(bijection, &x, &z, context),
         vjp: vjp_error(bijection, &x, context),
-        single_rows: single_rows_error(bijection, &x, &z, &forward, context),
+        single_rows: single_rows_error(|x, c| bijection.forward(x, c), &x, &z, &forward, context)
+            .max(single_rows_error(|z, c| bijection.inverse(z, c), &z, &back, &inverse, context)),
         empty_batch: empty_batch_works(bijection, &x, context),
     }
 }
 
 fn no_grad<T>(f: impl FnOnce() -> T) -> T {
     tch::no_grad(f)
+}
+
+/// `map(input)` without gradients; panics where that writes to `input` or `context`.
+fn untouched<T>(direction: &str, input: &Tensor, context: Option<&Tensor>, map: impl FnOnce(&Tensor) -> T) -> T {
+    let before: Vec<Tensor> = [Some(input), context].into_iter().flatten().map(Tensor::copy).collect();
+    let result = no_grad(|| map(input));
+    for (argument, before) in [Some(input), context].into_iter().flatten().zip(before) {
+        assert!(argument.allclose(&before, 0.0, 0.0, true), "{direction} must leave its arguments as they are");
+    }
+    result
 }
 
 fn assert_shapes(direction: &str, input: &Tensor, output: &Tensor, log_det: &Tensor) {
@@ -108,6 +122,10 @@ fn events(x: &Tensor) -> Vec<i64> {
 fn vjp_error(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Measured {
     let leaf = x.copy().set_requires_grad(true);
     let (z, log_det) = bijection.forward(&leaf, context);
+    if !z.requires_grad() {
+        // Nothing to go back through: the hook's own backward pass would only fail.
+        return Measured { absolute: f64::INFINITY, relative: f64::INFINITY };
+    }
     let grad_z = weights(&z);
     let grad_log_det = weights(&log_det);
     ((&z * &grad_z).sum(None) + (&log_det * &grad_log_det).sum(None)).backward();
@@ -121,19 +139,20 @@ fn weights(like: &Tensor) -> Tensor {
     (Tensor::arange(n, (like.kind(), like.device())) * 0.7 + 0.3).sin().reshape(like.size())
 }
 
+/// Each row of `input` through `map` alone, against its rows of `output` and `log_det`.
 fn single_rows_error(
-    bijection: &dyn Bijection,
-    x: &Tensor,
-    z: &Tensor,
+    map: impl Fn(&Tensor, Option<&Tensor>) -> (Tensor, Tensor),
+    input: &Tensor,
+    output: &Tensor,
     log_det: &Tensor,
     context: Option<&Tensor>,
 ) -> Measured {
     no_grad(|| {
-        (0..x.size()[0]).fold(Measured::default(), |worst, i| {
+        (0..input.size()[0]).fold(Measured::default(), |worst, i| {
             let row = context.map(|c| c.narrow(0, i, 1));
-            let (value, own) = bijection.forward(&x.narrow(0, i, 1), row.as_ref());
+            let (value, own) = map(&input.narrow(0, i, 1), row.as_ref());
             worst
-                .max(Measured::between(&value, &z.narrow(0, i, 1)))
+                .max(Measured::between(&value, &output.narrow(0, i, 1)))
                 .max(Measured::between(&own, &log_det.narrow(0, i, 1)))
         })
     })

@@ -1,0 +1,480 @@
+//! One table of constructors and one generic check, which every bijection of the crate passes and wrong ones do not.
+
+mod common;
+
+use common::{CONTEXT, TestNet, randn, randomize, store};
+use flow_core::testing::{Tolerance, check};
+use flow_core::{
+    ActNorm, Bijection, Bound, Chain, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit, Mask, Permute, Probe,
+};
+use tch::{Device, Kind, Tensor, nn};
+
+const ROWS: i64 = 5;
+const CPU: Device = Device::Cpu;
+
+/// Where a bijection's inputs lie.
+enum Inputs {
+    /// Anywhere.
+    Space,
+    /// On the unit cube.
+    Cube,
+}
+use Inputs::{Cube, Space};
+
+struct Case {
+    name: &'static str,
+    event: &'static [i64],
+    inputs: Inputs,
+    build: fn(&nn::Path) -> Box<dyn Bijection>,
+}
+
+fn coupling(path: &nn::Path, mask: Mask, law: Law) -> Box<dyn Bijection> {
+    let net = TestNet::new(path, mask.kept().len(), mask.changed().len() * law.parameters());
+    Box::new(Coupling::new(mask, net, law))
+}
+
+fn additive(path: &nn::Path, mask: Result<Mask, Error>) -> Box<dyn Bijection> {
+    coupling(path, mask.unwrap(), Law::Additive)
+}
+
+fn fixed(path: &nn::Path, mask: Result<Mask, Error>, bound: f64) -> Box<dyn Bijection> {
+    coupling(path, mask.unwrap(), Law::Affine { bound: Bound::Fixed(bound) })
+}
+
+fn learned(path: &nn::Path, mask: Result<Mask, Error>) -> Box<dyn Bijection> {
+    let mask = mask.unwrap();
+    let bound = Bound::learned(path, mask.changed().len(), 1.0);
+    coupling(path, mask, Law::Affine { bound })
+}
+
+/// ActNorm, two couplings with a reversal between them, a final scaling.
+fn realnvp(path: &nn::Path) -> Chain {
+    let mut chain = Chain::default();
+    chain.push("actnorm", ActNorm::new(&(path / "actnorm"), 5)).unwrap();
+    chain.push("first", learned(&(path / "first"), Mask::halves(5, false))).unwrap();
+    chain.push("reverse", Permute::reverse(5, CPU)).unwrap();
+    chain.push("second", fixed(&(path / "second"), Mask::alternating(5, true), 2.0)).unwrap();
+    chain.push("scaling", ElementwiseAffine::scaling(&(path / "scaling"), &[5])).unwrap();
+    chain
+}
+
+/// Every bijection of the crate. A line more here is all that a new one needs.
+fn table() -> Vec<Case> {
+    type Build = fn(&nn::Path) -> Box<dyn Bijection>;
+    let mut cases = Vec::new();
+    let mut add = |name, event, inputs, build: Build| cases.push(Case { name, event, inputs, build });
+
+    add("additive halves 4", &[4], Space, |p| additive(p, Mask::halves(4, false)));
+    add("additive halves 5 flipped", &[5], Space, |p| additive(p, Mask::halves(5, true)));
+    add("additive alternating 5", &[5], Space, |p| additive(p, Mask::alternating(5, false)));
+    add("additive checkerboard", &[1, 3, 3], Space, |p| additive(p, Mask::checkerboard(3, 3, false, CPU)));
+    add("affine fixed halves 5", &[5], Space, |p| fixed(p, Mask::halves(5, false), 1.0));
+    add("affine fixed halves 2", &[2], Space, |p| fixed(p, Mask::halves(2, true), 2.5));
+    add("affine fixed alternating 5 flipped", &[5], Space, |p| fixed(p, Mask::alternating(5, true), 2.0));
+    add("affine fixed checkerboard flipped", &[2, 2, 3], Space, |p| fixed(p, Mask::checkerboard(4, 3, true, CPU), 2.0));
+    add("affine learned halves 5 flipped", &[5], Space, |p| learned(p, Mask::halves(5, true)));
+    add("affine learned alternating 4", &[4], Space, |p| learned(p, Mask::alternating(4, false)));
+    add("affine learned checkerboard", &[1, 3, 4], Space, |p| learned(p, Mask::checkerboard(3, 4, false, CPU)));
+    add("affine learned bools", &[5], Space, |p| learned(p, Mask::from_bools(&[false, true, true, false, true], CPU)));
+    add("affine learned image halves", &[3, 1, 3], Space, |p| learned(p, Mask::halves(9, false)));
+
+    add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5, CPU)));
+    add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, CPU)));
+    add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, CPU)));
+
+    add("scaling", &[4], Space, |p| Box::new(ElementwiseAffine::scaling(p, &[4])));
+    add("scaling of one coordinate", &[1], Space, |p| Box::new(ElementwiseAffine::scaling(p, &[1])));
+    add("affine", &[1, 2, 3], Space, |p| Box::new(ElementwiseAffine::learned(p, &[1, 2, 3])));
+    add("standardize", &[3], Space, |p| {
+        Box::new(ElementwiseAffine::standardize(p, &[3.0, -1.0, 0.5], &[2.0, 0.1, 7.0]).unwrap())
+    });
+
+    add("logit 0.05", &[3], Cube, |_| Box::new(Logit::new(0.05).unwrap()));
+    add("logit 1e-6", &[1, 3, 2], Cube, |_| Box::new(Logit::new(1e-6).unwrap()));
+
+    add("actnorm", &[4], Space, |p| Box::new(ActNorm::new(p, 4)));
+    add("actnorm image", &[3, 2, 2], Space, |p| Box::new(ActNorm::new(p, 3)));
+
+    add("inverse of a coupling", &[5], Space, |p| Box::new(Inverse(learned(p, Mask::halves(5, false)))));
+    add("inverse of a chain", &[5], Space, |p| Box::new(Inverse(realnvp(p))));
+    add("inverse of an inverse", &[4], Space, |p| Box::new(Inverse(Inverse(ElementwiseAffine::learned(p, &[4])))));
+
+    add("empty chain", &[3], Space, |_| Box::new(Chain::default()));
+    add("chain", &[5], Space, |p| Box::new(realnvp(p)));
+    add("nested chain", &[5], Space, |p| {
+        let mut inner = realnvp(&(p / "inner"));
+        inner.push("nothing", Chain::default()).unwrap();
+        let mut outer = Chain::default();
+        outer.push("inner", inner).unwrap();
+        outer.push("turned", Inverse(realnvp(&(p / "turned")))).unwrap();
+        Box::new(outer)
+    });
+    add("chain of an image", &[1, 3, 3], Cube, |p| {
+        let mut chain = Chain::default();
+        chain.push("logit", Logit::new(0.05).unwrap()).unwrap();
+        chain.push("actnorm", ActNorm::new(&(p / "actnorm"), 1)).unwrap();
+        chain.push("even", learned(&(p / "even"), Mask::checkerboard(3, 3, false, CPU))).unwrap();
+        chain.push("odd", learned(&(p / "odd"), Mask::checkerboard(3, 3, true, CPU))).unwrap();
+        chain.push("shuffle", Permute::random(9, 3, CPU)).unwrap();
+        Box::new(chain)
+    });
+    cases
+}
+
+impl Case {
+    /// A batch for this bijection.
+    fn x(&self, kind: Kind) -> Tensor {
+        let size: Vec<i64> = std::iter::once(ROWS).chain(self.event.iter().copied()).collect();
+        let normal = randn(&size, kind, 11);
+        match self.inputs {
+            Space => normal * 1.5 + 0.5,
+            Cube => normal.sigmoid(),
+        }
+    }
+
+    /// The bijection with parameters that are not trivial, started from data.
+    fn ready(&self, vs: &nn::VarStore, context: Option<&Tensor>) -> Box<dyn Bijection> {
+        let bijection = (self.build)(&vs.root());
+        randomize(vs, 5);
+        let _ = bijection.start_from_data(&self.x(vs.kind()), context);
+        bijection
+    }
+}
+
+/// Builds the whole table in `built`, and checks it in `checked`; the faults of all cases together.
+fn check_table(built: Kind, checked: Kind, tolerance: &Tolerance) {
+    let mut faults = String::new();
+    for case in table() {
+        for context in [None, Some(randn(&[ROWS, CONTEXT], built, 12))] {
+            let mut vs = store(built);
+            let bijection = case.ready(&vs, context.as_ref());
+            if checked == Kind::Double {
+                vs.double();
+            }
+            let context = context.map(|c| c.to_kind(checked));
+            let report = check(bijection.as_ref(), &case.x(checked), context.as_ref());
+            if let Err(fault) = report.verdict(tolerance) {
+                let with = if context.is_some() { "with" } else { "without" };
+                faults += &format!("{}, {with} context:\n{fault}\n", case.name);
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+const SHARP: Tolerance = Tolerance { value: 1e-9, log_det: 1e-10 };
+
+#[test]
+fn every_bijection_passes_in_f64() {
+    check_table(Kind::Double, Kind::Double, &SHARP);
+}
+
+#[test]
+fn every_bijection_passes_in_f32() {
+    check_table(Kind::Float, Kind::Float, &Tolerance::single());
+}
+
+#[test]
+fn a_model_made_in_f32_can_be_checked_in_f64() {
+    check_table(Kind::Float, Kind::Double, &SHARP);
+}
+
+#[test]
+fn the_context_reaches_every_coupling() {
+    for case in table().into_iter().filter(|case| case.name.contains("additive") || case.name.contains("chain")) {
+        if case.name == "empty chain" {
+            continue;
+        }
+        let vs = store(Kind::Double);
+        let bijection = case.ready(&vs, None);
+        let x = case.x(Kind::Double);
+        let z = |seed| bijection.forward(&x, Some(&randn(&[ROWS, CONTEXT], Kind::Double, seed))).0;
+        let moved = (z(1) - z(2)).abs().max().double_value(&[]);
+        assert!(moved > 0.01, "{}: another context, and z moves by {moved}", case.name);
+    }
+}
+
+#[test]
+fn couplings_keep_what_they_keep_and_change_the_rest() {
+    for (name, mask) in [
+        ("halves", Mask::halves(5, true)),
+        ("alternating", Mask::alternating(5, false)),
+        ("checkerboard", Mask::checkerboard(2, 3, false, CPU)),
+    ] {
+        let vs = store(Kind::Double);
+        let mask = mask.unwrap();
+        let (kept, changed, dim) = (mask.kept().to_vec(), mask.changed().to_vec(), mask.dim() as i64);
+        let bijection = fixed(&vs.root(), Ok(mask), 1.0);
+        randomize(&vs, 5);
+        let x = randn(&[ROWS, dim], Kind::Double, 11);
+        let moved = (bijection.forward(&x, None).0 - &x).abs();
+        let least = |columns: &[i64]| moved.index_select(1, &Tensor::from_slice(columns)).min().double_value(&[]);
+        let most = |columns: &[i64]| moved.index_select(1, &Tensor::from_slice(columns)).max().double_value(&[]);
+        assert_eq!(most(&kept), 0.0, "{name}");
+        assert!(least(&changed) > 1e-6, "{name}");
+    }
+}
+
+#[test]
+fn permutations_move_each_coordinate_where_the_order_says() {
+    let x = Tensor::from_slice(&[10.0, 11.0, 12.0, 20.0, 21.0, 22.0]).reshape([2, 3]);
+    let (z, log_det) = Permute::new(&[2, 0, 1], CPU).unwrap().forward(&x, None);
+    assert_eq!(z, Tensor::from_slice(&[12.0, 10.0, 11.0, 22.0, 20.0, 21.0]).reshape([2, 3]));
+    assert_eq!(log_det, Tensor::from_slice(&[0.0, 0.0]));
+    let (z, _) = Permute::reverse(3, CPU).forward(&x, None);
+    assert_eq!(z, Tensor::from_slice(&[12.0, 11.0, 10.0, 22.0, 21.0, 20.0]).reshape([2, 3]));
+}
+
+/// At the ends of the cube in f32, against the formula in f64 in this file's own words.
+#[test]
+fn logit_in_f32_is_right_up_to_the_ends() {
+    let last = 1.0 - f32::EPSILON / 2.0;
+    let points = [0.0f32, 1e-30, 1e-8, 1e-3, 0.25, 0.5, 0.999, 1.0 - 1e-6, last, 1.0];
+    for alpha in [1e-6f64, 0.05] {
+        let logit = Logit::new(alpha).unwrap();
+        let x = Tensor::from_slice(&points).reshape([-1, 1]);
+        let (z, log_det) = logit.forward(&x, None);
+        let (back, log_det_back) = logit.inverse(&z, None);
+        for (i, &point) in points.iter().enumerate() {
+            let width = 1.0 - 2.0 * alpha;
+            let y = alpha + width * f64::from(point);
+            let rest = alpha + width * (1.0 - f64::from(point));
+            let (true_z, slope) = ((y / rest).ln(), (width / (y * rest)).ln());
+            let at = |t: &Tensor| t.double_value(&vec![i as i64; 1][..]);
+            let (z, back) = (z.double_value(&[i as i64, 0]), back.double_value(&[i as i64, 0]));
+            assert!((z - true_z).abs() < 2e-6 * (1.0 + true_z.abs()), "{point}, α = {alpha}: z {z}, not {true_z}");
+            assert!((at(&log_det) - slope).abs() < 4e-6 * (1.0 + slope.abs()), "{point}, α = {alpha}: log-det");
+            assert!((at(&log_det_back) + slope).abs() < 4e-6 * (1.0 + slope.abs()), "{point}, α = {alpha}: way back");
+            assert!((back - f64::from(point)).abs() < 3e-7, "{point}, α = {alpha}: came back as {back}");
+        }
+    }
+}
+
+/// The hook must also leave on the parameters what autograd leaves there.
+#[test]
+fn the_backward_hook_gives_the_gradients_of_parameters() {
+    let vs = store(Kind::Double);
+    let chain = realnvp(&vs.root());
+    randomize(&vs, 5);
+    let x = randn(&[ROWS, 5], Kind::Double, 11);
+    let context = randn(&[ROWS, CONTEXT], Kind::Double, 12);
+    let grad_z = randn(&[ROWS, 5], Kind::Double, 13);
+    let grad_log_det = randn(&[ROWS], Kind::Double, 14);
+    let parameters = vs.trainable_variables();
+
+    let (z, log_det) = chain.forward(&x, Some(&context));
+    let loss = (&z * &grad_z).sum(None::<Kind>) + (&log_det * &grad_log_det).sum(None::<Kind>);
+    let expected = Tensor::run_backward(&[loss], &parameters, false, false);
+
+    let _ = chain.vjp(&z.detach(), Some(&context), &grad_z, &grad_log_det);
+    for (parameter, expected) in parameters.iter().zip(&expected) {
+        let off = (parameter.grad() - expected).abs().max().double_value(&[]);
+        assert!(off < 1e-9, "a gradient of shape {:?} is off by {off:e}", expected.size());
+        assert!(expected.abs().max().double_value(&[]) > 0.0, "a parameter that nothing depends on");
+    }
+}
+
+#[test]
+fn a_range_of_a_chain_is_its_steps_alone() {
+    let vs = store(Kind::Double);
+    let mut chain = realnvp(&vs.root());
+    randomize(&vs, 5);
+    let x = randn(&[ROWS, 5], Kind::Double, 11);
+    let (z, total) = chain.forward(&x, None);
+    let (middle, first) = chain.forward_range(0..2, &x, None);
+    let (end, second) = chain.forward_range(2..5, &middle, None);
+    let (back, _) = chain.inverse_range(2..5, &end, None);
+    assert_eq!(end, z);
+    assert!((first + second - &total).abs().max().double_value(&[]) < 1e-12);
+    assert!((back - &middle).abs().max().double_value(&[]) < 1e-12);
+
+    let rest = chain.split_off(2);
+    assert_eq!(chain.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["actnorm", "first"]);
+    assert_eq!(rest.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["reverse", "second", "scaling"]);
+    assert_eq!(rest.forward(&chain.forward(&x, None).0, None).0, z);
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    let vs = store(Kind::Double);
+    let path = vs.root();
+    for order in [&[0, 1, 1][..], &[0, 3, 1], &[-1, 0, 1]] {
+        assert!(matches!(Permute::new(order, CPU), Err(Error::NotAPermutation { dim: 3, .. })));
+    }
+    for alpha in [0.0, 0.5, -1.0, f64::NAN] {
+        assert!(matches!(Logit::new(alpha), Err(Error::OutOfRange { name: "alpha", .. })));
+    }
+    let standardize = |mean: &[f64], std: &[f64]| ElementwiseAffine::standardize(&path, mean, std).unwrap_err();
+    assert!(matches!(standardize(&[0.0], &[1.0, 2.0]), Error::LengthMismatch { left: 1, right: 2, .. }));
+    assert!(matches!(standardize(&[f64::NAN], &[1.0]), Error::OutOfRange { name: "mean", .. }));
+    for std in [0.0, -1.0, f64::INFINITY, f64::NAN] {
+        assert!(matches!(standardize(&[0.0], &[std]), Error::OutOfRange { name: "std", .. }));
+    }
+    let mut chain = Chain::default();
+    chain.push("a", Permute::reverse(2, CPU)).unwrap();
+    let twice = chain.push("a", Permute::reverse(2, CPU));
+    assert!(matches!(twice, Err(Error::DuplicateName { name }) if name == "a"));
+    assert_eq!(chain.len(), 1);
+}
+
+#[test]
+#[should_panic(expected = "given a batch [2, 3]")]
+fn an_affine_map_does_not_broadcast() {
+    let vs = store(Kind::Double);
+    let _ = ElementwiseAffine::scaling(&vs.root(), &[1]).forward(&randn(&[2, 3], Kind::Double, 1), None);
+}
+
+#[test]
+#[should_panic(expected = "given a batch [2, 3]")]
+fn an_actnorm_does_not_broadcast() {
+    let vs = store(Kind::Double);
+    let _ = ActNorm::new(&vs.root(), 1).inverse(&randn(&[2, 3], Kind::Double, 1), None);
+}
+
+#[test]
+#[should_panic(expected = "conditioner's output")]
+fn a_conditioner_of_the_wrong_width_is_refused() {
+    let vs = store(Kind::Double);
+    let mask = Mask::halves(5, false).unwrap();
+    let net = TestNet::new(&vs.root(), 3, 1);
+    let _ = Coupling::new(mask, net, Law::Additive).forward(&randn(&[2, 5], Kind::Double, 1), None);
+}
+
+/// `z = 1.5 x - 1` on events of 2, right but for one fault.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    BothSignsWrong,
+    NoLogDet,
+    InverseLogDetOfForward,
+    InverseOff,
+    RowsMixed,
+    InverseRowsMixed,
+    TraceForgetsAStep,
+    HookForgetsTheScale,
+    EmptyBatchHasARow,
+    NotANumber,
+    RoundedToHalf,
+    CutOffFromAutograd,
+    WritesToItsArgument,
+}
+
+impl Fault {
+    fn map(self, x: &Tensor, scale: f64, shift: f64) -> Tensor {
+        let x = if self == Fault::RoundedToHalf { x.to_kind(Kind::Half).to_kind(x.kind()) } else { x.shallow_clone() };
+        let x = if self == Fault::CutOffFromAutograd { x.detach() } else { x };
+        x * scale + shift
+    }
+
+    fn log_det(self, x: &Tensor, sign: f64) -> Tensor {
+        let value = match self {
+            Fault::BothSignsWrong => -2.0 * 1.5f64.ln() * sign,
+            Fault::NoLogDet => 0.0,
+            Fault::InverseLogDetOfForward => 2.0 * 1.5f64.ln(),
+            _ => 2.0 * 1.5f64.ln() * sign,
+        };
+        let rows = if self == Fault::EmptyBatchHasARow { x.size()[0].max(1) } else { x.size()[0] };
+        Tensor::full([rows], value, (x.kind(), x.device()))
+    }
+}
+
+impl Bijection for Fault {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let z = self.map(x, 1.5, -1.0);
+        let z = match self {
+            // Adds to each row a little of another, which leaves the diagonal blocks of the Jacobian as they are.
+            Fault::RowsMixed => z + x.roll([1], [0]) * 0.01,
+            Fault::NotANumber => z.where_self(&x.le(1.0), &Tensor::from(f64::NAN)),
+            Fault::WritesToItsArgument => {
+                let _ = x.shallow_clone().g_add_scalar_(1.0);
+                z
+            }
+            _ => z,
+        };
+        (z, self.log_det(x, 1.0))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let x = self.map(z, 1.0 / 1.5, 1.0 / 1.5);
+        let x = match self {
+            Fault::InverseOff => x + 1e-5,
+            Fault::InverseRowsMixed => x + z.roll([1], [0]) * 0.01,
+            _ => x,
+        };
+        (x, self.log_det(z, -1.0))
+    }
+
+    fn forward_traced(
+        &self,
+        name: &str,
+        x: &Tensor,
+        context: Option<&Tensor>,
+        probe: &mut dyn Probe,
+    ) -> (Tensor, Tensor) {
+        let (z, log_det) = self.forward(x, context);
+        if *self != Fault::TraceForgetsAStep {
+            probe.step(name, &z, &log_det);
+        }
+        (z, log_det)
+    }
+
+    fn vjp(&self, z: &Tensor, _context: Option<&Tensor>, grad_z: &Tensor, _grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        let scale = if *self == Fault::HookForgetsTheScale { 1.0 } else { 1.5 };
+        (self.inverse(z, None).0, grad_z * scale)
+    }
+}
+
+/// What the check finds wrong with `fault`; nothing where it finds nothing.
+fn found(fault: Fault) -> String {
+    let x = randn(&[ROWS, 2], Kind::Double, 11);
+    check(&fault, &x, None).verdict(&Tolerance::double()).err().unwrap_or_default()
+}
+
+#[test]
+fn the_check_fails_for_wrong_bijections() {
+    assert_eq!(found(Fault::None), "", "what is right must pass");
+    for (fault, complaints) in [
+        (Fault::BothSignsWrong, &["forward log-det against", "inverse log-det against"][..]),
+        (Fault::NoLogDet, &["forward log-det against", "inverse log-det against"]),
+        (Fault::InverseLogDetOfForward, &["inverse log-det against", "forward + inverse"]),
+        (Fault::InverseOff, &["round trip from data", "round trip from latent", "backward hook"]),
+        (Fault::RowsMixed, &["single rows"]),
+        (Fault::InverseRowsMixed, &["single rows"]),
+        (Fault::TraceForgetsAStep, &["traced steps"]),
+        (Fault::HookForgetsTheScale, &["backward hook"]),
+        (Fault::EmptyBatchHasARow, &["empty batch"]),
+        (Fault::NotANumber, &["round trip from data", "round trip from latent", "single rows", "traced steps"]),
+        (Fault::RoundedToHalf, &["round trip from data", "round trip from latent"]),
+        (Fault::CutOffFromAutograd, &["forward log-det against", "inverse log-det against", "backward hook"]),
+    ] {
+        let found = found(fault);
+        for complaint in complaints {
+            assert!(found.contains(complaint), "{fault:?}: nothing about {complaint:?}, but:\n{found}");
+        }
+    }
+    // Two wrong signs agree with each other: only the Jacobian tells.
+    assert!(!found(Fault::BothSignsWrong).contains("forward + inverse"));
+}
+
+#[test]
+#[should_panic(expected = "forward must leave its arguments as they are")]
+fn the_check_refuses_maps_that_write_to_their_arguments() {
+    found(Fault::WritesToItsArgument);
+}
+
+/// A wrong shape is no number that a report could hold.
+#[test]
+#[should_panic(expected = "a log-determinant for each row")]
+fn the_check_refuses_log_dets_of_another_shape() {
+    #[derive(Debug)]
+    struct Scalar;
+    impl Bijection for Scalar {
+        fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+            (x * 1.0, Tensor::from(0.0))
+        }
+        fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+            self.forward(z, context)
+        }
+    }
+    check(&Scalar, &randn(&[2, 2], Kind::Double, 1), None);
+}
