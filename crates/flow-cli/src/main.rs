@@ -1,2 +1,53 @@
-//! The command `flow`.
-fn main() {}
+//! The command `flow`: train, evaluate, sample, trace and animate normalizing flows.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
+
+mod args;
+mod arrays;
+mod commands;
+mod interrupt;
+mod layers;
+mod loaded;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Train(args) => return commands::train::run(&args),
+        Command::Eval(args) => commands::eval::run(&args)?,
+        Command::Sample(args) => commands::sample::run(&args)?,
+        Command::LogProb(args) => commands::log_prob::run(&args)?,
+        Command::Trace(args) => commands::trace::run(&args)?,
+        Command::Animate(args) => commands::animate::run(&args)?,
+        Command::Density(args) => commands::density::run(&args)?,
+        Command::Curve(args) => commands::curve::run(&args)?,
+        Command::Info(args) => commands::info::run(&args)?,
+        Command::Completions(args) => commands::completions::run(&args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The error and its causes, each said once: some libraries' messages already end in their cause.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

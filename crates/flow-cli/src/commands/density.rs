@@ -1,0 +1,46 @@
+//! `flow density`: a density on the plane beside the true one.
+
+use anyhow::bail;
+use flow_viz::{DensityConfig, Extent, density};
+use ndarray::Array2;
+use tch::Kind;
+
+use crate::args::DensityArgs;
+use crate::arrays::{matrix, tensor};
+use crate::loaded::Loaded;
+use crate::output;
+
+/// Cells on each side.
+const CELLS: usize = 160;
+/// Draws shown.
+const DRAWS: usize = 2_000;
+
+pub fn run(args: &DensityArgs) -> anyhow::Result<()> {
+    output::ending(&args.out, &["png"])?;
+    let loaded = Loaded::open(&args.model)?;
+    if loaded.model.event() != [2] {
+        bail!("the model's data has shape {:?}; a density can be drawn for two columns", loaded.model.event());
+    }
+    let data = loaded.data_set()?;
+    let flow = loaded.model.flow();
+    let test = data.test.to_reals();
+    let extent = Extent::robust([test.view()])?;
+    let cells = extent.cell_centers(CELLS, CELLS);
+    let log_prob = tch::no_grad(|| flow.log_prob(&tensor(cells.view(), flow.device()), None));
+    let model = grid(Vec::<f64>::try_from(log_prob.to_kind(Kind::Double))?);
+    let truth = data.toy().and_then(|toy| toy.log_prob(cells.view())).map(|values| grid(values.to_vec()));
+    let draws = matrix(&flow.sample(DRAWS, 1.0, args.seed, None));
+    let names = loaded.preprocessing.column_names();
+    let config = DensityConfig {
+        title: loaded.title(),
+        axis_names: (names[0].clone(), names[1].clone()),
+        ..DensityConfig::default()
+    };
+    let picture = density(model.view(), truth.as_ref().map(|t| t.view()), Some(draws.view()), extent, &config)?;
+    output::write(&args.out, &picture)
+}
+
+fn grid(values: Vec<f64>) -> Array2<f32> {
+    let values = values.into_iter().map(|v| v as f32).collect();
+    Array2::from_shape_vec((CELLS, CELLS), values).expect("one value a cell")
+}

@@ -1,0 +1,56 @@
+//! `flow eval`: the likelihood of a split.
+
+use anyhow::bail;
+use flow_train::evaluate::{Likelihood, evaluate};
+use serde_json::{Value, json};
+
+use crate::args::EvalArgs;
+use crate::loaded::Loaded;
+
+pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
+    let loaded = Loaded::open(&args.model)?;
+    let data = loaded.data_set()?;
+    let Some(split) = data.split(args.split) else {
+        bail!("{} draws its training points afresh: there is no {} split to evaluate", data.spec, args.split);
+    };
+    let draws = args.draws as usize;
+    let reached = evaluate(loaded.model.flow(), split, args.split, data.toy(), draws, args.seed)?;
+    if args.json {
+        println!("{}", report(&loaded, &reached));
+    } else {
+        print!("{}", text(&loaded, &reached));
+    }
+    Ok(())
+}
+
+fn report(loaded: &Loaded, reached: &Likelihood) -> Value {
+    let trained = &loaded.card.reached;
+    let mut report = json!({
+        "model": loaded.card.model.name(),
+        "data": loaded.data.name,
+        "fixed": loaded.data.fixed,
+        "seed": loaded.card.seed,
+        "parameters": loaded.model.parameters(),
+    });
+    let reached = serde_json::to_value(reached).expect("a likelihood is plain data");
+    for fields in [trained, &reached] {
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            report[name] = value.clone();
+        }
+    }
+    report
+}
+
+fn text(loaded: &Loaded, reached: &Likelihood) -> String {
+    let Likelihood { split, count, draws, unit, nats, bits_per_dim, floor } = reached;
+    let mut text = format!("{}, {split} split: {count} rows, {draws} draw(s) each, unit: {unit}\n", loaded.title());
+    text += &format!("log p(x)   {:.4} ± {:.4} nats\n", nats.mean, nats.se);
+    if let Some(bits) = bits_per_dim {
+        text += &format!("bits/dim   {:.4} ± {:.4}\n", bits.mean, bits.se);
+    }
+    if let Some(floor) = floor {
+        let (gap, se) = (floor.gap, floor.gap_se);
+        text += &format!("floor      {:.4} nats of -log p(x); above it {gap:.4} ± {se:.4}\n", floor.nats);
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `flow info`: what a model is made of.
+
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
+
+use crate::args::InfoArgs;
+use crate::loaded::Loaded;
+
+/// A step of the flow, in data to latent order.
+struct Layer {
+    name: String,
+    shape: Vec<i64>,
+    parameters: usize,
+    fixed: usize,
+}
+
+pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
+    let loaded = Loaded::from_path(&args.model, Device::Cpu)?;
+    let layers = layers(&loaded);
+    if args.json {
+        println!("{}", report(&loaded, &layers));
+    } else {
+        print!("{}", text(&loaded, &layers)?);
+    }
+    Ok(())
+}
+
+fn layers(loaded: &Loaded) -> Vec<Layer> {
+    let flow = loaded.model.flow();
+    let one = [&[1][..], flow.base().event()].concat();
+    // The middle of the unit cube is inside every model's domain.
+    let x = Tensor::full(&one, 0.5, (Kind::Float, flow.device()));
+    let variables = loaded.model.variables();
+    let count = |name: &str, trained: bool| {
+        let prefix = format!("{name}.");
+        let own = variables.iter().filter(|(n, v)| n.starts_with(&prefix) && v.requires_grad() == trained);
+        own.map(|(_, v)| v.numel()).sum()
+    };
+    let mut layers = Vec::new();
+    let mut probe = |name: &str, value: &Tensor, _: &Tensor| {
+        let shape = value.size()[1..].to_vec();
+        layers.push(Layer { name: name.to_owned(), shape, parameters: count(name, true), fixed: count(name, false) });
+    };
+    let _ = tch::no_grad(|| flow.trace_forward(&x, None, &mut probe));
+    layers
+}
+
+fn report(loaded: &Loaded, layers: &[Layer]) -> serde_json::Value {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|l| json!({"name": l.name, "shape": l.shape, "parameters": l.parameters, "fixed": l.fixed}))
+        .collect();
+    json!({
+        "card": loaded.card,
+        "parameters": loaded.model.parameters(),
+        "layers": layers,
+    })
+}
+
+fn text(loaded: &Loaded, layers: &[Layer]) -> anyhow::Result<String> {
+    let mut text = format!("{}, data of shape {:?}\n\n", loaded.title(), loaded.model.event());
+    text += &format!("{:<20} {:>12} {:>12} {:>8}\n", "layer", "output", "parameters", "fixed");
+    for layer in layers {
+        let shape = format!("{:?}", layer.shape);
+        text += &format!("{:<20} {shape:>12} {:>12} {:>8}\n", layer.name, layer.parameters, layer.fixed);
+    }
+    text += &format!("{:<20} {:>12} {:>12}\n\n", "total", "", loaded.model.parameters());
+    text += &format!("base: {:?}\n", loaded.model.flow().base());
+    text += &format!("configuration: {}\n", serde_json::to_string(&loaded.card.model)?);
+    text += &format!("trained: {}\n", loaded.card.reached);
+    Ok(text)
+}

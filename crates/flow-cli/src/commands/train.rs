@@ -1,0 +1,142 @@
+//! `flow train`: from a command line to a finished run folder.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use flow_data::{DataSet, Spec};
+use flow_models::ModelConfig;
+use flow_train::{DataConfig, Outcome, RunConfig, Trainer, folder};
+use serde_json::json;
+
+use crate::args::{ModelName, TrainArgs};
+use crate::interrupt;
+use crate::progress::{Progress, Unit};
+
+pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    interrupt::listen()?;
+    let (mut trainer, dir) = match (&args.resume, args.model, &args.data) {
+        (Some(dir), ..) => (Trainer::resume(dir)?, dir.clone()),
+        (None, Some(model), Some(data)) => start(args, model, data)?,
+        _ => bail!("a model and --data, or --resume, are needed"),
+    };
+    if trainer.progress().finished {
+        eprintln!("{}: finished already, at step {}", dir.display(), trainer.progress().step);
+        report(args, &trainer, &dir, Outcome::Finished);
+        return Ok(ExitCode::SUCCESS);
+    }
+    announce(&trainer, &dir);
+    let mut progress = Progress::new(trainer.progress().step, trainer.config().train.steps, unit(&trainer));
+    let outcome = trainer.run(&mut progress);
+    progress.finish();
+    let outcome = outcome.with_context(|| format!("the run in {}", dir.display()))?;
+    report(args, &trainer, &dir, outcome);
+    Ok(if outcome == Outcome::Interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Trainer, PathBuf)> {
+    let spec = absolute(spec)?;
+    let mut data = DataConfig { name: spec.clone(), seed: 0, fixed: 0 }.load()?;
+    let preset = |data: &DataSet| RunConfig::preset(model.name(), args.preset, spec.clone(), data);
+    let mut config = preset(&data)?;
+    for assignment in &args.set {
+        config.set(assignment)?;
+    }
+    // Other data, other recipe: the preset is taken anew, then changed as asked.
+    let data_config = config.data.clone();
+    if args.set.iter().any(|assignment| assignment.starts_with("data.")) {
+        data = data_config.load()?;
+        config = RunConfig { data: data_config, ..preset(&data)? };
+        for assignment in &args.set {
+            config.set(assignment)?;
+        }
+    }
+    config.seed = args.seed;
+    config.device = args.device;
+    config.threads = args.threads.map_or(config.threads, usize::from);
+    config.train.steps = args.steps.unwrap_or(config.train.steps);
+    config.train.batch = args.batch.unwrap_or(config.train.batch);
+    if config.data.name != spec {
+        bail!("the data is chosen by --data, not by --set data.name");
+    }
+    if matches!(config.model, ModelConfig::Nice(_)) != matches!(model, ModelName::Nice) {
+        bail!("the model is chosen by its name, not by --set model.kind");
+    }
+    let dir = args.out.clone().unwrap_or_else(|| default_folder(model, &spec));
+    let mut trainer = Trainer::new(config, data)?;
+    trainer.keep_in(&dir)?;
+    Ok((trainer, dir))
+}
+
+/// A table's path made absolute, so that the run can go on from any folder.
+fn absolute(spec: &Spec) -> anyhow::Result<Spec> {
+    let whole = |path: &PathBuf| std::path::absolute(path).with_context(|| path.display().to_string());
+    Ok(match spec {
+        Spec::Csv(path) => Spec::Csv(whole(path)?),
+        Spec::Npy(path) => Spec::Npy(whole(path)?),
+        other => other.clone(),
+    })
+}
+
+fn default_folder(model: ModelName, spec: &Spec) -> PathBuf {
+    let data = match spec {
+        Spec::Csv(path) | Spec::Npy(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        named => named.to_string(),
+    };
+    Path::new("runs").join(format!("{}-{data}", model.name()))
+}
+
+fn announce(trainer: &Trainer, dir: &Path) {
+    let config = trainer.config();
+    let already = match trainer.progress().step {
+        0 => String::new(),
+        step => format!(", going on from step {step}"),
+    };
+    eprintln!(
+        "{} on {}: {} parameters, {} steps of {} on {} with {} threads, in {}{already}",
+        config.model.name(),
+        config.data.name,
+        trainer.model().parameters(),
+        config.train.steps,
+        config.train.batch,
+        config.device,
+        config.threads,
+        dir.display(),
+    );
+}
+
+fn unit(trainer: &Trainer) -> Unit {
+    let data = trainer.data();
+    match data.preprocessing.levels() {
+        Some(levels) => Unit::Bits { dim: data.dim() as f64, levels: f64::from(levels) },
+        None => Unit::Nats,
+    }
+}
+
+fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) {
+    let progress = trainer.progress();
+    let outcome = match outcome {
+        Outcome::Finished => "finished",
+        Outcome::EarlyStop => "stopped early",
+        Outcome::Interrupted => "interrupted",
+    };
+    if args.json {
+        let report = json!({
+            "run": dir, "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
+            "validation_nats": progress.best_nats, "train_seconds": progress.seconds,
+            "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
+        });
+        println!("{report}");
+        return;
+    }
+    let best = progress.best_nats.map_or("no validation yet".to_owned(), |nats| {
+        format!("best validation log p {nats:.4} nats at step {}", progress.best_step)
+    });
+    println!("{outcome} after {} steps and {:.0} s: {best}", progress.step, progress.seconds);
+    let dir = dir.display();
+    if outcome == "interrupted" {
+        println!("go on with: flow train --resume {dir}");
+    } else {
+        println!("evaluate with: flow eval {dir}");
+    }
+}

@@ -1,0 +1,80 @@
+//! A trained model with the data it was trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use flow_data::{DataSet, Preprocessing, Spec};
+use flow_models::{Model, ModelCard, file};
+use flow_train::{DataConfig, folder};
+use serde_json::Value;
+
+use crate::args::ModelArgs;
+
+/// A model, what its file says of it, and how its data is meant.
+pub struct Loaded {
+    pub model: Model,
+    pub card: ModelCard,
+    pub data: DataConfig,
+    pub preprocessing: Preprocessing,
+}
+
+impl Loaded {
+    pub fn open(args: &ModelArgs) -> anyhow::Result<Self> {
+        if let Some(threads) = args.threads {
+            tch::set_num_threads(i32::from(threads));
+        }
+        Self::from_path(&args.model, args.device.resolve()?)
+    }
+
+    pub fn from_path(path: &Path, device: tch::Device) -> anyhow::Result<Self> {
+        let path = model_path(path)?;
+        let (model, card) = file::load(&path, device)?;
+        let wrong = || format!("{}: the description of its data", path.display());
+        let mut data = card.data.clone();
+        let preprocessing = data.as_object_mut().and_then(|o| o.remove("preprocessing")).unwrap_or(Value::Null);
+        let preprocessing = serde_json::from_value(preprocessing).with_context(wrong)?;
+        let data = serde_json::from_value(data).with_context(wrong)?;
+        Ok(Loaded { model, card, data, preprocessing })
+    }
+
+    /// The data set it was trained on.
+    pub fn data_set(&self) -> anyhow::Result<DataSet> {
+        let data = self.data.load()?;
+        if data.event_shape != self.model.event() {
+            let (there, wanted) = (&data.event_shape, self.model.event());
+            bail!("{} has rows of shape {there:?}, the model was trained on {wanted:?}", self.data.name);
+        }
+        Ok(data)
+    }
+
+    /// Channels, height and width, if the model is one of images.
+    pub fn image(&self) -> Option<[usize; 3]> {
+        <[usize; 3]>::try_from(self.model.event()).ok()
+    }
+
+    /// As in "RealNVP on moons".
+    pub fn title(&self) -> String {
+        let model = match self.card.model.name() {
+            "nice" => "NICE",
+            "realnvp" => "RealNVP",
+            other => other,
+        };
+        let data = match &self.data.name {
+            Spec::Mnist => "MNIST".to_owned(),
+            other => other.to_string(),
+        };
+        format!("{model} on {data}")
+    }
+}
+
+/// The model file in a run's folder, or the file itself.
+fn model_path(path: &Path) -> anyhow::Result<PathBuf> {
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let inside = folder::model_file(path);
+    if !inside.is_file() {
+        bail!("{}: no model here: neither a model file nor a folder with model.safetensors", path.display());
+    }
+    Ok(inside)
+}

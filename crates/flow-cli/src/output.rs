@@ -1,0 +1,23 @@
+//! Files that commands leave, each written beside and renamed.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+/// The ending of a file's name, which must be one of `known`.
+pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    match known.iter().find(|k| k.eq_ignore_ascii_case(ending)) {
+        Some(known) => Ok(known),
+        None => bail!("{}: the name must end in .{}", path.display(), known.join(" or .")),
+    }
+}
+
+/// Writes `bytes` to `path`, making its folder.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    flow_models::write_beside(path, bytes).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,85 @@
+//! What a person may get wrong: every mistake is named, nothing is half done, the exit code is not 0.
+
+mod common;
+
+use std::fs;
+
+use common::{Place, SMALL};
+
+#[test]
+fn wrong_usage_is_refused_with_code_2() {
+    let place = Place::new();
+    assert!(place.fails("train glow --data moons", 2).contains("glow"));
+    assert!(place.fails("train nice --data mons", 2).contains("mons"));
+    assert!(place.fails("train nice", 2).contains("--data"));
+    assert!(place.fails("train nice --data moons --preset best", 2).contains("paper"));
+    assert!(place.fails("train nice --data moons --device gpu", 2).contains("cuda:N"));
+    assert!(place.fails("train --resume run --steps 5", 2).contains("--steps"));
+    assert!(place.fails("sample run --temperature -1 --out x.png", 2).contains("temperature"));
+    assert!(place.fails("curve run --reference high --out x.png", 2).contains("VALUE:LABEL"));
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let place = Place::new();
+    assert!(place.fails("eval nowhere", 1).contains("nowhere"));
+    assert!(place.fails("train --resume nowhere", 1).contains("nowhere"));
+    assert!(place.fails(&format!("train nice --data csv:none.csv {SMALL}"), 1).contains("none.csv"));
+    assert!(place.fails(&format!("train nice --data mnist {SMALL}"), 1).contains("cargo xtask fetch mnist"));
+    assert!(place.fails("train nice --data moons --steps 2 --device cuda:99", 1).contains("cuda"));
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn wrong_configurations_say_what_would_be_right() {
+    let place = Place::new();
+    let set = |assignment: &str| place.fails(&format!("train nice --data moons {SMALL} --set {assignment}"), 1);
+    assert!(set("model.coupling=3").contains("couplings"));
+    assert!(set("model.couplings=0").contains("between 1 and 1024"));
+    assert!(set("model.couplings=many").contains("model.couplings=many"));
+    assert!(set("train.learning_rate=-1").contains("positive"));
+    assert!(set("model.pattern=checkerboard").contains("no image"));
+    assert!(set("steps").contains("key=value"));
+    assert!(set("data.name=circles").contains("--data"));
+}
+
+#[test]
+fn damaged_files_are_refused_and_good_ones_kept() {
+    let place = Place::new();
+    place.train("nice", "moons", "run");
+    assert!(place.fails(&format!("train nice --data moons --out run {SMALL}"), 1).contains("--resume"));
+
+    place.write("bad.csv", "1,2\n3,x\n");
+    assert!(place.fails("log-prob run --input bad.csv --out lp.csv", 1).contains("bad.csv"));
+    place.write("wide.csv", "1,2,3\n4,5,6\n");
+    assert!(place.fails("log-prob run --input wide.csv --out lp.csv", 1).contains("rows of 3"));
+    place.write("nan.csv", "1,2\nnan,1\n");
+    assert!(place.fails("log-prob run --input nan.csv --out lp.csv", 1).contains("nan.csv"));
+    assert!(!place.path("lp.csv").exists());
+
+    place.write("good.txt", "kept");
+    assert!(place.fails("sample run --out good.txt", 1).contains(".png or .npy or .csv"));
+    assert_eq!(fs::read_to_string(place.path("good.txt")).unwrap(), "kept");
+
+    let model = place.path("run").join("model.safetensors");
+    let whole = fs::read(&model).unwrap();
+    fs::write(&model, &whole[..whole.len() / 2]).unwrap();
+    assert!(place.fails("eval run", 1).contains("model.safetensors"));
+    fs::write(&model, b"<html>not found</html>").unwrap();
+    assert!(place.fails("info run", 1).contains("model.safetensors"));
+
+    let state = place.path("run").join("state.safetensors");
+    fs::write(&state, b"").unwrap();
+    assert!(place.fails("train --resume run", 1).contains("state.safetensors"));
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.flow(&format!("completions {shell}")).contains("log-prob"), "{shell}");
+    }
+    for command in ["train", "eval", "sample", "log-prob", "trace", "animate", "curve"] {
+        assert!(place.flow(&format!("{command} --help")).contains("Example"), "{command}");
+    }
+}
