@@ -1,6 +1,6 @@
 //! Trains a RealNVP on the moons, whose entropy is known, and says how far above it the model ends.
 //!
-//! `cargo run --release -p flow-train --example moons`
+//! `cargo run --release -p flow-train --example moons -- nice train.steps=1000 data.fixed=1000`
 
 use std::ops::ControlFlow;
 
@@ -15,6 +15,7 @@ fn main() -> anyhow::Result<()> {
     for assignment in std::env::args().skip(2) {
         config.set(&assignment)?;
     }
+    let data = config.data.load()?;
 
     let mut trainer = Trainer::new(config, data.clone())?;
     trainer.run(&mut |event: &Event| {

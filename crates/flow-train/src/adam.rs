@@ -45,6 +45,9 @@ pub struct Group {
 struct Coefficients {
     beta1: f32,
     beta2: f32,
+    /// 1 - β1 and 1 - β2, taken before rounding: as a difference of f32, 1 - 0.999 is off by 5e-5 of itself.
+    rest1: f32,
+    rest2: f32,
     /// Factor on the gradient, below 1 where its norm was clipped.
     shorten: f32,
     step_size: f32,
@@ -68,8 +71,8 @@ impl Adam {
         &self.moments
     }
 
-    /// The `t`-th step (from 1) with gradients in the order of the places, undefined ones counting as 0, each multiplied
-    /// by `shorten`.
+    /// The `t`-th step (from 1) with gradients in the order of the places, each multiplied by `shorten`. A variable whose
+    /// gradient is undefined (the loss does not depend on it) is left alone.
     pub fn step(&mut self, parameters: &FlatParameters, gradients: &[Tensor], rate: f64, t: u64, shorten: f64) {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let (first_left, second_left) = (1.0 - self.beta1.powi(t), 1.0 - self.beta2.powi(t));
@@ -82,6 +85,8 @@ impl Adam {
             let c = Coefficients {
                 beta1: self.beta1 as f32,
                 beta2: self.beta2 as f32,
+                rest1: (1.0 - self.beta1) as f32,
+                rest2: (1.0 - self.beta2) as f32,
                 shorten: shorten as f32,
                 step_size: (rate / first_left) as f32,
                 second_scale: (1.0 / second_left.sqrt()) as f32,
@@ -90,7 +95,8 @@ impl Adam {
             };
             let part = |buffer: &Tensor| buffer.narrow(0, place.offset, place.len);
             let (p, m, v) = (part(parameters.buffer()), part(&self.moments.first), part(&self.moments.second));
-            let g = gradient.detach().reshape([place.len]);
+            // A gradient may come as an expanded or transposed view.
+            let g = gradient.detach().reshape([place.len]).contiguous();
             if on_cpu { on_slices(p, &g, m, v, c) } else { on_tensors(p, &g, m, v, c) }
         }
     }
@@ -100,8 +106,8 @@ impl Adam {
 fn on_tensors(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coefficients) {
     tch::no_grad(|| {
         let g = g * f64::from(c.shorten);
-        let _ = m.g_mul_scalar_(f64::from(c.beta1)).g_add_(&(&g * (1.0 - f64::from(c.beta1))));
-        let _ = v.g_mul_scalar_(f64::from(c.beta2)).g_add_(&(g.square() * (1.0 - f64::from(c.beta2))));
+        let _ = m.g_mul_scalar_(f64::from(c.beta1)).g_add_(&(&g * f64::from(c.rest1)));
+        let _ = v.g_mul_scalar_(f64::from(c.beta2)).g_add_(&(g.square() * f64::from(c.rest2)));
         let change = &m * f64::from(c.step_size) / (v.sqrt() * f64::from(c.second_scale) + f64::from(c.epsilon));
         let _ = p.g_mul_scalar_(f64::from(c.keep)).g_sub_(&change);
     });
@@ -150,8 +156,8 @@ fn update_avx2(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coeffi
 fn update_portable(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) {
     for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
         let g = g * c.shorten;
-        *m = c.beta1 * *m + (1.0 - c.beta1) * g;
-        *v = c.beta2 * *v + (1.0 - c.beta2) * g * g;
+        *m = c.beta1 * *m + c.rest1 * g;
+        *v = c.beta2 * *v + c.rest2 * g * g;
         *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.second_scale + c.epsilon);
     }
 }
@@ -181,9 +187,78 @@ fn check(t: &Tensor) {
 
 /// The norm of all gradients together, √Σ g², undefined ones counting as 0.
 pub fn gradient_norm(gradients: &[Tensor]) -> f64 {
-    let squares = gradients.iter().filter(|g| g.defined()).map(|g| {
-        let norm = g.detach().norm();
-        norm.double_value(&[]).powi(2)
-    });
-    squares.sum::<f64>().sqrt()
+    let norms: Vec<Tensor> = gradients.iter().filter(|g| g.defined()).map(|g| g.detach().norm()).collect();
+    if norms.is_empty() {
+        return 0.0;
+    }
+    // One transfer from the device, not one a variable.
+    let norms = Tensor::stack(&norms, 0).to_device(Device::Cpu).to_kind(Kind::Double);
+    norms.square().sum(None::<Kind>).sqrt().double_value(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_core::rng::with_seed;
+
+    use super::*;
+
+    fn draw(len: usize) -> Tensor {
+        Tensor::randn([len as i64], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn tensors_and_slices_take_the_same_steps() {
+        let len = WORTH_A_THREAD + 5;
+        let (start, gradients) = with_seed(1, || (draw(len), [draw(len), draw(len) * 30.0, draw(len) * 1e-3]));
+        let (p1, p2) = (start.copy(), start.copy());
+        let zeros = || start.zeros_like();
+        let (m1, v1, m2, v2) = (zeros(), zeros(), zeros(), zeros());
+        for (t, g) in (1..).zip(&gradients) {
+            let c = Coefficients {
+                beta1: 0.9,
+                beta2: 0.999,
+                rest1: 0.1,
+                rest2: 0.001,
+                shorten: 0.5,
+                step_size: (1e-2 / (1.0 - 0.9f64.powi(t))) as f32,
+                second_scale: (1.0 / (1.0 - 0.999f64.powi(t)).sqrt()) as f32,
+                epsilon: 1e-8,
+                keep: 0.999,
+            };
+            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), c);
+            on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), c);
+        }
+        assert!((&p1 - &start).abs().min().double_value(&[]) > 0.0, "no number was left out");
+        for (slices, tensors) in [(p1, p2), (m1, m2), (v1, v2)] {
+            let off = ((&slices - &tensors).abs() / (tensors.abs() + 1.0)).max().double_value(&[]);
+            assert!(off < 1e-6, "{off}");
+        }
+    }
+
+    #[test]
+    fn the_vectorised_loop_is_the_portable_one() {
+        let c = Coefficients {
+            beta1: 0.9,
+            beta2: 0.99,
+            rest1: 0.1,
+            rest2: 0.01,
+            shorten: 1.0,
+            step_size: 0.1,
+            second_scale: 2.0,
+            epsilon: 1e-4,
+            keep: 1.0,
+        };
+        let g: Vec<f32> = (0..37).map(|i| (i as f32 - 18.0) / 7.0).collect();
+        let run = |vectorised: bool| {
+            let (mut p, mut m, mut v) = (vec![1.0; 37], vec![0.5; 37], vec![0.25; 37]);
+            match vectorised {
+                true => update(&mut p, &g, &mut m, &mut v, c),
+                false => update_portable(&mut p, &g, &mut m, &mut v, c),
+            }
+            [p, m, v].concat()
+        };
+        for (fast, plain) in run(true).into_iter().zip(run(false)) {
+            assert!((fast - plain).abs() < 1e-6, "{fast} {plain}");
+        }
+    }
 }

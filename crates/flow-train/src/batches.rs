@@ -5,6 +5,9 @@ use flow_data::{Source, Split, Toy, Values};
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
 
+/// The largest number below 1 whose sum with any byte is an f32.
+const LARGEST_NOISE: f64 = 1.0 - 1.0 / 65_536.0;
+
 /// Rows on a device, `[n, D]`: levels stay bytes until a batch is made of them.
 #[derive(Debug)]
 pub struct DeviceRows {
@@ -39,10 +42,13 @@ impl DeviceRows {
     /// The rows of `index: [k]` as the model sees them, f32: `(k + u) / levels` on the unit cube for levels, as read
     /// else. The noise `u`, uniform on `[0, 1)`, is drawn from libtorch's generator: call it inside
     /// [`with_seed`], or use [`DeviceRows::dequantized`].
+    ///
+    /// The sum never rounds up to the next level, and so never to 1: `u` is kept below `1 - 2^-16`, which a sum with
+    /// any level holds exactly.
     pub fn batch(&self, index: &Tensor) -> Tensor {
         let rows = self.rows.index_select(0, index);
         let Some(levels) = self.levels else { return rows };
-        let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device()));
+        let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device())).clamp_max_(LARGEST_NOISE);
         (rows.to_kind(Kind::Float) + noise) / f64::from(levels)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow_data::{DataSet, LoadOptions, Preprocessing, Spec};
-use flow_models::{Head, ModelConfig, Preset, preset};
+use flow_models::{Head, ModelConfig, NiceConfig, Preset, RealNvpConfig, preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -144,6 +144,7 @@ impl TrainConfig {
         let fraction = |x: f64| (0.0..1.0).contains(&x);
         let factors = self.rates.values().all(|&x| x.is_finite() && x >= 0.0);
         let rules = [
+            (self.steps <= 1 << 40, "train.steps must be at most 1099511627776"),
             (self.batch > 0 && self.batch <= 1 << 20, "train.batch must be between 1 and 1048576"),
             (positive(self.learning_rate), "train.learning_rate must be finite and positive"),
             (
@@ -170,7 +171,7 @@ impl TrainConfig {
 }
 
 impl RunConfig {
-    /// The ready configuration `preset` of `model` (`nice` or `realnvp`) for a data set.
+    /// The ready configuration `preset` of `model` (`nice` or `realnvp`) for a data set, loaded by seed 0.
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ impl RunConfig {
             device: Device::Auto,
             preset: preset_name,
             train: crate::recipe::recipe(model, preset_name, data_set),
-            data: DataConfig { name: data, seed: 0, fixed: 0 },
+            data: DataConfig { name: data, seed: 0, fixed: data_set.toy().and(data_set.train.rows()).unwrap_or(0) },
             model: config,
         })
     }
@@ -208,15 +209,20 @@ impl RunConfig {
             .ok_or_else(|| Error::Config(format!("{assignment:?} is not of the form key=value")))?;
         let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         let mut all = serde_json::to_value(&*self).expect("a configuration is plain data");
-        let mut place = &mut all;
-        for part in key.split('.') {
-            let known = keys(place);
-            // Factors of rates are the one place where names are free.
-            if key.starts_with("train.rates.") && place.is_object() && !known.contains(&part.to_owned()) {
-                place[part] = Value::Null;
+        // Factors of rates are the one place where names are free, and may hold dots.
+        let parts: Vec<&str> = match key.strip_prefix("train.rates.") {
+            Some(prefix) => {
+                all["train"]["rates"][prefix] = Value::Null;
+                vec!["train", "rates", prefix]
             }
+            None => key.split('.').collect(),
+        };
+        let mut place = &mut all;
+        for part in parts {
+            let known = keys(place);
             place = place.get_mut(part).ok_or_else(|| {
-                Error::Config(format!("there is no field {part:?} in {key:?}; there are {}", known.join(", ")))
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Error::Config(format!("there is no field {part:?} in {key:?}; there are {known}"))
             })?;
         }
         *place = value;
@@ -237,6 +243,16 @@ impl RunConfig {
         }
         if self.threads == 0 || self.threads > 4096 {
             return Err(Error::Config("threads must be between 1 and 4096".to_owned()));
+        }
+        if self.data.fixed > 1 << 26 {
+            return Err(Error::Config("data.fixed must be at most 67108864".to_owned()));
+        }
+        let (ModelConfig::Nice(NiceConfig { context, .. }) | ModelConfig::RealNvp(RealNvpConfig { context, .. })) =
+            &self.model;
+        if *context > 0 {
+            return Err(Error::Config(
+                "model.context must be 0: no data set here gives a context to train on".to_owned(),
+            ));
         }
         Ok(())
     }

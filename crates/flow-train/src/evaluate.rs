@@ -5,6 +5,7 @@ use flow_core::rng::derive_seed;
 use flow_data::{Part, Split, Toy};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use crate::batches::DeviceRows;
 use crate::{Error, Result};
@@ -14,7 +15,7 @@ use crate::{Error, Result};
 pub struct Mean {
     /// The mean.
     pub mean: f64,
-    /// Standard deviation of a row divided by the root of their number.
+    /// Standard deviation of a row divided by the root of their number; 0 for a single row, of which none is known.
     pub se: f64,
 }
 
@@ -62,8 +63,13 @@ pub struct Floor {
     pub gap_se: f64,
 }
 
-/// Rows evaluated at a time; the result does not depend on it but for rounding.
-const ROWS: usize = 500;
+/// Rows evaluated at a time. Noise is seeded by such a part, so the number belongs to the protocol.
+pub(crate) const ROWS: usize = 500;
+
+/// The rows that are evaluated together from `start` on, with the noise of `seed`.
+pub(crate) fn evaluation_batch(rows: &DeviceRows, start: usize, seed: u64) -> Tensor {
+    rows.dequantized(start, ROWS.min(rows.len() - start), seed)
+}
 
 /// log p(x) of every row in order, in nats, averaged over `draws` of the dequantization noise.
 pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec<f64> {
@@ -73,10 +79,11 @@ pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec
         for draw in 0..draws {
             let seed = derive_seed(seed, "evaluation", draw as u64);
             for start in (0..rows.len()).step_by(ROWS) {
-                let len = ROWS.min(rows.len() - start);
-                let log_prob = flow.log_prob(&rows.dequantized(start, len, seed), None);
-                let log_prob: Vec<f64> = Vec::try_from(log_prob.to_kind(tch::Kind::Double)).expect("a vector");
-                for (sum, value) in sums[start..start + len].iter_mut().zip(log_prob) {
+                let log_prob = flow.log_prob(&evaluation_batch(rows, start, seed), None);
+                // First to the processor: Metal has no f64.
+                let log_prob = log_prob.to_device(tch::Device::Cpu).to_kind(tch::Kind::Double);
+                let log_prob: Vec<f64> = Vec::try_from(log_prob).expect("a vector");
+                for (sum, value) in sums[start..].iter_mut().zip(log_prob) {
                     *sum += value / draws as f64;
                 }
             }
@@ -91,6 +98,7 @@ pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec
 /// # Errors
 ///
 /// [`Error::LikelihoodNotFinite`] where a row's likelihood is not finite: none is dropped from the mean.
+/// [`Error::Config`] where there is no row.
 pub fn evaluate(
     flow: &Flow,
     split: &Split,
@@ -100,6 +108,9 @@ pub fn evaluate(
     seed: u64,
 ) -> Result<Likelihood> {
     let rows = DeviceRows::new(split, flow.device());
+    if rows.is_empty() {
+        return Err(Error::Config(format!("the {part} split has no rows")));
+    }
     let values = log_probs(flow, &rows, draws, seed);
     require_finite(&values, part)?;
     let nats = Mean::of(&values);

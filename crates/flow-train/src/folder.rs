@@ -17,6 +17,7 @@ use crate::{Error, Result, RunConfig};
 /// | `state.safetensors` | everything needed to go on |
 /// | `metrics.jsonl` | one JSON object a line: likelihoods against steps |
 /// | `config.toml` | what was chosen at the start, to read |
+/// | `lock` | empty; locked while a process trains here |
 #[derive(Debug)]
 pub struct RunFolder {
     dir: PathBuf,
@@ -74,7 +75,8 @@ impl RunFolder {
         Self::open(dir, lock, metrics_bytes)
     }
 
-    fn open(dir: &Path, lock: File, metrics_bytes: u64) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, lock: File, metrics_bytes: u64) -> Result<Self> {
+        remove_leftovers(dir);
         let path = metrics_file(dir);
         let metrics = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         let there = metrics.metadata().map_err(Error::io(&path))?.len();
@@ -106,7 +108,21 @@ impl RunFolder {
     }
 }
 
-fn lock(dir: &Path) -> Result<File> {
+/// Removes the half-written files of a process that was killed; each can be as large as the state. Held locked, nobody
+/// else writes here, and what cannot be removed does no harm.
+fn remove_leftovers(dir: &Path) {
+    let ours = ["model.safetensors.", "state.safetensors.", "config.toml."];
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.ends_with(".part") && ours.iter().any(|start| name.starts_with(start)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Claims `dir` for this process until the file is dropped.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(Error::io(&path))?;
     match file.try_lock() {

@@ -34,7 +34,7 @@ pub enum Event {
         /// Seconds trained so far.
         seconds: f64,
     },
-    /// Everything needed to go on is on disk.
+    /// Everything needed to go on is on disk; told at the end of a run, too, where its answer changes nothing.
     Saved {
         /// Steps taken so far.
         step: u64,

@@ -34,6 +34,14 @@ pub struct Progress {
     pub finished: bool,
 }
 
+impl Progress {
+    /// Whether a training of so many steps can have come here.
+    fn is_sound(&self, steps: u64) -> bool {
+        let counts = [self.best_step, self.stale, self.since_log.1];
+        self.step <= steps && counts.iter().all(|&count| count <= self.step) && self.seconds >= 0.0
+    }
+}
+
 /// The text beside the tensors.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,16 +63,41 @@ pub(crate) fn save(
     Ok(write_tensors(&state_file(dir), tensors, &header)?)
 }
 
+/// Refuses a folder without a state.
+pub(crate) fn require(dir: &Path) -> Result<()> {
+    match state_file(dir).exists() {
+        true => Ok(()),
+        false => Err(Error::run(dir, "there is no state.safetensors in it: no run to go on with")),
+    }
+}
+
 /// Reads it back.
 pub(crate) fn load(dir: &Path) -> Result<(RunConfig, Progress, BTreeMap<String, Tensor>)> {
     let path = state_file(dir);
-    if !path.exists() {
-        return Err(Error::run(dir, "there is no state.safetensors in it: no run to go on with"));
-    }
     let (tensors, header) = read_tensors(&path)?;
     let header: Header = serde_json::from_str(&header).map_err(|e| Error::run(&path, format!("its metadata: {e}")))?;
     if header.format != FORMAT {
         return Err(Error::run(&path, format!("it is of format {}, this program reads {FORMAT}", header.format)));
     }
+    if !header.progress.is_sound(header.config.train.steps) {
+        return Err(Error::run(&path, format!("its progress makes no sense: {:?}", header.progress)));
+    }
     Ok((header.config, header.progress, tensors))
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_core::rng::derive_seed;
+
+    use super::*;
+
+    #[test]
+    fn numbers_come_back_to_the_bit() {
+        let floats = (0..5_000).map(|i| f64::from_bits(derive_seed(1, "bits", i))).filter(|x| x.is_finite());
+        for x in floats {
+            let progress = Progress { best_nats: Some(x), since_log: (x / 3.0, 1), ..Progress::default() };
+            let text = serde_json::to_value(&progress).unwrap().to_string();
+            assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+        }
+    }
 }

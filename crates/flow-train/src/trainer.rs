@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use flow_core::Flow;
 use flow_core::rng::{derive_seed, with_seed};
-use flow_data::{DataSet, Source};
+use flow_data::{DataSet, Rows, Source};
 use flow_models::{Model, ModelCard, file};
 use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::adam::{Adam, Group, gradient_norm};
 use crate::batches::{Batches, DeviceRows};
-use crate::evaluate::{Mean, log_probs};
+use crate::evaluate::{Mean, ROWS, evaluation_batch, log_probs};
 use crate::flat::FlatParameters;
-use crate::folder::{RunFolder, model_file};
+use crate::folder::{self, RunFolder, model_file, state_file};
 use crate::state::{self, Progress};
 use crate::{Error, Event, Observer, Result, RunConfig};
 
@@ -40,6 +40,8 @@ pub struct Trainer {
     validation: DeviceRows,
     progress: Progress,
     folder: Option<RunFolder>,
+    /// Whether the folder holds the state as it is now.
+    saved: bool,
 }
 
 /// Why a training returned.
@@ -61,6 +63,7 @@ impl Trainer {
     /// The configuration, or the device, is not sound.
     pub fn new(config: RunConfig, data: DataSet) -> Result<Self> {
         config.validate()?;
+        check_data(&config, &data)?;
         let device = config.device.resolve()?;
         tch::set_num_threads(config.threads as i32);
         let model = Model::new(&config.model, &data.event_shape, config.seed, device)?;
@@ -76,6 +79,7 @@ impl Trainer {
             validation: DeviceRows::new(&data.validation, device),
             progress: Progress::default(),
             folder: None,
+            saved: false,
             config,
             data,
             model,
@@ -99,11 +103,23 @@ impl Trainer {
     ///
     /// There is no run in it, another process is training in it, or its state is damaged.
     pub fn resume(dir: &Path) -> Result<Self> {
+        state::require(dir)?;
+        // Locked first: what is read must be what the last trainer left.
+        let lock = folder::lock(dir)?;
         let (config, progress, tensors) = state::load(dir)?;
+        config.validate()?;
         let data = config.data.load()?;
+        // Before anything is built: a forged configuration must not allocate more than the file holds.
+        let expected = config.model.saved_numbers(&data.event_shape)?;
+        let variables = tensors.iter().filter(|(name, _)| *name == "parameters" || name.starts_with("fixed."));
+        let held: u128 = variables.map(|(_, tensor)| tensor.numel() as u128).sum();
+        if expected > held {
+            let why = format!("its configuration asks for {expected} numbers, its tensors hold {held}");
+            return Err(Error::run(state_file(dir), why));
+        }
         let mut trainer = Trainer::new(config, data)?;
         trainer.restore(dir, &tensors)?;
-        trainer.folder = Some(RunFolder::go_on(dir, progress.metrics_bytes)?);
+        trainer.folder = Some(RunFolder::open(dir, lock, progress.metrics_bytes)?);
         trainer.progress = progress;
         Ok(trainer)
     }
@@ -149,14 +165,13 @@ impl Trainer {
             let last = self.progress.step == train.steps;
             if last || self.progress.step.is_multiple_of(train.validate_every) {
                 let event = self.validate(&mut clock)?;
-                broken =
-                    broken.is_break().then_some(ControlFlow::Break(())).unwrap_or_else(|| observer.observe(&event));
+                let answer = observer.observe(&event);
+                broken = if broken.is_break() { broken } else { answer };
             }
-            let done = last || self.out_of_patience();
+            let done = last || self.out_of_patience() || broken.is_break();
             if self.folder.is_some() && !done && self.progress.step.is_multiple_of(train.save_every) {
                 self.save()?;
-                let saved = observer.observe(&Event::Saved { step: self.progress.step });
-                broken = if broken.is_break() { broken } else { saved };
+                broken = observer.observe(&Event::Saved { step: self.progress.step });
             }
         }
         let outcome = if self.progress.step >= train.steps {
@@ -166,9 +181,14 @@ impl Trainer {
         } else {
             Outcome::Interrupted
         };
-        self.progress.finished = outcome != Outcome::Interrupted;
-        self.progress.seconds = clock.seconds();
-        self.save()?;
+        let finished = outcome != Outcome::Interrupted;
+        if !self.saved || self.progress.finished != finished {
+            self.progress.finished = finished;
+            self.save()?;
+            if self.folder.is_some() {
+                let _ = observer.observe(&Event::Saved { step: self.progress.step });
+            }
+        }
         Ok(outcome)
     }
 
@@ -185,21 +205,20 @@ impl Trainer {
         self.model.flow_mut().set_training(true);
         let flow = self.model.flow();
         // Noise and dropout of a step come from one seed of its own.
-        let (batch, loss) = with_seed(derive_seed(self.config.seed, "step", step), || {
-            let batch = pick.batch();
-            let loss = flow.log_prob(&batch, None).mean(None).neg();
-            (batch, loss)
-        });
+        let seed = derive_seed(self.config.seed, "step", step);
+        let loss = with_seed(seed, || flow.log_prob(&pick.batch(), None).mean(None).neg());
         let nats = -loss.double_value(&[]);
-        let not_finite =
-            |what: &str| Error::NotFinite { step: step + 1, what: what.to_owned(), origin: first_wrong(flow, &batch) };
-        if !nats.is_finite() {
-            return Err(not_finite(&format!("the mean log-likelihood of the batch is {nats}")));
-        }
         let gradients = Tensor::run_backward(&[loss], self.parameters.variables(), false, false);
         let norm = gradient_norm(&gradients);
-        if !norm.is_finite() {
-            return Err(not_finite(&format!("the norm of the gradient is {norm}")));
+        if !nats.is_finite() || !norm.is_finite() {
+            let what = match nats.is_finite() {
+                false => format!("the mean log-likelihood of the batch is {nats}"),
+                true => format!("the norm of the gradient is {norm}"),
+            };
+            // The same noise and dropout once more.
+            let origin = with_seed(seed, || first_wrong(flow, &pick.batch()));
+            self.model.flow_mut().set_training(false);
+            return Err(Error::NotFinite { step: step + 1, what, origin });
         }
         let shorten = if train.clip > 0.0 && norm > train.clip { train.clip / norm } else { 1.0 };
         let rate = train.rate(step);
@@ -207,6 +226,7 @@ impl Trainer {
         self.model.flow_mut().set_training(false);
 
         self.progress.step += 1;
+        self.saved = false;
         self.update_average();
         self.progress.since_log.0 += nats;
         self.progress.since_log.1 += 1;
@@ -249,9 +269,19 @@ impl Trainer {
         let averaged = averaged.copy();
         let flow = self.model.flow();
         let seed = derive_seed(self.config.data.seed, "validation", 0);
-        let values = self.parameters.with(&averaged, || log_probs(flow, &self.validation, 1, seed));
+        let (values, origin) = self.parameters.with(&averaged, || {
+            let values = log_probs(flow, &self.validation, 1, seed);
+            let wrong = values.iter().position(|value| !value.is_finite());
+            let origin = wrong.map(|row| first_wrong(flow, &validation_row(&self.validation, row, seed)));
+            (values, origin)
+        });
+        if let Some(origin) = origin {
+            let count = values.iter().filter(|value| !value.is_finite()).count();
+            let what = format!("log p(x) is not finite for {count} of {} validation rows", values.len());
+            return Err(Error::NotFinite { step: self.progress.step, what, origin });
+        }
         let nats = Mean::of(&values).mean;
-        let best = nats.is_finite() && self.progress.best_nats.is_none_or(|best| nats > best);
+        let best = self.progress.best_nats.is_none_or(|best| nats > best);
         if best {
             self.best = averaged;
             self.progress.best_nats = Some(nats);
@@ -274,7 +304,9 @@ impl Trainer {
         state::save(&dir, &self.config, &self.progress, &self.state_tensors())?;
         let card = self.card();
         let path = model_file(&dir);
-        Ok(self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?)
+        self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?;
+        self.saved = true;
+        Ok(())
     }
 
     fn state_tensors(&self) -> BTreeMap<String, Tensor> {
@@ -297,15 +329,27 @@ impl Trainer {
     }
 
     fn restore(&mut self, dir: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        for (name, tensor) in self.state_tensors() {
-            let saved = tensors.get(&name);
-            let saved = saved.ok_or_else(|| Error::run(dir, format!("state.safetensors lacks {name:?}")))?;
-            if saved.size() != tensor.size() {
-                let why = format!("state.safetensors: {name:?} is {:?}, not {:?}", saved.size(), tensor.size());
-                return Err(Error::run(dir, why));
-            }
-            tch::no_grad(|| tensor.shallow_clone().copy_(saved));
+        let wrong = |why: String| Error::run(state_file(dir), why);
+        let own = self.state_tensors();
+        if let Some(name) = tensors.keys().find(|name| !own.contains_key(*name)) {
+            return Err(wrong(format!("tensor {name:?} belongs to no training of its configuration")));
         }
+        for (name, tensor) in &own {
+            let saved = tensors.get(name).ok_or_else(|| wrong(format!("tensor {name:?} is missing")))?;
+            if saved.size() != tensor.size() || saved.kind() != tensor.kind() {
+                let (got, want) = ((saved.kind(), saved.size()), (tensor.kind(), tensor.size()));
+                return Err(wrong(format!("tensor {name:?} is {got:?}, its configuration asks for {want:?}")));
+            }
+        }
+        // The variables by way of the model's own check of their values; the rest as it is.
+        let trained = self.parameters.places().iter().zip(self.parameters.variables()).map(|(place, variable)| {
+            let part = tensors["parameters"].narrow(0, place.offset, place.len).reshape(variable.size());
+            (place.name.clone(), part)
+        });
+        let fixed = self.fixed().map(|(key, _)| (key["fixed.".len()..].to_owned(), tensors[&key].shallow_clone()));
+        file::copy_into(&self.model, &trained.chain(fixed).collect()).map_err(wrong)?;
+        let others = own.iter().filter(|(name, _)| *name != "parameters" && !name.starts_with("fixed."));
+        tch::no_grad(|| others.for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[name])));
         Ok(())
     }
 
@@ -345,6 +389,28 @@ impl Clock {
     fn seconds(&self) -> f64 {
         self.before + self.since.elapsed().as_secs_f64()
     }
+}
+
+/// What is trained on must be what the configuration says, or a run that is taken up would go on with other data.
+fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
+    let wrong = |why: String| Err(Error::Config(why));
+    if data.spec != config.data.name {
+        return wrong(format!("data.name is {}, the data given are {}", config.data.name, data.spec));
+    }
+    let (fixed, rows) = (config.data.fixed, data.train.rows());
+    if data.toy().is_some() && rows.unwrap_or(0) != fixed {
+        let rows = rows.map_or_else(|| "fresh draws".to_owned(), |rows| format!("{rows} fixed points"));
+        return wrong(format!("data.fixed is {fixed}, the data given are {rows}"));
+    }
+    if rows == Some(0) || data.validation.is_empty() {
+        return wrong("there must be at least one training row and one validation row".to_owned());
+    }
+    Ok(())
+}
+
+/// Row `row` with the noise that it had in [`log_probs`], as a batch of one.
+fn validation_row(rows: &DeviceRows, row: usize, seed: u64) -> Tensor {
+    evaluation_batch(rows, row / ROWS * ROWS, derive_seed(seed, "evaluation", 0)).narrow(0, (row % ROWS) as i64, 1)
 }
 
 fn start_from_data(flow: &Flow, data: &DataSet, seed: u64) {
