@@ -1,10 +1,12 @@
 //! Model files: safetensors with one metadata key that says everything else. `docs/model-format.md` describes them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
@@ -40,14 +42,13 @@ impl ModelCard {
     }
 }
 
-/// Writes `tensors` (f32, by name) and `card` to `path`.
+/// Writes `tensors`, by name, and `card` to `path`. The same model and card give the same bytes.
 ///
 /// # Errors
 ///
 /// What the system says of the file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<()> {
     let card = serde_json::to_value(card).expect("a card is plain data");
-    // By way of `Value`, whose objects are sorted; the same model gives the same bytes.
     write_tensors(path, tensors, &card.to_string())
 }
 
@@ -72,11 +73,12 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
 ///
 /// # Errors
 ///
-/// The file cannot be read, is no safetensors file, or lacks the metadata.
+/// The file cannot be read, is no safetensors file, lacks the metadata, or has a tensor of no numbers.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     let file = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
-    let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
+    let (header_len, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
+    refuse_duplicates(&file[8..8 + header_len]).map_err(|e| wrong(e.to_string()))?;
     let metadata = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned();
     let metadata = metadata.ok_or_else(|| wrong(format!("its header has no metadata key {KEY:?}")))?;
     let parsed = SafeTensors::deserialize(&file).map_err(|e| wrong(e.to_string()))?;
@@ -88,6 +90,10 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
             Dtype::I64 => Kind::Int64,
             other => return Err(wrong(format!("tensor {name:?} is of type {other:?}; f32, f64 and i64 are known"))),
         };
+        // With no numbers behind it a shape may say anything, up to products that overflow.
+        if view.data().is_empty() {
+            return Err(wrong(format!("tensor {name:?} of shape {:?} holds nothing", view.shape())));
+        }
         let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
         tensors.insert(name.clone(), tensor.map_err(|e| wrong(format!("tensor {name:?}: {e}")))?);
@@ -122,14 +128,39 @@ fn parse_card(metadata: &str) -> std::result::Result<ModelCard, String> {
         Some(format) => return Err(format!("it is of format {format}, this program reads format {FORMAT}")),
         None => return Err("its metadata names no format".to_owned()),
     }
-    serde_json::from_value(value).map_err(|e| format!("its metadata: {e}"))
+    // From the text, not from `value`, in which the last of two fields of one name has already won.
+    serde_json::from_str(metadata).map_err(|e| format!("its metadata: {e}"))
+}
+
+/// Refuses a header that gives one name to two tensors: the safetensors crate keeps the last and says nothing.
+fn refuse_duplicates(header: &[u8]) -> serde_json::Result<()> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a safetensors header")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<(), M::Error> {
+            let mut seen = HashSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+                if let Some(name) = seen.replace(name) {
+                    return Err(M::Error::custom(format!("two tensors are called {name:?}")));
+                }
+            }
+            Ok(())
+        }
+    }
+    serde_json::Deserializer::from_slice(header).deserialize_map(Names)
 }
 
 /// Copies `tensors` into the variables of the same names.
 ///
 /// # Errors
 ///
-/// A tensor that is missing, not expected, of another shape or kind, or not finite, in words.
+/// A tensor that is missing, not expected, of another shape or kind, not finite, or an order that is no permutation, in
+/// words; nothing is copied then.
 pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::result::Result<(), String> {
     let variables = model.variables();
     if let Some(name) = tensors.keys().find(|name| !variables.contains_key(*name)) {
@@ -150,6 +181,9 @@ pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::resu
         if tensor.isfinite().all().int64_value(&[]) == 0 {
             return Err(format!("tensor {name:?} holds a number that is not finite"));
         }
+        if tensor.kind() == Kind::Int64 && !is_permutation(tensor) {
+            return Err(format!("tensor {name:?} is no permutation of 0 to {}", tensor.numel() - 1));
+        }
     }
     tch::no_grad(|| {
         for (name, variable) in variables {
@@ -157,6 +191,12 @@ pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::resu
         }
     });
     Ok(())
+}
+
+/// Whether each of `0..n` occurs once in `order: [n]`. The orders of shuffles are the only whole numbers in a model.
+fn is_permutation(order: &Tensor) -> bool {
+    let all = Tensor::arange(order.numel() as i64, (Kind::Int64, order.device()));
+    order.sort(0, false).0 == all
 }
 
 fn dtype(tensor: &Tensor) -> Dtype {

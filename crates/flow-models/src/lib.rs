@@ -28,6 +28,7 @@ mod model;
 mod nice;
 pub mod preset;
 mod realnvp;
+mod shuffle;
 mod stack;
 mod write;
 
@@ -38,5 +39,10 @@ pub use model::{Model, ModelConfig};
 pub use nice::NiceConfig;
 pub use preset::Preset;
 pub use realnvp::{BoundConfig, RealNvpConfig};
-pub use stack::{BaseKind, Head, Order, Pattern};
+pub use stack::{BaseKind, Head, Order, Pattern, Scaling};
 pub use write::write_beside;
+
+/// The README's code is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

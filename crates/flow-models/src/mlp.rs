@@ -10,8 +10,10 @@ use crate::error::require;
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
 ///
 /// ```text
-/// plain:     h_1 = a(W_1 x + b_1),  h_i = a(W_i h_{i-1} + b_i),        y = W h_layers + b
-/// residual:  h_1 = W_1 x + b_1,     h_i = h_{i-1} + W_i a(h_{i-1}) + b_i,  y = W a(h_layers) + b
+/// h_1 = a(W_1 x + b_1)
+/// plain:     h_i = a(W_i h_{i-1} + b_i)
+/// residual:  h_i = h_{i-1} + a(W_i h_{i-1} + b_i)
+/// y = W h_layers + b   (+ S x, with a skip)
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +24,8 @@ pub struct MlpConfig {
     pub layers: usize,
     /// Whether hidden layers add to what comes in. Default false.
     pub residual: bool,
+    /// Whether a linear map of the input, which starts at 0, is added to the output. Default false.
+    pub skip: bool,
     /// What follows each hidden layer. Default ReLU.
     pub activation: Activation,
     /// Probability with which a hidden unit is dropped in training. Default 0.
@@ -38,6 +42,7 @@ impl Default for MlpConfig {
             hidden: 512,
             layers: 3,
             residual: false,
+            skip: false,
             activation: Activation::Relu,
             dropout: 0.0,
             init: WeightInit::Glorot,
@@ -91,7 +96,8 @@ impl MlpConfig {
     pub fn parameters(&self, inputs: usize, outputs: usize) -> u128 {
         let [inputs, outputs, hidden] = [inputs, outputs, self.hidden].map(|n| n as u128);
         let between = (self.layers as u128).saturating_sub(1);
-        (inputs + 1) * hidden + between * (hidden + 1) * hidden + (hidden + 1) * outputs
+        let skip = if self.skip { inputs * outputs } else { 0 };
+        (inputs + 1) * hidden + between * (hidden + 1) * hidden + (hidden + 1) * outputs + skip
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -104,7 +110,7 @@ impl MlpConfig {
         Ok(())
     }
 
-    /// Builds the net under `path`: `layer_0`, `layer_1`, ... and `out`, each with `weight` and `bias`.
+    /// Builds the net under `path`: `layer_0`, `layer_1`, ... and `out`, each with `weight` and `bias`, and `skip.weight`.
     ///
     /// Starting weights are a function of `seed` and the variable's name.
     pub fn build(&self, path: &nn::Path, inputs: usize, outputs: usize, seed: u64) -> Mlp {
@@ -116,9 +122,11 @@ impl MlpConfig {
             .collect();
         let last = if self.zero_last { WeightInit::Uniform(0.0) } else { self.init };
         let out = Layer::new(&(path / "out"), self.hidden, outputs, last, seed);
+        let skip = self.skip.then(|| (path / "skip").zeros("weight", &[outputs as i64, inputs as i64]));
         Mlp {
             hidden,
             out,
+            skip,
             residual: self.residual,
             activation: self.activation,
             dropout: self.dropout,
@@ -132,6 +140,7 @@ impl MlpConfig {
 pub struct Mlp {
     hidden: Vec<Layer>,
     out: Layer,
+    skip: Option<Tensor>,
     residual: bool,
     activation: Activation,
     dropout: f64,
@@ -141,12 +150,16 @@ pub struct Mlp {
 impl Mlp {
     /// `[n, inputs]` to `[n, outputs]`.
     fn run(&self, x: &Tensor) -> Tensor {
-        let mut h = self.hidden[0].apply(x);
+        let mut h = self.activate(&self.hidden[0].apply(x));
         for layer in &self.hidden[1..] {
-            let change = layer.apply(&self.activate(&h));
+            let change = self.activate(&layer.apply(&h));
             h = if self.residual { h + change } else { change };
         }
-        self.out.apply(&self.activate(&h))
+        let y = self.out.apply(&h);
+        match &self.skip {
+            None => y,
+            Some(skip) => y + x.linear(skip, None::<&Tensor>),
+        }
     }
 
     fn activate(&self, h: &Tensor) -> Tensor {

@@ -36,6 +36,14 @@ impl ModelConfig {
         }
     }
 
+    /// Width of the context that the conditioners are given, 0 for none.
+    pub fn context(&self) -> usize {
+        match self {
+            ModelConfig::Nice(config) => config.context,
+            ModelConfig::RealNvp(config) => config.context,
+        }
+    }
+
     /// How many numbers a model file of this configuration holds; known without building anything.
     ///
     /// # Errors

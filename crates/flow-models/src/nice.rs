@@ -4,7 +4,7 @@ use flow_core::{Flow, Law};
 use serde::{Deserialize, Serialize};
 use tch::nn;
 
-use crate::stack::Stack;
+use crate::stack::{Scaling, Stack};
 use crate::{BaseKind, Head, MlpConfig, Order, Pattern, Result};
 
 /// NICE (Dinh, Krueger and Bengio 2014):
@@ -30,6 +30,8 @@ pub struct NiceConfig {
     pub conditioner: MlpConfig,
     /// Distribution of the latent. Default logistic.
     pub base: BaseKind,
+    /// The last step. Default one, as in the paper.
+    pub scaling: Scaling,
     /// Width of the context that every conditioner is given, 0 for none. Default 0.
     pub context: usize,
 }
@@ -43,6 +45,7 @@ impl Default for NiceConfig {
             order: Order::Flip,
             conditioner: MlpConfig::default(),
             base: BaseKind::Logistic,
+            scaling: Scaling::One,
             context: 0,
         }
     }
@@ -71,7 +74,7 @@ impl NiceConfig {
             order: self.order,
             conditioner: &self.conditioner,
             parameters_each: 1,
-            scaling: true,
+            scaling: self.scaling,
             base: self.base,
             context: self.context,
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn;
 
 use crate::error::require;
-use crate::stack::Stack;
+use crate::stack::{Scaling, Stack};
 use crate::{BaseKind, Head, MlpConfig, Order, Pattern, Result};
 
 /// RealNVP (Dinh, Sohl-Dickstein and Bengio 2017), fully connected:
@@ -33,8 +33,8 @@ pub struct RealNvpConfig {
     pub conditioner: MlpConfig,
     /// The bound on `|log_s|`. Default learned, starting at 1.
     pub bound: BoundConfig,
-    /// Whether a learned elementwise scaling comes last. Default false.
-    pub scaling: bool,
+    /// The last step. Default none.
+    pub scaling: Scaling,
     /// Distribution of the latent. Default normal.
     pub base: BaseKind,
     /// Width of the context that every conditioner is given, 0 for none. Default 0.
@@ -61,7 +61,7 @@ impl Default for RealNvpConfig {
             order: Order::Flip,
             conditioner: MlpConfig::default(),
             bound: BoundConfig::Learned(1.0),
-            scaling: false,
+            scaling: Scaling::None,
             base: BaseKind::Normal,
             context: 0,
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tch::nn;
 
 use crate::error::require;
+use crate::shuffle::Shuffle;
 use crate::{Error, MlpConfig, Result};
 
 /// The first step of a model, which brings data to where a flow works well. It is inside the model and inside `log_prob`,
@@ -51,7 +52,7 @@ pub enum Order {
     Flip,
     /// The coordinates are reversed before each coupling.
     Reverse,
-    /// The coordinates are shuffled before each coupling, by the model's seed.
+    /// The coordinates are shuffled before each coupling, in orders drawn by the model's seed and saved with the model.
     Random,
 }
 
@@ -65,6 +66,29 @@ pub enum BaseKind {
     Logistic,
 }
 
+impl BaseKind {
+    /// Standard deviation of a coordinate.
+    fn std(self) -> f64 {
+        match self {
+            BaseKind::Normal => 1.0,
+            BaseKind::Logistic => std::f64::consts::PI / 3f64.sqrt(),
+        }
+    }
+}
+
+/// The last step, by which the latent is given the base's scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scaling {
+    /// There is none.
+    None,
+    /// NICE's own: a learned scale for each coordinate that starts at 1.
+    One,
+    /// An ActNorm: a learned scale and shift that start from data so that the latent has the base's mean and standard
+    /// deviation. Pixels differ in scale a hundredfold, which from 1 on takes Adam thousands of steps.
+    Data,
+}
+
 /// What a stack of couplings is built from; NICE and RealNVP each fill it in.
 pub(crate) struct Stack<'a> {
     pub head: &'a Head,
@@ -74,7 +98,7 @@ pub(crate) struct Stack<'a> {
     pub order: Order,
     pub conditioner: &'a MlpConfig,
     pub parameters_each: usize,
-    pub scaling: bool,
+    pub scaling: Scaling,
     pub base: BaseKind,
     pub context: usize,
 }
@@ -106,10 +130,16 @@ impl Stack<'_> {
         let wide = dim as u128;
         let mut total = if matches!(self.head, Head::Standardize { .. }) { 2 * wide } else { 0 };
         total += if self.actnorm { 2 * wide + 1 } else { 0 };
-        total += if self.scaling { wide } else { 0 };
+        total += match self.scaling {
+            Scaling::None => 0,
+            Scaling::One => wide,
+            Scaling::Data => 2 * wide + 1,
+        };
+        total += if self.order == Order::Random { wide * self.couplings as u128 } else { 0 };
         for i in 0..self.couplings {
-            let mask = self.mask(event, i, tch::Device::Cpu)?;
-            let (kept, changed) = (mask.kept().len(), mask.changed().len());
+            // Every pattern keeps the larger half, flipped the smaller; counted without building a mask.
+            let (small, large) = (dim / 2, dim.div_ceil(2));
+            let (kept, changed) = if self.flipped(i) { (small, large) } else { (large, small) };
             total += self.conditioner.parameters(kept + self.context, changed * self.parameters_each);
             total += law_extra(changed);
         }
@@ -143,7 +173,9 @@ impl Stack<'_> {
                 Order::Reverse => chain.push(format!("reverse_{i}"), Permute::reverse(dim, device))?,
                 Order::Random => {
                     let seed = rng::derive_seed(seed, "permutation", i as u64);
-                    chain.push(format!("shuffle_{i}"), Permute::random(dim, seed, device))?;
+                    let name = format!("shuffle_{i}");
+                    let shuffle = Shuffle::new(&(path / &name), dim, seed);
+                    chain.push(name, shuffle)?;
                 }
             }
             let name = format!("coupling_{i}");
@@ -153,8 +185,11 @@ impl Stack<'_> {
             let net = self.conditioner.build(&path, kept + self.context, changed * self.parameters_each, seed);
             chain.push(name, Coupling::new(mask, net, law(&path, changed)))?;
         }
-        if self.scaling {
-            chain.push("scaling", ElementwiseAffine::scaling(&(path / "scaling"), &[dim as i64]))?;
+        let last = path / "scaling";
+        match self.scaling {
+            Scaling::None => {}
+            Scaling::One => chain.push("scaling", ElementwiseAffine::scaling(&last, &[dim as i64]))?,
+            Scaling::Data => chain.push("scaling", ActNorm::new(&last, dim).starting_at_std(self.base.std()))?,
         }
         let event = [dim as i64];
         let base: Box<dyn Base> = match self.base {
@@ -164,9 +199,14 @@ impl Stack<'_> {
         Ok(Flow::new(chain, base, device))
     }
 
+    /// Whether coupling `i` keeps what its pattern would change.
+    fn flipped(&self, i: usize) -> bool {
+        self.order == Order::Flip && i % 2 == 1
+    }
+
     fn mask(&self, event: &[usize], i: usize, device: tch::Device) -> Result<Mask> {
         let dim = event.iter().product();
-        let flipped = self.order == Order::Flip && i % 2 == 1;
+        let flipped = self.flipped(i);
         let mask = match (self.pattern, event) {
             (Pattern::Halves, _) => Mask::halves(dim, flipped),
             (Pattern::Alternating, _) => Mask::alternating(dim, flipped),

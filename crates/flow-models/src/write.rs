@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes `bytes` beside `path`, syncs, and renames: whoever reads `path` sees the old file or the whole new one.
 ///
@@ -11,8 +12,11 @@ use std::path::Path;
 /// What the system says; nothing is left beside `path` then.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    // A name of its own for each call: two that write one path at once must not share the file beside it.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut beside = name.to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
+    beside.push(format!(".{}.{call}.part", std::process::id()));
     let beside = path.with_file_name(beside);
     let written = write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {

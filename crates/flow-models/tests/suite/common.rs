@@ -1,0 +1,120 @@
+//! Small models of every kind, with parameters that are no longer at their start.
+
+use flow_core::rng::{derive_seed, with_seed};
+use flow_models::{
+    Activation, BaseKind, BoundConfig, Head, MlpConfig, Model, ModelConfig, NiceConfig, Order, Pattern, RealNvpConfig,
+    Scaling,
+};
+use tch::{Device, Kind, Tensor};
+
+/// A configuration, the shape of its events, and what it is, for messages.
+pub struct Case {
+    pub name: String,
+    pub config: ModelConfig,
+    pub event: Vec<usize>,
+}
+
+/// Both kinds in every pattern and order, on even and odd dimensions; the other features take turns.
+pub fn zoo() -> Vec<Case> {
+    let layouts: [(Pattern, &[usize]); 7] = [
+        (Pattern::Halves, &[2]),
+        (Pattern::Halves, &[5]),
+        (Pattern::Alternating, &[4]),
+        (Pattern::Alternating, &[5]),
+        (Pattern::Alternating, &[1, 3, 3]),
+        (Pattern::Checkerboard, &[1, 3, 3]),
+        (Pattern::Checkerboard, &[2, 2, 3]),
+    ];
+    let mut cases = Vec::new();
+    for (pattern, event) in layouts {
+        for order in [Order::Flip, Order::Reverse, Order::Random] {
+            for nice in [true, false] {
+                let config = features(cases.len(), nice, pattern, order, event.iter().product());
+                let name = format!("{} {event:?}", serde_json::to_string(&config).unwrap());
+                cases.push(Case { name, config, event: event.to_vec() });
+            }
+        }
+    }
+    cases
+}
+
+fn features(index: usize, nice: bool, pattern: Pattern, order: Order, dim: usize) -> ModelConfig {
+    // One of `n` for this feature of this case: fixed, but without a pattern that ties features to each other.
+    let turn = |feature: &str, n: u64| derive_seed(0, feature, index as u64) % n;
+    let head = match turn("head", 3) {
+        0 => Head::None,
+        1 => Head::Standardize {
+            mean: (0..dim).map(|i| 0.1 * i as f64).collect(),
+            std: (0..dim).map(|i| 0.5 + 0.2 * i as f64).collect(),
+        },
+        _ => Head::Logit { alpha: 0.05 },
+    };
+    let activation = match turn("activation", 5) {
+        0 => Activation::Relu,
+        1 => Activation::LeakyRelu,
+        2 => Activation::Silu,
+        3 => Activation::Gelu,
+        _ => Activation::Tanh,
+    };
+    let conditioner = MlpConfig {
+        hidden: 6,
+        layers: 1 + turn("layers", 3) as usize,
+        residual: turn("residual", 2) == 0,
+        skip: turn("skip", 2) == 0,
+        activation,
+        dropout: 0.5,
+        ..MlpConfig::default()
+    };
+    let couplings = 2 + turn("couplings", 2) as usize;
+    let base = if turn("base", 2) == 0 { BaseKind::Normal } else { BaseKind::Logistic };
+    let scaling = match turn("scaling", 3) {
+        0 => Scaling::None,
+        1 => Scaling::One,
+        _ => Scaling::Data,
+    };
+    let context = 2 * turn("context", 2) as usize;
+    if nice {
+        return ModelConfig::Nice(NiceConfig { head, couplings, pattern, order, conditioner, base, scaling, context });
+    }
+    ModelConfig::RealNvp(RealNvpConfig {
+        head,
+        actnorm: turn("actnorm", 2) == 0,
+        couplings,
+        pattern,
+        order,
+        conditioner,
+        bound: if turn("bound", 2) == 0 { BoundConfig::Fixed(0.7) } else { BoundConfig::Learned(1.0) },
+        scaling,
+        base,
+        context,
+    })
+}
+
+/// A model on the CPU whose trained parameters are all away from their start.
+pub fn randomised(config: &ModelConfig, event: &[usize]) -> Model {
+    let model = Model::new(config, event, 3, Device::Cpu).expect("a sound configuration");
+    for (i, (_, variable)) in model.variables().into_iter().enumerate() {
+        if variable.requires_grad() {
+            tch::no_grad(|| variable.shallow_clone().copy_(&(normal(&variable.size(), i as u64) * 0.3)));
+        }
+    }
+    model
+}
+
+/// Rows for a model, inside the unit cube, where every head is at home, and the context that it wants.
+pub fn batch(model: &Model, rows: i64) -> (Tensor, Option<Tensor>) {
+    let dim = model.event().iter().product::<usize>() as i64;
+    let x = with_seed(17, || Tensor::rand([rows, dim], (Kind::Float, Device::Cpu))) * 0.9 + 0.05;
+    let width = model.config().context() as i64;
+    (x, (width > 0).then(|| normal(&[rows, width], 18)))
+}
+
+fn normal(size: &[i64], seed: u64) -> Tensor {
+    with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)))
+}
+
+/// Log-densities of [`batch`].
+pub fn log_prob(model: &Model) -> Vec<f32> {
+    let (x, context) = batch(model, 7);
+    tch::no_grad(|| model.flow().log_prob(&x, context.as_ref())).try_into().expect("a vector")
+}
