@@ -15,23 +15,26 @@ pub struct State {
 
 /// Data to latent: the data itself first.
 pub fn forward(flow: &Flow, x: &Tensor) -> Vec<State> {
-    collect("data", x, |probe| {
+    collect(["data", "latent"], x, |probe| {
         let _ = tch::no_grad(|| flow.trace_forward(x, None, probe));
     })
 }
 
 /// Latent to data: the latent first, the data last.
 pub fn inverse(flow: &Flow, z: &Tensor) -> Vec<State> {
-    collect("latent", z, |probe| {
+    collect(["latent", "data"], z, |probe| {
         let _ = tch::no_grad(|| flow.trace_inverse(z, None, probe));
     })
 }
 
-fn collect(first: &str, start: &Tensor, run: impl FnOnce(&mut dyn flow_core::Probe)) -> Vec<State> {
+fn collect([first, last]: [&str; 2], start: &Tensor, run: impl FnOnce(&mut dyn flow_core::Probe)) -> Vec<State> {
     let mut states = vec![State { name: first.to_owned(), rows: matrix(start) }];
     run(&mut |name: &str, value: &Tensor, _: &Tensor| {
         states.push(State { name: name.replace('_', " "), rows: matrix(value) });
     });
+    if let [_, .., end] = &mut states[..] {
+        end.name = format!("{}, {last}", end.name);
+    }
     states
 }
 

@@ -11,17 +11,20 @@ use crate::Bijection;
 /// log_det = (coordinates per feature) * Σ log_scale
 /// ```
 ///
-/// [`Bijection::start_from_data`] sets both so that a batch comes out with mean 0 and standard deviation 1 a feature.
+/// [`Bijection::start_from_data`] sets both so that a batch comes out with mean 0 and standard deviation 1 a feature (or
+/// another: [`ActNorm::starting_at_std`]).
 /// That it has been done is itself a saved variable, `started`, so that a loaded model never starts again.
 #[derive(Debug)]
 pub struct ActNorm {
     log_scale: Tensor,
     shift: Tensor,
     started: Tensor,
+    std: f64,
 }
 
-/// Features that never vary in the first batch are divided by this, not by 0.
-const SMALLEST_STD: f64 = 1e-2;
+/// Features that never vary in the first batch are divided by this, not by 0. A dark pixel of 256 levels, of which only
+/// the noise varies, has 1.1e-3.
+const SMALLEST_STD: f64 = 1e-4;
 
 impl ActNorm {
     /// Parameters `path/log_scale` and `path/shift`, `[features]`, and the flag `path/started`.
@@ -31,7 +34,14 @@ impl ActNorm {
             log_scale: path.zeros("log_scale", &size),
             shift: path.zeros("shift", &size),
             started: path.zeros_no_train("started", &[1]),
+            std: 1.0,
         }
+    }
+
+    /// The same, started so that features come out with standard deviation `std` rather than 1: that of the base, where
+    /// this is the last step.
+    pub fn starting_at_std(self, std: f64) -> Self {
+        ActNorm { std, ..self }
     }
 
     /// Whether the start from data has been done, here or before the parameters were saved.
@@ -74,7 +84,7 @@ impl Bijection for ActNorm {
                 let mean = x.mean_dim(&others[..], false, None::<Kind>);
                 let std = x.std_dim(&others[..], false, false).clamp_min(SMALLEST_STD);
                 self.shift.shallow_clone().copy_(&mean.neg());
-                self.log_scale.shallow_clone().copy_(&std.log().neg());
+                self.log_scale.shallow_clone().copy_(&(std.log().neg() + self.std.ln()));
                 let _ = self.started.shallow_clone().fill_(1.0);
             });
         }

@@ -39,10 +39,9 @@ fn states(loaded: &Loaded, args: &TraceArgs, number: usize) -> anyhow::Result<Ve
 
 fn caption(loaded: &Loaded, args: &TraceArgs) -> String {
     match args.direction {
-        Direction::Forward => format!("{}, forward: test data to latent, layer by layer", loaded.title()),
-        Direction::Inverse => {
-            format!("{}, inverse: latent (temperature {}) to data, layer by layer", loaded.title(), args.temperature)
-        }
+        Direction::Forward => format!("{}, forward: data to latent", loaded.title()),
+        Direction::Inverse if args.temperature == 1.0 => format!("{}, inverse: latent to data", loaded.title()),
+        Direction::Inverse => format!("{}, inverse, temperature {}", loaded.title(), args.temperature),
     }
 }
 
