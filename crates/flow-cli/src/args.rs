@@ -177,7 +177,7 @@ Example:
 pub struct LogProbArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Rows, [n, D]: .npy or .csv
+    /// Rows, [n, ..]: .npy or .csv
     #[arg(long, value_name = "FILE")]
     pub input: PathBuf,
     /// The log-densities: .npy or .csv

@@ -44,6 +44,9 @@ fn rows_of_images_are_told_apart_by_type() {
     let unit = |file: &str| place.json(&format!("log-prob run --input {file} --out lp.npy --json"))["unit"].clone();
     assert_eq!(unit("cube.npy"), "unit cube");
     assert!(unit("levels.npy").as_str().unwrap().starts_with("levels 0 to 16"));
+    // What `flow sample` writes, [n, 1, 8, 8], can be read back.
+    place.flow("sample run -n 3 --out s.npy");
+    assert_eq!(unit("s.npy"), "unit cube");
     assert!(place.fails("log-prob run --input raw.npy --out x.npy", 1).contains("outside the unit cube"));
     assert!(place.fails("log-prob run --input high.npy --out x.npy", 1).contains("level 17"));
     assert!(!place.path("x.npy").exists());

@@ -43,8 +43,8 @@ impl Device {
 
 fn cuda(index: usize) -> Result<tch::Device> {
     if !tch::utils::has_cuda() {
-        let why = "this program is linked against a libtorch without CUDA. Fetch the CUDA build with \
-                   `python3 tools/libtorch.py --cuda` in the checkout and build again (docs/libtorch.md), or use --device cpu";
+        let why = "the libtorch of this program is without CUDA. `tools/libtorch.py --cuda` in the checkout fetches the CUDA \
+                   build, and programs find it without being built again (docs/libtorch.md); or use --device cpu";
         return Err(Error::Device(why.to_owned()));
     }
     let count = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);

@@ -40,7 +40,8 @@ impl Table {
         csv_file::read(path)
     }
 
-    /// Reads an NPY file: a two-dimensional array of `f32`, `f64`, `u8`, or `i8` to `i64`, `u16` to `u64`.
+    /// Reads an NPY file: an array `[n, ..]` of `f32`, `f64`, `u8`, or `i8` to `i64`, `u16` to `u64`, of two axes or more;
+    /// those after the first are flattened, the last one fastest.
     ///
     /// `u8` arrays become [`Values::Levels`] with 256 levels, all others reals.
     ///

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayViewD};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt};
 
 use super::{Table, finite, numbered};
 use crate::{Error, Values};
 
-/// NumPy's headers of two-dimensional arrays are 128 bytes or less.
+/// NumPy's headers of arrays of a few dimensions are 128 bytes or less.
 const MAX_HEADER: usize = 1024;
 /// A dictionary and a tuple are all the nesting a header needs; the parser behind `view_npy` recurses.
 const MAX_BRACKETS: usize = 8;
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Table, Error> {
 /// Tries one element type after the other: only the file knows which it has.
 fn values(bytes: &[u8], path: &Path) -> Result<Values, Error> {
     if let Some(data) = view::<u8>(bytes, path)? {
-        return Ok(Values::Levels { data: data.as_standard_layout().into_owned(), levels: 256 });
+        return Ok(Values::Levels { data, levels: 256 });
     }
     macro_rules! reals {
         ($($element:ty),*) => {
@@ -44,13 +44,29 @@ fn values(bytes: &[u8], path: &Path) -> Result<Values, Error> {
     Err(Error::Npy { path: path.to_owned(), problem: problem.into() })
 }
 
-/// The array, or `None` where its elements are of another type.
-fn view<'a, A: ViewElement>(bytes: &'a [u8], path: &Path) -> Result<Option<ArrayView2<'a, A>>, Error> {
-    match ArrayView2::view_npy(bytes) {
-        Ok(view) => Ok(Some(view)),
+/// The array as rows `[n, D]`, or `None` where its elements are of another type.
+fn view<A: ViewElement + Copy>(bytes: &[u8], path: &Path) -> Result<Option<Array2<A>>, Error> {
+    match ArrayViewD::view_npy(bytes) {
+        Ok(view) => rows(&view, path).map(Some),
         Err(ViewNpyError::WrongDescriptor(_) | ViewNpyError::NonNativeEndian) => Ok(None),
         Err(e) => Err(Error::Npy { path: path.to_owned(), problem: e.to_string() }),
     }
+}
+
+/// Everything after the first axis flattened in row-major order: `[n, 28, 28]` is as good as `[n, 784]`.
+fn rows<A: Copy>(view: &ArrayViewD<'_, A>, path: &Path) -> Result<Array2<A>, Error> {
+    let shape = view.shape();
+    let [n, event @ ..] = shape else { return Err(flat(shape, path)) };
+    if event.is_empty() {
+        return Err(flat(shape, path));
+    }
+    let numbers: Vec<A> = view.iter().copied().collect();
+    Ok(Array2::from_shape_vec((*n, event.iter().product()), numbers).expect("as many as the shape says"))
+}
+
+fn flat(shape: &[usize], path: &Path) -> Error {
+    let problem = format!("an array of shape {shape:?}; rows are read from two axes or more, [n, ..]");
+    Error::Npy { path: path.to_owned(), problem }
 }
 
 fn reals(data: Array2<f64>, path: &Path) -> Result<Values, Error> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use flow_data::{Error, LoadOptions, Source, Spec, Table, Values, load};
-use ndarray::{Array1, Array2, array};
+use ndarray::{Array1, Array2, Array3, array};
 use ndarray_npy::{WritableElement, WriteNpyExt};
 
 use crate::file;
@@ -69,6 +69,21 @@ fn entries_that_are_not_finite_are_refused_where_they_are() {
         let error = read(npy(&array![[1.0, 2.0], [3.0, value]])).unwrap_err();
         assert!(matches!(error, Error::NpyCell { row: 2, column: 2, .. }), "{error}");
         assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn images_are_flattened_row_by_row_in_either_memory_order() {
+    let cube = Array3::from_shape_fn((2, 3, 4), |(n, i, j)| (100 * n + 10 * i + j) as f32);
+    let mut fortran = Vec::new();
+    cube.clone().reversed_axes().as_standard_layout().into_owned().reversed_axes().write_npy(&mut fortran).unwrap();
+    let mut row_major = Vec::new();
+    cube.write_npy(&mut row_major).unwrap();
+    assert_ne!(fortran, row_major);
+    for bytes in [row_major, fortran] {
+        let Values::Reals(rows) = read(bytes).unwrap().values else { panic!("floats are reals") };
+        assert_eq!(rows.dim(), (2, 12));
+        assert_eq!((rows[[0, 5]], rows[[1, 11]]), (11.0, 123.0));
     }
 }
 
