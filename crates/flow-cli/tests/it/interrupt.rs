@@ -1,12 +1,10 @@
 //! Ctrl-C saves and ends with code 130; the run goes on where it was, and a finished one says so.
 
-mod common;
-
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Place, SMALL};
+use crate::common::{Place, SMALL};
 
 #[cfg(unix)]
 #[test]

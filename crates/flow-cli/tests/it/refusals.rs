@@ -1,10 +1,8 @@
 //! What a person may get wrong: every mistake is named, nothing is half done, the exit code is not 0.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, SMALL};
+use crate::common::{Place, SMALL};
 
 #[test]
 fn wrong_usage_is_refused_with_code_2() {

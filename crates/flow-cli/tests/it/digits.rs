@@ -1,10 +1,8 @@
 //! Every command on images, with the digits that are built in.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, png_size};
+use crate::common::{Place, png_size};
 use ndarray::Array2;
 
 #[test]

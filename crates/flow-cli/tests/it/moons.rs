@@ -1,10 +1,8 @@
 //! Every command on points of the plane, from training to pictures.
 
-mod common;
-
 use std::fs;
 
-use common::{Place, png_size};
+use crate::common::{Place, png_size};
 
 #[test]
 fn a_model_of_the_plane_from_training_to_pictures() {
@@ -58,7 +56,7 @@ fn a_model_of_the_plane_from_training_to_pictures() {
 #[test]
 fn a_fixed_number_of_points_and_a_table_of_ones_own() {
     let place = Place::new();
-    let small = common::SMALL;
+    let small = crate::common::SMALL;
     place.flow(&format!("train nice --data moons --set data.fixed=100 --out fixed {small}"));
     assert_eq!(place.json("eval fixed --split train --json")["count"], 100);
 

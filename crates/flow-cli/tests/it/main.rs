@@ -1,0 +1,7 @@
+//! The binary as a person uses it, one idea a file.
+
+mod common;
+mod digits;
+mod interrupt;
+mod moons;
+mod refusals;
