@@ -153,7 +153,7 @@ pub struct SampleArgs {
     #[arg(short = 'n', long = "number", default_value_t = 225, value_parser = value_parser!(u32).range(1..))]
     pub number: u32,
     /// Factor on the latent: 1 draws from the model, less keeps to where the density is high
-    #[arg(long, default_value_t = 1.0, value_parser = temperature)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// What the draws depend on
     #[arg(long, default_value_t = 0)]
@@ -210,7 +210,7 @@ pub struct TraceArgs {
     #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..=100_000))]
     pub number: Option<u32>,
     /// Factor on the latent, inverse only
-    #[arg(long, default_value_t = 1.0, value_parser = temperature)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// What the latent depends on, inverse only
     #[arg(long, default_value_t = 0)]
@@ -238,7 +238,7 @@ pub struct AnimateArgs {
     #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..=10_000))]
     pub number: Option<u32>,
     /// Factor on the latent [default: 1 for points, 0.75 for images]
-    #[arg(long, value_parser = temperature)]
+    #[arg(long, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
     /// What the latent depends on
     #[arg(long, default_value_t = 0)]
