@@ -13,8 +13,8 @@
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
 //! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
-//! are always named. What cannot be drawn, values that are not finite or points beyond the limits, is counted in the
-//! figure itself.
+//! are always named. What cannot be drawn, values that are not finite or points beyond the limits, is counted in a still
+//! figure itself; a film leaves it out.
 //!
 //! Every function takes plain arrays, what is to be seen in a config with defaults, and gives the bytes of a file;
 //! none of them reads or writes one. The font is embedded: the same input gives the same bytes on every machine.
