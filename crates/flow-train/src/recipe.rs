@@ -57,9 +57,9 @@ fn images(nice: bool, data: &DataSet) -> TrainConfig {
     let small = data.train.rows().is_some_and(|rows| rows < 10_000);
     let steps = if nice { 7_000 } else { 5_000 };
     TrainConfig {
-        steps: if small { 1_500 } else { steps },
+        steps: if small { 1_000 } else { steps },
         rates: scaling_rate(nice),
-        weight_decay: 0.1,
+        weight_decay: if small { 1.0 } else { 0.1 },
         ema: 0.995,
         validate_every: if small { 100 } else { 500 },
         ..TrainConfig::default()
