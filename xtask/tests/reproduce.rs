@@ -178,6 +178,9 @@ fn another_seed_or_build_does_again_what_depends_on_it() {
     succeeds(&clone.reproduce(&["--quick", "--seed", "1"]));
     assert_eq!(clone.calls().len(), 4 + 4 + 20);
     assert!(!clone.path("runs/reproduce-quick/nice-moons/left-over").exists(), "a new training has a new folder");
+    // What was trained before may be hours of work: it is set aside whole.
+    assert!(clone.path("runs/reproduce-quick/nice-moons.aside-1/left-over").exists());
+    assert!(clone.path("runs/reproduce-quick/nice-moons.aside-1.stages/eval.json").exists());
 
     // Another build draws and evaluates anew, but training is kept.
     fs::write(clone.path("flow"), format!("{FLOW}# changed\n")).unwrap();

@@ -152,10 +152,11 @@ impl Session<'_> {
                 vec!["train".into(), "--resume".into(), self.folder(job).display().to_string()]
             }
             Training::Anew => {
-                stamps.clear()?;
                 if folder.exists() {
-                    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+                    self.set_aside(job)?;
+                    *stamps = Stamps::read(self.notes(job).join("stamps.json"));
                 }
+                stamps.clear()?;
                 arguments.clone()
             }
         };
@@ -175,6 +176,24 @@ impl Session<'_> {
             format!("training {}; it goes on from {}, or anew if that is removed", job.name, folder.display())
         })?;
         Ok((Done::now(spent + seconds), ()))
+    }
+
+    /// Makes room for another training of the same name: what was trained with other arguments may be hours of work.
+    fn set_aside(&self, job: &Job) -> Result<()> {
+        let runs = self.root.join(&self.runs);
+        let free = (1..).map(|k| format!("{}.aside-{k}", job.name)).find(|name| !runs.join(name).exists());
+        let free = free.context("there is always a number that is free")?;
+        let notes = self.notes(job);
+        for (from, to) in [(self.root.join(self.folder(job)), free.clone()), (notes.clone(), format!("{free}.stages"))]
+        {
+            fs::rename(&from, runs.join(&to)).with_context(|| format!("cannot set {} aside", from.display()))?;
+        }
+        eprintln!(
+            "{}: the one trained with other arguments is set aside as {}",
+            job.name,
+            self.runs.join(free).display()
+        );
+        fs::create_dir_all(&notes).with_context(|| format!("cannot create {}", notes.display()))
     }
 
     fn evaluate(&self, job: &Job, stamps: &mut Stamps) -> Result<(Done, Evaluation)> {
