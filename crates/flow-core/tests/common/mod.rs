@@ -16,8 +16,10 @@ pub const CONTEXT: i64 = 3;
 
 impl TestNet {
     pub fn new(path: &nn::Path, kept: usize, outputs: usize) -> Self {
-        let linear =
-            |name: &str, inputs, outputs| nn::linear(path / name, inputs, outputs, nn::LinearConfig::default());
+        // Under the lock like every draw: one from outside would fall between another test's seed and its draw.
+        let linear = |name: &str, inputs, outputs| {
+            rng::with_seed(0, || nn::linear(path / name, inputs, outputs, nn::LinearConfig::default()))
+        };
         TestNet {
             hidden: linear("hidden", kept as i64, 8),
             context: linear("context", CONTEXT, 8),

@@ -42,7 +42,7 @@ fn weights_depend_on_the_seed_and_on_nothing_else() {
         scope.spawn(|| build(6));
         scope
             .spawn(|| {
-                tch::manual_seed(99);
+                flow_core::rng::with_seed(99, || ());
                 let mut all: Vec<_> = cases.iter().rev().map(|case| weights(&case.config, &case.event, 5)).collect();
                 all.reverse();
                 all
