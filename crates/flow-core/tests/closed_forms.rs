@@ -8,7 +8,7 @@ use approx::assert_relative_eq;
 use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::{
     ActNorm, Base, Bijection, Bound, Chain, Coupling, ElementwiseAffine, Flow, Inverse, Law, Logistic, Logit, Mask,
-    Permute, StandardNormal, rng,
+    Permute, StandardNormal,
 };
 use tch::{Device, Kind, Tensor, nn};
 
