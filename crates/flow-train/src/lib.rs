@@ -36,6 +36,7 @@ pub mod adam;
 pub mod batches;
 mod config;
 mod device;
+mod diagnose;
 mod error;
 pub mod evaluate;
 pub mod flat;

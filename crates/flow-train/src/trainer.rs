@@ -14,7 +14,8 @@ use tch::Tensor;
 
 use crate::adam::{Adam, Group, gradient_norm};
 use crate::batches::{Batches, DeviceRows};
-use crate::evaluate::{Mean, ROWS, evaluation_batch, log_probs};
+use crate::diagnose::{first_wrong, validation_row};
+use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, model_file, state_file};
 use crate::state::{self, Progress};
@@ -408,11 +409,6 @@ fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
     Ok(())
 }
 
-/// Row `row` with the noise that it had in [`log_probs`], as a batch of one.
-fn validation_row(rows: &DeviceRows, row: usize, seed: u64) -> Tensor {
-    evaluation_batch(rows, row / ROWS * ROWS, derive_seed(seed, "evaluation", 0)).narrow(0, (row % ROWS) as i64, 1)
-}
-
 fn start_from_data(flow: &Flow, data: &DataSet, seed: u64) {
     let seed = derive_seed(seed, "start", 0);
     let batch = match &data.train {
@@ -436,26 +432,4 @@ fn adam(config: &RunConfig, parameters: &FlatParameters) -> Adam {
         }
     });
     Adam::new(parameters, groups.collect(), (train.beta1, train.beta2), train.epsilon)
-}
-
-/// The first layer whose output or log-determinant is not finite on `batch`, in words.
-fn first_wrong(flow: &Flow, batch: &Tensor) -> String {
-    let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
-    let mut found = None;
-    let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
-        if found.is_none() {
-            found = match (finite(value), finite(log_det)) {
-                (false, _) => Some(format!("the first layer with an output that is not finite is {name:?}")),
-                (true, false) => Some(format!("the first layer with a log-determinant that is not finite is {name:?}")),
-                (true, true) => None,
-            };
-        }
-    };
-    if !finite(batch) {
-        return "the batch itself holds a number that is not finite".to_owned();
-    }
-    let _ = tch::no_grad(|| flow.trace_forward(batch, None, &mut probe));
-    found.unwrap_or_else(|| {
-        "every layer's output and log-determinant are finite: the base or the gradient is not".to_owned()
-    })
 }
