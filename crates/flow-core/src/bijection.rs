@@ -14,6 +14,8 @@ use tch::Tensor;
 /// log p(x) = log p_base(z) + f
 /// ```
 ///
+/// `z` has as many coordinates as `x`, and but for [`crate::Squeeze`] the same shape.
+///
 /// Rules an implementation keeps, all of which [`crate::testing`] checks:
 ///
 /// - rows are independent: row `i` of the result depends on row `i` of the input (and of `context`) alone;

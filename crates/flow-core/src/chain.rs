@@ -105,7 +105,7 @@ fn run<S>(
     (h, total)
 }
 
-fn join(outer: &str, inner: &str) -> String {
+pub(crate) fn join(outer: &str, inner: &str) -> String {
     if outer.is_empty() { inner.to_owned() } else { format!("{outer}.{inner}") }
 }
 

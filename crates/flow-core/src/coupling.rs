@@ -2,14 +2,16 @@
 
 use std::fmt::Debug;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use crate::law::parameter_gradients;
 use crate::shape::{flat, sum_event, zero_log_det};
 use crate::{Bijection, Law, Mask};
 
 /// The network of a coupling: from what is kept (and the context) to the parameters of the change.
 pub trait Conditioner: Debug + Send {
-    /// `kept: [n, kept]` and `context: [n, c]` to `[n, changed * law.parameters()]`.
+    /// `kept: [n, kept]` and `context: [n, c]` to `[n, changed * law.parameters()]`; on images as
+    /// [`ImageCoupling`](crate::ImageCoupling) says.
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor;
 
     /// Switches between training (dropout is on) and evaluation.
@@ -69,6 +71,21 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         self.map(z, context, Law::inverse)
+    }
+
+    /// One pass of the conditioner serves both rebuilding and the gradient, for what is kept is known.
+    fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        let (kept, z_changed) = self.mask.split(&flat(z));
+        let (own, grads) = self.mask.split(&flat(grad_z));
+        let kept = kept.detach().copy().set_requires_grad(true);
+        let parameters = self.conditioner.forward(&kept, context);
+        let (changed, grad_changed, grad_kept) =
+            parameter_gradients(&self.law, &z_changed, &parameters, &kept, |z, log_scale| {
+                let log_det = log_scale.map_or_else(|| zero_log_det(z), |s| sum_event(&s));
+                (z * &grads).sum(None::<Kind>) + (log_det * grad_log_det).sum(None::<Kind>)
+            });
+        let merge = |kept: &Tensor, changed: &Tensor| self.mask.merge(kept, changed).reshape(z.size());
+        (merge(&kept.detach(), &changed), merge(&(own + grad_kept), &grad_changed))
     }
 
     fn set_training(&mut self, training: bool) {

@@ -32,6 +32,16 @@ pub enum Error {
         /// The name that occurs twice.
         name: String,
     },
+    /// Levels that an image cannot have.
+    #[error("{levels} levels for images {event:?}: {why}")]
+    Levels {
+        /// How many were asked for.
+        levels: usize,
+        /// Channels, height, width.
+        event: Vec<usize>,
+        /// The first thing that is wrong.
+        why: String,
+    },
     /// A number outside its range.
     #[error("{name} must be {expected}, not {value}")]
     OutOfRange {

@@ -1,6 +1,6 @@
 //! A flow: a bijection and the base distribution of its latent.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Base, Bijection, Probe};
 
@@ -10,6 +10,16 @@ pub struct Flow {
     bijection: Box<dyn Bijection>,
     base: Box<dyn Base>,
     device: Device,
+}
+
+/// What [`Flow::backward_rebuilding`] returns.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// `log p(x)`, `[n]`.
+    pub log_prob: Tensor,
+    /// The largest difference between a coordinate of the batch and the same as rebuilt: gradients are off by as much
+    /// as their activations are.
+    pub error: f64,
 }
 
 impl Flow {
@@ -42,6 +52,25 @@ impl Flow {
     pub fn log_prob(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         let (z, log_det) = self.bijection.forward(x, context);
         self.base.log_prob(&z) + log_det
+    }
+
+    /// The backward pass of `-mean log p(x)` with memory that does not grow with depth: nothing but `z` is kept on the
+    /// way to the latent, and the activations are rebuilt from it on the way back, step by step ([`Bijection::vjp`]).
+    /// Gradients are added to the parameters'.
+    ///
+    /// The mode in which a step draws noise (dropout) or looks at the batch (BatchNorm in training) cannot be rebuilt.
+    pub fn backward_rebuilding(&self, x: &Tensor, context: Option<&Tensor>) -> Rebuilt {
+        let (z, log_det) = tch::no_grad(|| self.bijection.forward(x, context));
+        let n = x.size()[0];
+        let z = z.set_requires_grad(true);
+        let base = self.base.log_prob(&z);
+        (base.sum(None::<Kind>) / -(n as f64)).backward();
+        let grad_log_det = log_det.full_like(-1.0 / n as f64);
+        let grad_z = z.grad();
+        let z = z.detach();
+        let (rebuilt, _) = self.bijection.vjp(&z, context, &grad_z, &grad_log_det);
+        let error = if n == 0 { 0.0 } else { (rebuilt - x).abs().max().double_value(&[]) };
+        Rebuilt { log_prob: base.detach() + log_det, error }
     }
 
     /// `n` draws `[n, ..event]`, without gradients. `temperature` multiplies the latent: below 1 the draws keep to where

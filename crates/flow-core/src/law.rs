@@ -8,7 +8,7 @@ pub enum Law {
     /// NICE, equation 9: `z = x + t`. Keeps volume. One parameter a coordinate, `t`.
     Additive,
     /// RealNVP, equations 7 and 8: `z = x * exp(log_s) + t`, with `log_s = bound * tanh(raw)`. Two parameters a
-    /// coordinate: the conditioner's output is `[raw, t]`, each `[n, changed]`.
+    /// coordinate: the conditioner's output is `[raw, t]`, each `[n, changed, ..]`, one after the other in dimension 1.
     Affine {
         /// What `|log_s|` stays below.
         bound: Bound,
@@ -20,7 +20,7 @@ pub enum Law {
 pub enum Bound {
     /// One number for all coordinates, for good.
     Fixed(f64),
-    /// One number a coordinate, learned: `[changed]`.
+    /// One number a coordinate, learned: `[changed]`, or one a channel, `[changed, 1, 1]`.
     Learned(Tensor),
 }
 
@@ -28,6 +28,11 @@ impl Bound {
     /// A learned bound that starts at `start` for each of `changed` coordinates; the parameter is `path/bound`.
     pub fn learned(path: &nn::Path, changed: usize, start: f64) -> Self {
         Bound::Learned(path.var("bound", &[changed as i64], nn::Init::Const(start)))
+    }
+
+    /// The same, for each of `changed` channels of images.
+    pub fn learned_by_channel(path: &nn::Path, changed: usize, start: f64) -> Self {
+        Bound::Learned(path.var("bound", &[changed as i64, 1, 1], nn::Init::Const(start)))
     }
 
     fn times(&self, raw: &Tensor) -> Tensor {
@@ -48,7 +53,7 @@ impl Law {
         }
     }
 
-    /// `(z, log_s)`, both `[n, changed]`; no `log_s` where the law keeps volume.
+    /// `(z, log_s)`, both `[n, changed, ..]`; no `log_s` where the law keeps volume.
     pub(crate) fn forward(&self, x: &Tensor, parameters: &Tensor) -> (Tensor, Option<Tensor>) {
         match self {
             Law::Additive => (x + parameters, None),
@@ -59,7 +64,7 @@ impl Law {
         }
     }
 
-    /// `(x, -log_s)`, both `[n, changed]`.
+    /// `(x, -log_s)`, both `[n, changed, ..]`.
     pub(crate) fn inverse(&self, z: &Tensor, parameters: &Tensor) -> (Tensor, Option<Tensor>) {
         match self {
             Law::Additive => (z - parameters, None),
@@ -72,7 +77,28 @@ impl Law {
     }
 }
 
-/// `[n, 2 * changed]` to `(log_s, t)`.
+/// The backward pass of a coupling from its output, once its conditioner has been run: rebuilds what was changed from
+/// `z_changed`, takes `loss(z_changed, log_s)` back, and returns what was changed and the gradients with respect to that
+/// and to `kept`. The gradients of the conditioner's own parameters are added to these.
+pub(crate) fn parameter_gradients(
+    law: &Law,
+    z_changed: &Tensor,
+    parameters: &Tensor,
+    kept: &Tensor,
+    loss: impl FnOnce(&Tensor, Option<Tensor>) -> Tensor,
+) -> (Tensor, Tensor, Tensor) {
+    let changed = tch::no_grad(|| law.inverse(&z_changed.detach(), &parameters.detach()).0).set_requires_grad(true);
+    let (z, log_scale) = law.forward(&changed, parameters);
+    loss(&z, log_scale).backward();
+    let gradient = |leaf: &Tensor| {
+        let gradient = leaf.grad();
+        // Undefined where the conditioner does not depend on what it is given.
+        if gradient.defined() { gradient } else { leaf.zeros_like() }
+    };
+    (changed.detach(), gradient(&changed), gradient(kept).detach())
+}
+
+/// `[n, 2 * changed, ..]` to `(log_s, t)`.
 fn affine(bound: &Bound, parameters: &Tensor) -> (Tensor, Tensor) {
     let changed = parameters.size()[1] / 2;
     let raw = parameters.narrow(1, 0, changed);

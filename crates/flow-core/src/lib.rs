@@ -14,6 +14,10 @@
 //! how the others change, a [`Law`] (additive, as in NICE, or affine, as in RealNVP) changes them. Around it stand
 //! [`Permute`], [`ElementwiseAffine`], [`ActNorm`] and [`Logit`].
 //!
+//! On images, couplings go by channels or by the squares of a chessboard and have convolutional conditioners
+//! ([`ImageCoupling`]), channels are mixed by a [`Conv1x1`], and a [`Multiscale`] puts levels of ever coarser resolution
+//! inside one another, with learned priors of what each of them lets go of.
+//!
 //! Three habits keep the numbers right. `forward` is always data to latent. A log-determinant belongs to the direction
 //! that returned it. And every map is held against autograd's Jacobian by [`testing::check`], which is public, so that a
 //! map of your own gets the same treatment by one line.
@@ -40,33 +44,45 @@
 mod actnorm;
 mod affine;
 mod base;
+mod batchnorm;
 mod bijection;
 mod chain;
+mod conv1x1;
 mod coupling;
 mod error;
 mod flow;
+mod image_coupling;
 mod inverse;
 mod law;
 mod logit;
 mod mask;
+mod multiscale;
 mod permute;
+mod prior;
 pub mod rng;
 mod shape;
+mod squeeze;
 pub mod testing;
 
 pub use actnorm::ActNorm;
 pub use affine::ElementwiseAffine;
 pub use base::{Base, Logistic, StandardNormal};
+pub use batchnorm::BatchNorm;
 pub use bijection::{Bijection, Probe};
 pub use chain::Chain;
+pub use conv1x1::Conv1x1;
 pub use coupling::{Conditioner, Coupling};
 pub use error::{Error, Result};
-pub use flow::Flow;
+pub use flow::{Flow, Rebuilt};
+pub use image_coupling::{ImageCoupling, ImageMask};
 pub use inverse::Inverse;
 pub use law::{Bound, Law};
 pub use logit::Logit;
 pub use mask::Mask;
+pub use multiscale::{Level, Multiscale};
 pub use permute::Permute;
+pub use prior::TopPrior;
+pub use squeeze::{Squeeze, SqueezeOrder};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

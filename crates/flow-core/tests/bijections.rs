@@ -2,10 +2,13 @@
 
 mod common;
 
+mod images;
+
 use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::testing::{Tolerance, check};
 use flow_core::{
-    ActNorm, Bijection, Bound, Chain, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit, Mask, Permute, Probe,
+    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit, Mask,
+    Permute, Probe, Squeeze, SqueezeOrder, TopPrior,
 };
 use tch::{Device, Kind, Tensor, nn};
 
@@ -94,6 +97,20 @@ fn table() -> Vec<Case> {
 
     add("actnorm", &[4], Space, |p| Box::new(ActNorm::new(p, 4)));
     add("actnorm image", &[3, 2, 2], Space, |p| Box::new(ActNorm::new(p, 3)));
+
+    add("batchnorm", &[4], Space, |p| Box::new(BatchNorm::new(p, 4, 0.1)));
+    add("batchnorm image", &[3, 2, 2], Space, |p| Box::new(BatchNorm::new(p, 3, 0.1)));
+    add("plain 1x1 of a vector", &[3], Space, |p| Box::new(Conv1x1::plain(p, 3, 1)));
+    add("plain 1x1 of an image", &[3, 2, 2], Space, |p| Box::new(Conv1x1::plain(p, 3, 1)));
+    add("lu 1x1 of a vector", &[2], Space, |p| Box::new(Conv1x1::lu(p, 2, 1)));
+    add("lu 1x1 of a sequence", &[4, 3], Space, |p| Box::new(Conv1x1::lu(p, 4, 2)));
+    add("lu 1x1 of an image", &[5, 2, 2], Space, |p| Box::new(Conv1x1::lu(p, 5, 3)));
+    add("top prior of a vector", &[3], Space, |p| Box::new(TopPrior::new(p, &[3], 0)));
+    add("top prior by context", &[2, 1, 2], Space, |p| Box::new(TopPrior::new(p, &[2, 1, 2], CONTEXT as usize)));
+    add("squeeze channel-major", &[1, 4, 2], Space, |_| Box::new(Squeeze::new(SqueezeOrder::ChannelMajor)));
+    add("squeeze position-major", &[2, 2, 4], Space, |_| Box::new(Squeeze::new(SqueezeOrder::PositionMajor)));
+    add("unsqueeze", &[8, 1, 2], Space, |_| Box::new(Inverse(Squeeze::new(SqueezeOrder::PositionMajor))));
+    images::add_to(&mut add);
 
     add("inverse of a coupling", &[5], Space, |p| Box::new(Inverse(learned(p, Mask::halves(5, false)))));
     add("inverse of a chain", &[5], Space, |p| Box::new(Inverse(realnvp(p))));

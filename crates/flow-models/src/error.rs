@@ -10,7 +10,7 @@ pub enum Error {
     #[error("configuration: {field} must be {expected}, not {value}")]
     Config {
         /// The field, with dots: `conditioner.hidden`.
-        field: &'static str,
+        field: String,
         /// What it may be.
         expected: String,
         /// What it was.
@@ -41,9 +41,9 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// `Err(Error::Config)` unless `ok`.
-pub(crate) fn require(ok: bool, field: &'static str, expected: impl Into<String>, value: impl ToString) -> Result<()> {
+pub(crate) fn require(ok: bool, field: impl Into<String>, expected: impl Into<String>, value: impl ToString) -> Result<()> {
     if ok {
         return Ok(());
     }
-    Err(Error::Config { field, expected: expected.into(), value: value.to_string() })
+    Err(Error::Config { field: field.into(), expected: expected.into(), value: value.to_string() })
 }

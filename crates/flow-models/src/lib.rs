@@ -1,6 +1,7 @@
 //! A zoo of normalizing flows: configurations that build models, presets, and model files.
 //!
-//! A configuration is plain data (serde) with documented defaults: [`NiceConfig`], [`RealNvpConfig`]. `build` turns it
+//! A configuration is plain data (serde) with documented defaults: [`NiceConfig`] and [`RealNvpConfig`],
+//! fully connected; [`GlowConfig`] and [`MultiscaleRealNvpConfig`], convolutional and multi-scale. `build` turns it
 //! into a [`flow_core::Flow`] whose variables are named after its steps. A [`Model`] keeps the three together:
 //! configuration, variables, flow. [`preset`] has the configurations worth naming.
 //!
@@ -21,25 +22,35 @@
 //! # Ok::<(), flow_models::Error>(())
 //! ```
 
+mod conv_net;
 mod error;
 pub mod file;
+mod glow;
+mod head;
+mod image;
+mod init;
 mod mlp;
 mod model;
 mod nice;
 pub mod preset;
 mod realnvp;
+mod realnvp_image;
 mod shuffle;
 mod stack;
 mod write;
 
+pub use conv_net::{ConvNetConfig, Norm};
 pub use error::{Error, Result};
 pub use file::ModelCard;
+pub use glow::{CouplingKind, GlowConfig, Mixing, Order2x2};
+pub use head::Head;
 pub use mlp::{Activation, Mlp, MlpConfig, WeightInit};
-pub use model::{Model, ModelConfig};
+pub use model::{Model, ModelConfig, class_context};
 pub use nice::NiceConfig;
 pub use preset::Preset;
 pub use realnvp::{BoundConfig, RealNvpConfig};
-pub use stack::{BaseKind, Head, Order, Pattern, Scaling};
+pub use realnvp_image::MultiscaleRealNvpConfig;
+pub use stack::{BaseKind, Order, Pattern, Scaling};
 pub use write::write_beside;
 
 /// The README's code is a test, too.

@@ -1,11 +1,12 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
-use flow_core::{Conditioner, rng};
+use flow_core::Conditioner;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, nn};
+use tch::{Tensor, nn};
 
 use crate::Result;
 use crate::error::require;
+use crate::init::uniform;
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
 ///
@@ -68,7 +69,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn apply(self, x: &Tensor) -> Tensor {
+    pub(crate) fn apply(self, x: &Tensor) -> Tensor {
         match self {
             Activation::Relu => x.relu(),
             Activation::LeakyRelu => x.leaky_relu(),
@@ -100,12 +101,14 @@ impl MlpConfig {
         (inputs + 1) * hidden + between * (hidden + 1) * hidden + (hidden + 1) * outputs + skip
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
-        require((1..=1 << 16).contains(&self.hidden), "conditioner.hidden", "between 1 and 65536", self.hidden)?;
-        require((1..=256).contains(&self.layers), "conditioner.layers", "between 1 and 256", self.layers)?;
-        require((0.0..1.0).contains(&self.dropout), "conditioner.dropout", "at least 0 and below 1", self.dropout)?;
+    /// Checks the fields; errors call them by `field`, the configuration's own name for this net.
+    pub(crate) fn validate(&self, field: &str) -> Result<()> {
+        let name = |own: &str| format!("{field}.{own}");
+        require((1..=1 << 16).contains(&self.hidden), name("hidden"), "between 1 and 65536", self.hidden)?;
+        require((1..=256).contains(&self.layers), name("layers"), "between 1 and 256", self.layers)?;
+        require((0.0..1.0).contains(&self.dropout), name("dropout"), "at least 0 and below 1", self.dropout)?;
         if let WeightInit::Uniform(bound) = self.init {
-            require(bound.is_finite() && bound >= 0.0, "conditioner.init", "a finite bound of at least 0", bound)?;
+            require(bound.is_finite() && bound >= 0.0, name("init"), "a finite bound of at least 0", bound)?;
         }
         Ok(())
     }
@@ -206,16 +209,4 @@ impl Layer {
     fn apply(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
     }
-}
-
-/// A variable drawn uniformly within ±`bound`, the same on every device.
-fn uniform(path: &nn::Path, name: &str, size: &[i64], bound: f64, seed: u64) -> Tensor {
-    let full_name = [path.components().collect::<Vec<_>>().join("."), name.to_owned()].join(".");
-    let start = if bound == 0.0 {
-        Tensor::zeros(size, (Kind::Float, tch::Device::Cpu))
-    } else {
-        let draw = || Tensor::rand(size, (Kind::Float, tch::Device::Cpu));
-        (rng::with_seed(rng::derive_seed(seed, &full_name, 0), draw) * 2.0 - 1.0) * bound
-    };
-    path.add(name, start.to_kind(path.kind()).to_device(path.device()), true)
 }

@@ -6,7 +6,7 @@ use flow_core::Flow;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use crate::{NiceConfig, RealNvpConfig, Result};
+use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, RealNvpConfig, Result};
 
 /// Any model of the zoo; in files `{"kind": "nice", ...}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,11 @@ pub enum ModelConfig {
     /// RealNVP for vectors.
     #[serde(rename = "realnvp")]
     RealNvp(RealNvpConfig),
+    /// Glow.
+    Glow(GlowConfig),
+    /// RealNVP for images, multi-scale and convolutional.
+    #[serde(rename = "realnvp-image")]
+    RealNvpImage(MultiscaleRealNvpConfig),
 }
 
 impl ModelConfig {
@@ -25,6 +30,8 @@ impl ModelConfig {
         match self {
             ModelConfig::Nice(_) => "nice",
             ModelConfig::RealNvp(_) => "realnvp",
+            ModelConfig::Glow(_) => "glow",
+            ModelConfig::RealNvpImage(_) => "realnvp-image",
         }
     }
 
@@ -33,14 +40,37 @@ impl ModelConfig {
         match self {
             ModelConfig::Nice(config) => &mut config.head,
             ModelConfig::RealNvp(config) => &mut config.head,
+            ModelConfig::Glow(config) => &mut config.head,
+            ModelConfig::RealNvpImage(config) => &mut config.head,
         }
     }
 
-    /// Width of the context that the conditioners are given, 0 for none.
+    /// Width of the context that the conditioners are given, 0 for none; the number of classes where it is a class.
     pub fn context(&self) -> usize {
         match self {
             ModelConfig::Nice(config) => config.context,
             ModelConfig::RealNvp(config) => config.context,
+            ModelConfig::Glow(config) => config.classes,
+            ModelConfig::RealNvpImage(config) => config.classes,
+        }
+    }
+
+    /// Number of classes that the model is conditioned on, given to it one-hot ([`class_context`]); 0 for none.
+    pub fn classes(&self) -> usize {
+        match self {
+            ModelConfig::Nice(_) | ModelConfig::RealNvp(_) => 0,
+            ModelConfig::Glow(config) => config.classes,
+            ModelConfig::RealNvpImage(config) => config.classes,
+        }
+    }
+
+    /// Which level of a multi-scale model lets go of each coordinate of the latent, in the order of the flattened event,
+    /// 0 for the finest; all 0 for a model of one level.
+    pub fn latent_levels(&self, event: &[usize]) -> Vec<usize> {
+        match self {
+            ModelConfig::Nice(_) | ModelConfig::RealNvp(_) => vec![0; event.iter().product()],
+            ModelConfig::Glow(config) => config.latent_levels(event),
+            ModelConfig::RealNvpImage(config) => config.latent_levels(event),
         }
     }
 
@@ -53,6 +83,8 @@ impl ModelConfig {
         match self {
             ModelConfig::Nice(config) => config.saved_numbers(event),
             ModelConfig::RealNvp(config) => config.saved_numbers(event),
+            ModelConfig::Glow(config) => config.saved_numbers(event),
+            ModelConfig::RealNvpImage(config) => config.saved_numbers(event),
         }
     }
 
@@ -65,8 +97,19 @@ impl ModelConfig {
         match self {
             ModelConfig::Nice(config) => config.build(path, event, seed),
             ModelConfig::RealNvp(config) => config.build(path, event, seed),
+            ModelConfig::Glow(config) => config.build(path, event, seed),
+            ModelConfig::RealNvpImage(config) => config.build(path, event, seed),
         }
     }
+}
+
+/// `labels: [n]` of kind i64 as the context of a model of `classes` classes: one-hot, `[n, classes]` in f32.
+///
+/// # Panics
+///
+/// If a label is not below `classes`.
+pub fn class_context(labels: &Tensor, classes: usize) -> Tensor {
+    labels.onehot(classes as i64)
 }
 
 /// A flow together with what it was built from and the store of its parameters.

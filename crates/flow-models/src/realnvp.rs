@@ -51,6 +51,13 @@ pub enum BoundConfig {
     Learned(f64),
 }
 
+impl BoundConfig {
+    pub(crate) fn validate(self) -> Result<()> {
+        let (BoundConfig::Fixed(bound) | BoundConfig::Learned(bound)) = self;
+        require(bound.is_finite() && bound > 0.0, "bound", "finite and positive", bound)
+    }
+}
+
 impl Default for RealNvpConfig {
     fn default() -> Self {
         RealNvpConfig {
@@ -92,8 +99,7 @@ impl RealNvpConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        let (BoundConfig::Fixed(bound) | BoundConfig::Learned(bound)) = self.bound;
-        require(bound.is_finite() && bound > 0.0, "bound", "finite and positive", bound)
+        self.bound.validate()
     }
 
     fn stack(&self) -> Stack<'_> {

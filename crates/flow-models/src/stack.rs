@@ -1,36 +1,15 @@
 //! What NICE and RealNVP have in common: a head, a stack of couplings, a base.
 
 use flow_core::{
-    ActNorm, Base, Chain, Coupling, ElementwiseAffine, Flow, Law, Logistic, Logit, Mask, Permute, StandardNormal, rng,
+    ActNorm, Base, Chain, Coupling, ElementwiseAffine, Flow, Law, Logistic, Mask, Permute, StandardNormal, rng,
 };
 use serde::{Deserialize, Serialize};
 use tch::nn;
 
 use crate::error::require;
+use crate::head::{Entry, Head};
 use crate::shuffle::Shuffle;
 use crate::{Error, MlpConfig, Result};
-
-/// The first step of a model, which brings data to where a flow works well. It is inside the model and inside `log_prob`,
-/// so likelihoods are always those of the data as read (of the unit cube for images).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
-pub enum Head {
-    /// Nothing.
-    #[default]
-    None,
-    /// `(x - mean) / std`, column by column, fixed.
-    Standardize {
-        /// One mean a column.
-        mean: Vec<f64>,
-        /// One standard deviation a column.
-        std: Vec<f64>,
-    },
-    /// The logit of the unit cube squeezed by `alpha`.
-    Logit {
-        /// Margin that keeps the ends finite, between 0 and 1/2.
-        alpha: f64,
-    },
-}
 
 /// Which coordinates each coupling keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,14 +84,11 @@ pub(crate) struct Stack<'a> {
 
 impl Stack<'_> {
     pub(crate) fn validate(&self, event: &[usize]) -> Result<usize> {
-        let dim = event.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).unwrap_or(usize::MAX);
-        require((2..=1 << 24).contains(&dim), "event", "2 to 16777216 coordinates", format!("{event:?}"))?;
+        let dim = crate::image::dim(event)?;
         require((1..=1024).contains(&self.couplings), "couplings", "between 1 and 1024", self.couplings)?;
         require(self.context <= 1 << 20, "context", "at most 1048576", self.context)?;
-        self.conditioner.validate()?;
-        if let Head::Standardize { mean, .. } = self.head {
-            require(mean.len() == dim, "head.mean", format!("{dim} numbers"), mean.len())?;
-        }
+        self.conditioner.validate("conditioner")?;
+        self.head.validate(dim)?;
         let is_image = matches!(event, [_, _, _]);
         let needs_image = self.pattern == Pattern::Checkerboard;
         require(
@@ -128,8 +104,7 @@ impl Stack<'_> {
     pub(crate) fn saved_numbers(&self, event: &[usize], law_extra: impl Fn(usize) -> u128) -> Result<u128> {
         let dim = self.validate(event)?;
         let wide = dim as u128;
-        let mut total = if matches!(self.head, Head::Standardize { .. }) { 2 * wide } else { 0 };
-        total += if self.actnorm { 2 * wide + 1 } else { 0 };
+        let mut total = Entry { head: self.head, actnorm: self.actnorm }.saved_numbers(dim);
         total += match self.scaling {
             Scaling::None => 0,
             Scaling::One => wide,
@@ -156,17 +131,7 @@ impl Stack<'_> {
         let dim = self.validate(event)?;
         let device = path.device();
         let mut chain = Chain::default();
-        match self.head {
-            Head::None => {}
-            Head::Standardize { mean, std } => {
-                let standardize = ElementwiseAffine::standardize(&(path / "standardize"), mean, std)?;
-                chain.push("standardize", standardize)?;
-            }
-            Head::Logit { alpha } => chain.push("logit", Logit::new(*alpha)?)?,
-        }
-        if self.actnorm {
-            chain.push("actnorm", ActNorm::new(&(path / "actnorm"), dim))?;
-        }
+        Entry { head: self.head, actnorm: self.actnorm }.build(&mut chain, path, dim)?;
         for i in 0..self.couplings {
             match self.order {
                 Order::Flip => {}

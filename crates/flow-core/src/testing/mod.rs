@@ -77,7 +77,8 @@ fn untouched<T>(direction: &str, input: &Tensor, context: Option<&Tensor>, map: 
 }
 
 fn assert_shapes(direction: &str, input: &Tensor, output: &Tensor, log_det: &Tensor) {
-    assert_eq!(input.size(), output.size(), "{direction} must keep the shape");
+    assert_eq!(output.size()[0], input.size()[0], "{direction} must return a row for each row");
+    assert_eq!(input.numel(), output.numel(), "{direction} must keep the number of coordinates");
     assert_eq!(log_det.size(), [input.size()[0]], "{direction} must return a log-determinant for each row");
 }
 

@@ -1,0 +1,107 @@
+//! Batch normalisation as a bijection.
+
+use tch::{Kind, Tensor, nn};
+
+use crate::Bijection;
+
+/// Batch normalisation (RealNVP, section 3.7 and appendix E), features along dimension 1 of `[n, features, ..]`:
+///
+/// ```text
+/// z = (x - m) / √(v + ε)        log_det = -(places per feature) / 2 * Σ ln(v + ε)
+/// ```
+///
+/// In evaluation, the mode that a new one is in, `m` and `v` are the running moments, and rows are independent. In training
+/// they are the running moments as this batch moves them, `(1 - share) * running + share * batch`, with the gradient
+/// going through the batch's part, and the running moments become these: so small batches are normalised steadily.
+/// There is no inverse in training mode, for it would have to know the batch that it is to give.
+#[derive(Debug)]
+pub struct BatchNorm {
+    mean: Tensor,
+    variance: Tensor,
+    share: f64,
+    training: bool,
+}
+
+/// The ε of the equation: a feature that never varies is not divided by 0.
+const EPSILON: f64 = 1e-5;
+
+impl BatchNorm {
+    /// Running moments `path/mean` and `path/variance`, `[features]`, fixed variables that are saved with the model; a
+    /// batch moves them by `share`, between 0 and 1.
+    pub fn new(path: &nn::Path, features: usize, share: f64) -> Self {
+        let size = [features as i64];
+        BatchNorm {
+            mean: path.zeros_no_train("mean", &size),
+            variance: path.ones_no_train("variance", &size),
+            share,
+            training: false,
+        }
+    }
+
+    /// The moments of `x` by feature, `[features]` each.
+    fn moments(x: &Tensor) -> (Tensor, Tensor) {
+        let others: Vec<i64> = (0..x.dim() as i64).filter(|&d| d != 1).collect();
+        (x.mean_dim(&others[..], false, None::<Kind>), x.var_dim(&others[..], false, false))
+    }
+
+    /// The moments that normalise `x`, which in training are those that it leaves behind.
+    fn current(&self, x: &Tensor) -> (Tensor, Tensor) {
+        if !self.training || x.size()[0] == 0 {
+            return (self.mean.shallow_clone(), self.variance.shallow_clone());
+        }
+        let moved = |running: &Tensor, batch: Tensor| running * (1.0 - self.share) + batch * self.share;
+        let (mean, variance) = Self::moments(x);
+        let (mean, variance) = (moved(&self.mean, mean), moved(&self.variance, variance));
+        self.set(&mean, &variance);
+        (mean, variance)
+    }
+
+    fn set(&self, mean: &Tensor, variance: &Tensor) {
+        tch::no_grad(|| {
+            self.mean.shallow_clone().copy_(mean);
+            self.variance.shallow_clone().copy_(variance);
+        });
+    }
+}
+
+/// `[features]` as `[1, features, 1, ..]`, to go with `x`.
+fn like(parameter: &Tensor, x: &Tensor) -> Tensor {
+    let mut shape = vec![1; x.dim()];
+    shape[1] = -1;
+    parameter.reshape(&shape)
+}
+
+fn log_det(variance: &Tensor, x: &Tensor) -> Tensor {
+    let (features, size) = (variance.size()[0], x.size());
+    assert!(size[1] == features, "a BatchNorm of {features} features was given a batch {size:?}");
+    let places: i64 = size[2..].iter().product();
+    let one = (variance + EPSILON).log().sum(None::<Kind>) * (-0.5 * places as f64);
+    one.unsqueeze(0).expand([size[0]], false)
+}
+
+impl Bijection for BatchNorm {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let (mean, variance) = self.current(x);
+        let z = (x - like(&mean, x)) * like(&(&variance + EPSILON).rsqrt(), x);
+        (z, log_det(&variance, x))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        assert!(!self.training, "a BatchNorm has no inverse in training mode: it would have to know the batch");
+        let x = z * like(&(&self.variance + EPSILON).sqrt(), z) + like(&self.mean, z);
+        (x, log_det(&self.variance, z).neg())
+    }
+
+    /// The running moments start as those of `x`.
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        if x.size()[0] > 0 {
+            let (mean, variance) = tch::no_grad(|| Self::moments(x));
+            self.set(&mean, &variance);
+        }
+        self.forward(x, context).0
+    }
+
+    fn set_training(&mut self, training: bool) {
+        self.training = training;
+    }
+}

@@ -1,0 +1,126 @@
+//! The invertible 1x1 convolution: a learned mixing of the channels.
+
+use tch::{Device, Kind, Tensor, nn};
+
+use crate::{Bijection, rng};
+
+/// One matrix for every pixel (Glow, section 3.2), on batches `[n, c, ..]`; on vectors `[n, c]` a linear map:
+///
+/// ```text
+/// z[:, :, p] = W x[:, :, p]        log_det = (number of pixels) * ln|det W|
+/// ```
+///
+/// Both forms start as a random rotation: every direction is kept in length, and `ln|det W| = 0`.
+#[derive(Debug)]
+pub struct Conv1x1 {
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// `W` itself, `[c, c]`.
+    Plain { matrix: Tensor },
+    /// `W = P L (U + diag(sign * exp(log_diagonal)))`.
+    Lu { order: Tensor, lower: Tensor, upper: Tensor, log_diagonal: Tensor, sign: Tensor },
+}
+
+impl Conv1x1 {
+    /// The matrix as a parameter of its own, `path/matrix`, `[c, c]`. Each step takes its determinant, and its inverse
+    /// where the inverse is asked for, in O(c³).
+    pub fn plain(path: &nn::Path, channels: usize, seed: u64) -> Self {
+        let matrix = path.add("matrix", like(path, &rotation(channels, seed)), true);
+        Conv1x1 { form: Form::Plain { matrix } }
+    }
+
+    /// The matrix by its LU decomposition (Glow, equation 10): parameters `path/lower` and `path/upper`, `[c, c]`, of
+    /// which the strict triangles count, and `path/log_diagonal`, `[c]`; fixed are `path/sign`, `[c]`, and the rows'
+    /// permutation `path/order`. The log-determinant is a sum, the inverse two substitutions.
+    pub fn lu(path: &nn::Path, channels: usize, seed: u64) -> Self {
+        let (p, lower, upper) = Tensor::linalg_lu(&rotation(channels, seed), true);
+        let diagonal = upper.diagonal(0, 0, 1).copy();
+        let order = p.argmax(1, false).to_device(path.device());
+        Conv1x1 {
+            form: Form::Lu {
+                order: path.add("order", order, false),
+                lower: path.add("lower", like(path, &lower.tril(-1)), true),
+                upper: path.add("upper", like(path, &upper.triu(1)), true),
+                log_diagonal: path.add("log_diagonal", like(path, &diagonal.abs().log()), true),
+                sign: path.add("sign", like(path, &diagonal.sign()), false),
+            },
+        }
+    }
+
+    /// `W` and `ln|det W|`.
+    fn matrix(&self) -> (Tensor, Tensor) {
+        match &self.form {
+            Form::Plain { matrix } => (matrix.shallow_clone(), matrix.slogdet().1),
+            Form::Lu { order, log_diagonal, .. } => {
+                let (lower, upper) = self.triangles();
+                (lower.matmul(&upper).index_select(0, order), log_diagonal.sum(None::<Kind>))
+            }
+        }
+    }
+
+    /// `W⁻¹` and `-ln|det W|`.
+    fn inverse_matrix(&self) -> (Tensor, Tensor) {
+        match &self.form {
+            Form::Plain { matrix } => (Tensor::linalg_inv(matrix), matrix.slogdet().1.neg()),
+            Form::Lu { order, log_diagonal, .. } => {
+                let (lower, upper) = self.triangles();
+                // Pᵀ: the rows of the identity where `order` has taken them from.
+                let eye = Tensor::eye(order.size()[0], (lower.kind(), lower.device()));
+                let transposed = eye.index_select(0, &order.argsort(0, false));
+                let half = Tensor::linalg_solve_triangular(&lower, &transposed, false, true, true);
+                let inverse = Tensor::linalg_solve_triangular(&upper, &half, true, true, false);
+                (inverse, log_diagonal.sum(None::<Kind>).neg())
+            }
+        }
+    }
+
+    /// `(L, U)` with their diagonals.
+    fn triangles(&self) -> (Tensor, Tensor) {
+        let Form::Lu { lower, upper, log_diagonal, sign, .. } = &self.form else {
+            unreachable!("asked for in the LU form alone")
+        };
+        let eye = Tensor::eye(sign.size()[0], (lower.kind(), lower.device()));
+        let diagonal = (sign * log_diagonal.exp()).diag_embed(0, 0, 1);
+        (lower.tril(-1) + eye, upper.triu(1) + diagonal)
+    }
+}
+
+/// `x: [n, c, ..]` with `matrix: [c, c]` at every pixel, and `log_det` times the number of pixels, `[n]`.
+fn apply(x: &Tensor, (matrix, log_det): (Tensor, Tensor)) -> (Tensor, Tensor) {
+    let size = x.size();
+    let (n, channels) = (size[0], matrix.size()[0]);
+    assert!(size[1] == channels, "a 1x1 convolution of {channels} channels was given a batch {size:?}");
+    let pixels: i64 = size[2..].iter().product();
+    let z = match size.len() {
+        2 => x.matmul(&matrix.tr()),
+        4 => x.conv2d(&matrix.reshape([channels, channels, 1, 1]), None::<&Tensor>, 1, 0, 1, 1),
+        _ => matrix.matmul(&x.reshape([n, channels, pixels])).reshape(&size),
+    };
+    (z, (log_det * pixels as f64).unsqueeze(0).expand([n], false))
+}
+
+/// A rotation drawn uniformly by `seed`, the same on every device: `[c, c]` in f64.
+fn rotation(channels: usize, seed: u64) -> Tensor {
+    let size = [channels as i64; 2];
+    let normal = rng::with_seed(seed, || Tensor::randn(size, (Kind::Double, Device::Cpu)));
+    let (q, r) = Tensor::linalg_qr(&normal, "reduced");
+    // With the signs of R's diagonal moved into Q, Q is uniform over the orthogonal matrices (Mezzadri 2007).
+    q * r.diagonal(0, 0, 1).sign().unsqueeze(0)
+}
+
+fn like(path: &nn::Path, values: &Tensor) -> Tensor {
+    values.to_kind(path.kind()).to_device(path.device())
+}
+
+impl Bijection for Conv1x1 {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        apply(x, self.matrix())
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        apply(z, self.inverse_matrix())
+    }
+}

@@ -1,0 +1,159 @@
+//! Coupling layers on images, with convolutional conditioners: by channels, or by the squares of a chessboard.
+
+use tch::{Kind, Tensor};
+
+use crate::law::parameter_gradients;
+use crate::shape::{sum_event, zero_log_det};
+use crate::{Bijection, Conditioner, Error, Law, Result};
+
+/// Which part of an image `[c, h, w]` a coupling keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageMask {
+    /// The first `first` of all channels; flipped, the others.
+    Channels {
+        /// How many come first.
+        first: usize,
+        /// Whether these are changed rather than kept.
+        flipped: bool,
+    },
+    /// The pixels whose row plus column is even, in every channel; flipped, the odd ones.
+    Checkerboard {
+        /// Whether the even ones are changed rather than kept.
+        flipped: bool,
+    },
+}
+
+/// A coupling on images `[n, c, h, w]` (RealNVP, sections 3.4 to 3.6; Glow, section 3.3):
+///
+/// ```text
+/// z_kept = x_kept,    z_changed = law(x_changed; conditioner(x_kept, context))
+/// ```
+///
+/// What the conditioner is given and what it must return:
+///
+/// | mask | kept | parameters |
+/// | --- | --- | --- |
+/// | channels | `[n, kept, h, w]` | `[n, changed * law.parameters(), h, w]` |
+/// | checkerboard | `[n, c, h, w]`, zeros where pixels are changed | `[n, c * law.parameters(), h, w]`; those at kept pixels count for nothing |
+#[derive(Debug)]
+pub struct ImageCoupling<N> {
+    mask: ImageMask,
+    channels: usize,
+    conditioner: N,
+    law: Law,
+}
+
+/// An image in two parts, as the mask has it.
+struct Parts {
+    kept: Tensor,
+    changed: Tensor,
+    /// Where pixels are changed, `[1, 1, h, w]`, of kind bool; for a checkerboard alone.
+    squares: Option<Tensor>,
+}
+
+impl<N: Conditioner> ImageCoupling<N> {
+    /// A coupling of images of `channels` channels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MaskOneSided`] where all channels would be kept, or none.
+    pub fn new(mask: ImageMask, channels: usize, conditioner: N, law: Law) -> Result<Self> {
+        if let ImageMask::Channels { first, .. } = mask
+            && !(1..channels).contains(&first)
+        {
+            return Err(Error::MaskOneSided { dim: channels, changed: channels.saturating_sub(first) });
+        }
+        Ok(ImageCoupling { mask, channels, conditioner, law })
+    }
+
+    fn split(&self, x: &Tensor) -> Parts {
+        let (_, channels, height, width) = x.size4().expect("an image coupling works on images [n, c, h, w]");
+        let size = x.size();
+        assert!(channels == self.channels as i64, "a coupling of {} channels was given {size:?}", self.channels);
+        match self.mask {
+            ImageMask::Channels { first, flipped } => {
+                let (first, all) = (first as i64, channels);
+                let (a, b) = (x.narrow(1, 0, first), x.narrow(1, first, all - first));
+                let (kept, changed) = if flipped { (b, a) } else { (a, b) };
+                Parts { kept, changed, squares: None }
+            }
+            ImageMask::Checkerboard { flipped } => {
+                let along = |n: i64| Tensor::arange(n, (Kind::Int64, x.device()));
+                let odd = (along(height).unsqueeze(1) + along(width).unsqueeze(0)).remainder(2).eq(1);
+                let squares = if flipped { odd.logical_not() } else { odd };
+                let squares = squares.reshape([1, 1, height, width]);
+                Parts { kept: x.masked_fill(&squares, 0.0), changed: x.shallow_clone(), squares: Some(squares) }
+            }
+        }
+    }
+
+    /// The whole image, of what `parts` kept and `changed`, which replaces what was changed.
+    fn merge(&self, parts: &Parts, kept: &Tensor, changed: &Tensor) -> Tensor {
+        match (&parts.squares, self.mask) {
+            (Some(squares), _) => changed.where_self(squares, kept),
+            (None, ImageMask::Channels { flipped: true, .. }) => Tensor::cat(&[changed, kept], 1),
+            (None, _) => Tensor::cat(&[kept, changed], 1),
+        }
+    }
+
+    fn parameters(&self, parts: &Parts, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let parameters = self.conditioner.forward(kept, context);
+        let mut expected = parts.changed.size();
+        expected[1] *= self.law.parameters() as i64;
+        assert_eq!(parameters.size(), expected, "a conditioner's output for an image {:?}", parts.kept.size());
+        parameters
+    }
+
+    fn log_det(&self, parts: &Parts, log_scale: Option<Tensor>) -> Tensor {
+        match (log_scale, &parts.squares) {
+            (None, _) => zero_log_det(&parts.changed),
+            (Some(log_scale), None) => sum_event(&log_scale),
+            (Some(log_scale), Some(squares)) => sum_event(&(log_scale * squares.to_kind(parts.changed.kind()))),
+        }
+    }
+
+    fn map(
+        &self,
+        input: &Tensor,
+        context: Option<&Tensor>,
+        direction: impl Fn(&Law, &Tensor, &Tensor) -> (Tensor, Option<Tensor>),
+    ) -> (Tensor, Tensor) {
+        let parts = self.split(input);
+        let parameters = self.parameters(&parts, &parts.kept, context);
+        let (changed, log_scale) = direction(&self.law, &parts.changed, &parameters);
+        (self.merge(&parts, &parts.kept, &changed), self.log_det(&parts, log_scale))
+    }
+}
+
+impl<N: Conditioner> Bijection for ImageCoupling<N> {
+    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.map(x, context, Law::forward)
+    }
+
+    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
+        self.map(z, context, Law::inverse)
+    }
+
+    /// One pass of the conditioner serves both rebuilding and the gradient, for what is kept is known.
+    fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
+        let parts = self.split(z);
+        let grads = self.split(grad_z);
+        let kept = parts.kept.detach().copy().set_requires_grad(true);
+        let parameters = self.parameters(&parts, &kept, context);
+        let (changed, grad_changed, grad_kept) =
+            parameter_gradients(&self.law, &parts.changed, &parameters, &kept, |z, log_scale| {
+                let grad = match &parts.squares {
+                    None => grads.changed.shallow_clone(),
+                    // What a chessboard changes is the whole image here: the gradient at kept pixels is not the law's.
+                    Some(squares) => grads.changed.masked_fill(&squares.logical_not(), 0.0),
+                };
+                (z * grad).sum(None::<Kind>) + (self.log_det(&parts, log_scale) * grad_log_det).sum(None::<Kind>)
+            });
+        let x = self.merge(&parts, &parts.kept, &changed);
+        (x, self.merge(&parts, &(grads.kept + grad_kept), &grad_changed))
+    }
+
+    fn set_training(&mut self, training: bool) {
+        self.conditioner.set_training(training);
+    }
+}

@@ -1,0 +1,224 @@
+//! Conditioners for images: convolutional nets, plain or residual.
+
+use flow_core::Conditioner;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, nn};
+
+use crate::error::require;
+use crate::init::uniform;
+use crate::{Activation, Result};
+
+/// A convolutional net from `[n, inputs, h, w]` to `[n, outputs, h, w]`, all convolutions padded with zeros.
+///
+/// ```text
+/// h_0 = conv3x3(x) + W context
+/// plain:     h_1 = a(h_0),  h_i = a(conv1x1(h_{i-1}))             for i = 2 .. blocks + 1    (Glow's code: blocks = 1)
+///            y   = conv3x3(h_{blocks+1})
+/// residual:  h_i = h_{i-1} + conv3x3(a(conv3x3(a(h_{i-1}))))      for i = 1 .. blocks        (RealNVP, section 4.1)
+///            y   = conv1x1(a(h_blocks))
+/// ```
+///
+/// The last convolution starts at 0, so that a coupling starts as the identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConvNetConfig {
+    /// Channels of each hidden layer. Default 64.
+    pub width: usize,
+    /// Number of hidden blocks. Default 1.
+    pub blocks: usize,
+    /// Whether blocks are residual. Default false.
+    pub residual: bool,
+    /// What follows each hidden layer. Default ReLU.
+    pub activation: Activation,
+    /// How hidden convolutions are normalised. Default none.
+    pub norm: Norm,
+}
+
+/// How the hidden convolutions of a net are normalised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// Not at all.
+    None,
+    /// Each filter is `gain * v / |v|` (Salimans and Kingma 2016, equation 2); `gain` starts at `|v|`.
+    Weight,
+    /// Batch normalisation behind each, with running moments for evaluation (Ioffe and Szegedy 2015).
+    Batch,
+}
+
+impl Default for ConvNetConfig {
+    fn default() -> Self {
+        ConvNetConfig { width: 64, blocks: 1, residual: false, activation: Activation::Relu, norm: Norm::None }
+    }
+}
+
+impl ConvNetConfig {
+    /// Number of saved numbers for these inputs, outputs and width of the context; known before anything is built.
+    pub fn saved_numbers(&self, inputs: usize, outputs: usize, context: usize) -> u128 {
+        let [inputs, outputs, context, width] = [inputs, outputs, context, self.width].map(|n| n as u128);
+        let hidden = |from: u128, taps: u128| {
+            let extra = match self.norm {
+                Norm::None => 0,
+                Norm::Weight => width,
+                Norm::Batch => 4 * width,
+            };
+            (from * taps + 1) * width + extra
+        };
+        let blocks = self.blocks as u128;
+        let (between, last) =
+            if self.residual { (2 * blocks * hidden(width, 9), 1) } else { (blocks * hidden(width, 1), 9) };
+        hidden(inputs, 9) + context * width + between + (width * last + 1) * outputs
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        require((1..=1 << 14).contains(&self.width), "net.width", "between 1 and 16384", self.width)?;
+        require(self.blocks <= 256, "net.blocks", "at most 256", self.blocks)
+    }
+
+    /// Builds the net under `path`: `first`, then `hidden_0`, ... or `block_0.a`, `block_0.b`, ..., and `out`, each with
+    /// `weight` and `bias`; and `context.weight` where there is a context.
+    pub(crate) fn build(&self, path: &nn::Path, inputs: usize, outputs: usize, context: usize, seed: u64) -> ConvNet {
+        let width = self.width;
+        let hidden = |name: String, inputs, size| Conv::new(&(path / name), (inputs, width, size), self.norm, seed);
+        let blocks = (0..self.blocks)
+            .map(|i| match self.residual {
+                false => Block::Plain(hidden(format!("hidden_{i}"), width, 1)),
+                true => {
+                    let part = |name: &str| {
+                        Conv::new(&(path / format!("block_{i}") / name), (width, width, 3), self.norm, seed)
+                    };
+                    Block::Residual(part("a"), part("b"))
+                }
+            })
+            .collect();
+        let last = if self.residual { 1 } else { 3 };
+        ConvNet {
+            first: hidden("first".to_owned(), inputs, 3),
+            context: (context > 0).then(|| {
+                let bound = (1.0 / context as f64).sqrt();
+                uniform(&(path / "context"), "weight", &[width as i64, context as i64], bound, seed)
+            }),
+            blocks,
+            out: Conv::zero(&(path / "out"), width, outputs, last),
+            activation: self.activation,
+            training: false,
+        }
+    }
+}
+
+/// A conditioner built from a [`ConvNetConfig`].
+#[derive(Debug)]
+pub(crate) struct ConvNet {
+    first: Conv,
+    context: Option<Tensor>,
+    blocks: Vec<Block>,
+    out: Conv,
+    activation: Activation,
+    training: bool,
+}
+
+#[derive(Debug)]
+enum Block {
+    Plain(Conv),
+    Residual(Conv, Conv),
+}
+
+impl Conditioner for ConvNet {
+    fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
+        let act = |h: &Tensor| self.activation.apply(h);
+        let mut h = conv(&self.first, kept);
+        if let (Some(weight), Some(context)) = (&self.context, context) {
+            h = h + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3);
+        }
+        let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
+        if !residual {
+            h = act(&h);
+        }
+        for block in &self.blocks {
+            h = match block {
+                Block::Plain(hidden) => act(&conv(hidden, &h)),
+                Block::Residual(a, b) => {
+                    let change = conv(b, &act(&conv(a, &act(&h))));
+                    h + change
+                }
+            };
+        }
+        if residual {
+            h = act(&h);
+        }
+        conv(&self.out, &h)
+    }
+
+    fn set_training(&mut self, training: bool) {
+        self.training = training;
+    }
+}
+
+/// A convolution with `weight: [outputs, inputs, k, k]` and its normalisation.
+#[derive(Debug)]
+struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    norm: ConvNorm,
+}
+
+#[derive(Debug)]
+enum ConvNorm {
+    None,
+    Weight { gain: Tensor },
+    Batch { gain: Tensor, shift: Tensor, mean: Tensor, variance: Tensor },
+}
+
+/// Share by which a batch moves the running moments of a net.
+const SHARE: f64 = 0.1;
+/// What keeps a channel that does not vary from being divided by 0.
+const EPSILON: f64 = 1e-5;
+
+impl Conv {
+    fn new(path: &nn::Path, (inputs, outputs, size): (usize, usize, i64), norm: Norm, seed: u64) -> Self {
+        let taps = inputs as i64 * size * size;
+        let bound = (6.0 / taps as f64).sqrt();
+        let channels = [outputs as i64];
+        let weight = uniform(path, "weight", &[outputs as i64, inputs as i64, size, size], bound, seed);
+        let norm = match norm {
+            Norm::None => ConvNorm::None,
+            Norm::Weight => {
+                let length = tch::no_grad(|| length(&weight).flatten(0, -1).copy());
+                ConvNorm::Weight { gain: path.add("gain", length, true) }
+            }
+            Norm::Batch => ConvNorm::Batch {
+                gain: path.ones("gain", &channels),
+                shift: path.zeros("shift", &channels),
+                mean: path.zeros_no_train("mean", &channels),
+                variance: path.ones_no_train("variance", &channels),
+            },
+        };
+        Conv { weight, bias: path.zeros("bias", &channels), norm }
+    }
+
+    fn zero(path: &nn::Path, inputs: usize, outputs: usize, size: i64) -> Self {
+        let weight = path.zeros("weight", &[outputs as i64, inputs as i64, size, size]);
+        Conv { weight, bias: path.zeros("bias", &[outputs as i64]), norm: ConvNorm::None }
+    }
+
+    fn apply(&self, x: &Tensor, training: bool) -> Tensor {
+        let padding = self.weight.size()[2] / 2;
+        let conv = |weight: &Tensor| x.conv2d(weight, Some(&self.bias), 1, padding, 1, 1);
+        match &self.norm {
+            ConvNorm::None => conv(&self.weight),
+            ConvNorm::Weight { gain } => conv(&(&self.weight * (gain.reshape([-1, 1, 1, 1]) / length(&self.weight)))),
+            ConvNorm::Batch { gain, shift, mean, variance } => {
+                let h = conv(&self.weight);
+                // Of no rows there are no moments.
+                let training = training && h.size()[0] > 0;
+                h.batch_norm(Some(gain), Some(shift), Some(mean), Some(variance), training, SHARE, EPSILON, false)
+            }
+        }
+    }
+}
+
+/// The length of each filter, `[outputs, 1, 1, 1]`.
+fn length(weight: &Tensor) -> Tensor {
+    weight.square().sum_dim_intlist([1i64, 2, 3], true, None::<Kind>).sqrt()
+}
