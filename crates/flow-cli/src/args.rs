@@ -50,7 +50,7 @@ pub struct TrainArgs {
     /// What to train on (see below)
     #[arg(long, value_name = "DATA", required_unless_present = "resume")]
     pub data: Option<Spec>,
-    /// Ready configuration to start from: seed, paper or default
+    /// Ready configuration to start from: seed, paper, default or cpu
     #[arg(long, default_value = "default")]
     pub preset: Preset,
     /// Change a field of the configuration, as in train.ema=0.99, model.couplings=8, data.fixed=1000; repeatable
@@ -92,6 +92,10 @@ pub enum ModelName {
     Nice,
     /// RealNVP: affine couplings
     Realnvp,
+    /// Glow: ActNorm, learned mixing, coupling; multi-scale and convolutional on images
+    Glow,
+    /// RealNVP as its paper has it: multi-scale and convolutional, for images
+    RealnvpImage,
 }
 
 impl ModelName {
@@ -99,6 +103,8 @@ impl ModelName {
         match self {
             ModelName::Nice => "nice",
             ModelName::Realnvp => "realnvp",
+            ModelName::Glow => "glow",
+            ModelName::RealnvpImage => "realnvp-image",
         }
     }
 }

@@ -57,6 +57,8 @@ impl Loaded {
         let model = match self.card.model.name() {
             "nice" => "NICE",
             "realnvp" => "RealNVP",
+            "glow" => "Glow",
+            "realnvp-image" => "multi-scale RealNVP",
             other => other,
         };
         let data = match &self.data.name {

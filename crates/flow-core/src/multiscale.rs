@@ -105,36 +105,44 @@ impl Multiscale {
 
     fn down(&self, i: usize, h: &Tensor, lift: &Lift, take: &mut Take) -> (Tensor, Tensor) {
         let level = &self.levels[i];
-        let (h, mut log_det) = take(&format!("level_{i}"), &level.before, h, lift);
+        let (h, before) = take(&format!("level_{i}"), &level.before, h, lift);
         let lift = |s: &Tensor| lift(&paste(&h, &self.order.unsqueeze(s)));
-        let (mut s, own) = take(&format!("level_{i}"), &level.steps, &self.order.squeeze(&corner(&h)), &lift);
-        log_det = log_det + own;
-        if i + 1 < self.levels.len() {
-            let (first, rest) = self.part(i, &s);
-            let lift = |first: &Tensor| lift(&Tensor::cat(&[first, &rest], 1));
-            let (first, deeper) = self.down(i + 1, &first, &lift, take);
-            log_det = log_det + deeper;
-            s = Tensor::cat(&[first, rest], 1);
-        }
+        let (s, own) = take(&format!("level_{i}"), &level.steps, &self.order.squeeze(&corner(&h)), &lift);
+        let (s, log_det) = self.deeper(i, s, before + own, |first, rest| {
+            let lift = |first: &Tensor| lift(&Tensor::cat(&[first, rest], 1));
+            self.down(i + 1, first, &lift, take)
+        });
         (paste(&h, &self.order.unsqueeze(&s)), log_det)
     }
 
     fn up(&self, i: usize, h: &Tensor, lift: &Lift, take: &mut Take) -> (Tensor, Tensor) {
         let level = &self.levels[i];
-        let mut s = self.order.squeeze(&corner(h));
+        let s = self.order.squeeze(&corner(h));
         let lift_steps = |s: &Tensor| lift(&paste(h, &self.order.unsqueeze(s)));
-        let mut log_det = zero_log_det(h);
-        if i + 1 < self.levels.len() {
-            let (first, rest) = self.part(i, &s);
-            let lift = |first: &Tensor| lift_steps(&Tensor::cat(&[first, &rest], 1));
-            let (first, deeper) = self.up(i + 1, &first, &lift, take);
-            log_det = log_det + deeper;
-            s = Tensor::cat(&[first, rest], 1);
-        }
+        let (s, log_det) = self.deeper(i, s, zero_log_det(h), |first, rest| {
+            let lift = |first: &Tensor| lift_steps(&Tensor::cat(&[first, rest], 1));
+            self.up(i + 1, first, &lift, take)
+        });
         let (s, own) = take(&format!("level_{i}"), &level.steps, &s, &lift_steps);
         let h = paste(h, &self.order.unsqueeze(&s));
         let (h, before) = take(&format!("level_{i}"), &level.before, &h, lift);
         (h, log_det + own + before)
+    }
+
+    /// The channels of `s` that go on, through the next level where there is one: `next(first, rest)`.
+    fn deeper(
+        &self,
+        i: usize,
+        s: Tensor,
+        log_det: Tensor,
+        next: impl FnOnce(&Tensor, &Tensor) -> (Tensor, Tensor),
+    ) -> (Tensor, Tensor) {
+        if i + 1 == self.levels.len() {
+            return (s, log_det);
+        }
+        let (first, rest) = self.part(i, &s);
+        let (first, own) = next(&first, &rest);
+        (Tensor::cat(&[first, rest], 1), log_det + own)
     }
 
     fn as_image(&self, x: &Tensor) -> Tensor {

@@ -7,8 +7,8 @@ mod images;
 use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::testing::{Tolerance, check};
 use flow_core::{
-    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit, Mask,
-    Permute, Probe, Squeeze, SqueezeOrder, TopPrior,
+    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit,
+    Mask, Permute, Probe, Squeeze, SqueezeOrder, TopPrior,
 };
 use tch::{Device, Kind, Tensor, nn};
 

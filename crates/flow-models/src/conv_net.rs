@@ -127,14 +127,13 @@ impl Conditioner for ConvNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
         let act = |h: &Tensor| self.activation.apply(h);
-        let mut h = conv(&self.first, kept);
-        if let (Some(weight), Some(context)) = (&self.context, context) {
-            h = h + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3);
-        }
+        let first = conv(&self.first, kept);
+        let first = match (&self.context, context) {
+            (Some(weight), Some(context)) => first + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3),
+            _ => first,
+        };
         let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
-        if !residual {
-            h = act(&h);
-        }
+        let mut h = if residual { first } else { act(&first) };
         for block in &self.blocks {
             h = match block {
                 Block::Plain(hidden) => act(&conv(hidden, &h)),
@@ -220,5 +219,5 @@ impl Conv {
 
 /// The length of each filter, `[outputs, 1, 1, 1]`.
 fn length(weight: &Tensor) -> Tensor {
-    weight.square().sum_dim_intlist([1i64, 2, 3], true, None::<Kind>).sqrt()
+    weight.square().sum_dim_intlist(&[1i64, 2, 3][..], true, None::<Kind>).sqrt()
 }

@@ -41,7 +41,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// `Err(Error::Config)` unless `ok`.
-pub(crate) fn require(ok: bool, field: impl Into<String>, expected: impl Into<String>, value: impl ToString) -> Result<()> {
+pub(crate) fn require(
+    ok: bool,
+    field: impl Into<String>,
+    expected: impl Into<String>,
+    value: impl ToString,
+) -> Result<()> {
     if ok {
         return Ok(());
     }

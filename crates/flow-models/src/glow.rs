@@ -1,7 +1,7 @@
 //! Glow: ActNorm, a learned mixing of the channels, a coupling; over and over, at several scales.
 
 use flow_core::{
-    ActNorm, Bijection, Bound, Chain, Conv1x1, Coupling, Flow, ImageCoupling, ImageMask, Law, Level, Mask, Multiscale,
+    ActNorm, Bound, Chain, Conv1x1, Coupling, Flow, ImageCoupling, ImageMask, Law, Level, Mask, Multiscale,
     SqueezeOrder, StandardNormal, TopPrior, rng,
 };
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,9 @@ impl GlowConfig {
             _ => {
                 let (kept, changed) = (dim.div_ceil(2), dim / 2);
                 let net = self.vector_net.parameters(kept + self.classes, changed * self.parameters_each());
-                return Ok(total + self.depth as u128 * (self.step_numbers(dim, changed) + net) + self.top_numbers(dim));
+                return Ok(total
+                    + self.depth as u128 * (self.step_numbers(dim, changed) + net)
+                    + self.top_numbers(dim));
             }
         };
         let net = |kept, changed| self.net.saved_numbers(kept, changed * self.parameters_each(), self.classes);

@@ -3,8 +3,8 @@
 use flow_core::{Bound, Conditioner, ImageCoupling, ImageMask, Law, Level, Multiscale, SqueezeOrder};
 use tch::{Tensor, nn};
 
-use crate::error::require;
 use crate::Result;
+use crate::error::require;
 
 /// The number of coordinates of an event.
 pub(crate) fn dim(event: &[usize]) -> Result<usize> {

@@ -6,7 +6,7 @@ use flow_core::Flow;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, RealNvpConfig, Result};
+use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, RealNvpConfig, Result};
 
 /// Any model of the zoo; in files `{"kind": "nice", ...}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,16 @@ impl ModelConfig {
             ModelConfig::Nice(_) | ModelConfig::RealNvp(_) => 0,
             ModelConfig::Glow(config) => config.classes,
             ModelConfig::RealNvpImage(config) => config.classes,
+        }
+    }
+
+    /// Whether a training step can be taken back from its latent alone: not with dropout, nor with batch normalisation.
+    pub fn can_rebuild(&self) -> bool {
+        match self {
+            ModelConfig::Nice(config) => config.conditioner.dropout == 0.0,
+            ModelConfig::RealNvp(config) => config.conditioner.dropout == 0.0,
+            ModelConfig::Glow(config) => config.vector_net.dropout == 0.0 && config.net.norm != Norm::Batch,
+            ModelConfig::RealNvpImage(config) => config.net.norm != Norm::Batch,
         }
     }
 

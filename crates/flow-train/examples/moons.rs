@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     })?;
 
     let model = trainer.into_best();
-    let reached = evaluate(model.flow(), &data.test, Part::Test, data.toy(), 1, 0)?;
+    let reached = evaluate(model.flow(), 0, &data.test, Part::Test, data.toy(), 1, 0)?;
     println!("test: {:.4} ± {:.4} nats", -reached.nats.mean, reached.nats.se);
     if let Some(floor) = reached.floor {
         println!("floor {:.4}, above it {:.4} ± {:.4}", floor.nats, floor.gap, floor.gap_se);

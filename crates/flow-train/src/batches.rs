@@ -2,8 +2,11 @@
 
 use flow_core::rng::{derive_seed, permutation, with_seed};
 use flow_data::{Source, Split, Toy, Values};
+use flow_models::class_context;
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
+
+use crate::{Error, Result};
 
 /// The largest number below 1 whose sum with any byte is an f32.
 const LARGEST_NOISE: f64 = 1.0 - 1.0 / 65_536.0;
@@ -13,15 +16,61 @@ const LARGEST_NOISE: f64 = 1.0 - 1.0 / 65_536.0;
 pub struct DeviceRows {
     rows: Tensor,
     levels: Option<u32>,
+    classes: Option<Classes>,
+}
+
+/// The class of each row, `[n]` of kind i64, of so many.
+#[derive(Debug)]
+struct Classes {
+    labels: Tensor,
+    number: usize,
+}
+
+/// Rows as a model sees them.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[n, D]`.
+    pub x: Tensor,
+    /// The classes of the rows, one-hot, `[n, classes]`; for a model that is conditioned on them.
+    pub context: Option<Tensor>,
 }
 
 impl DeviceRows {
     /// Copies a split to `device`.
     pub fn new(split: &Split, device: Device) -> Self {
         match &split.values {
-            Values::Levels { data, levels } => DeviceRows { rows: tensor(data, device), levels: Some(*levels) },
-            Values::Reals(data) => DeviceRows { rows: tensor(data, device), levels: None },
+            Values::Levels { data, levels } => {
+                DeviceRows { rows: tensor(data, device), levels: Some(*levels), classes: None }
+            }
+            Values::Reals(data) => DeviceRows { rows: tensor(data, device), levels: None, classes: None },
         }
+    }
+
+    /// The same with the rows' labels as context, for a model of `classes` classes; for 0 they are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where `split` has no labels, or one that is no class.
+    pub fn with_classes(split: &Split, classes: usize, device: Device) -> Result<Self> {
+        let rows = Self::new(split, device);
+        if classes == 0 {
+            return Ok(rows);
+        }
+        let wrong = |why: String| Err(Error::Config(format!("model.classes is {classes}, but {why}")));
+        let Some(labels) = &split.labels else {
+            return wrong("the data has no labels; set it to 0".to_owned());
+        };
+        if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= classes) {
+            return wrong(format!("the data has a label {label}"));
+        }
+        let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
+        let labels = Tensor::from_slice(&labels).to_device(device);
+        Ok(DeviceRows { classes: Some(Classes { labels, number: classes }), ..rows })
+    }
+
+    /// The class of each row, `[n]` of kind i64, where they are given as context.
+    pub fn labels(&self) -> Option<&Tensor> {
+        self.classes.as_ref().map(|classes| &classes.labels)
     }
 
     /// Number of rows.
@@ -45,15 +94,19 @@ impl DeviceRows {
     ///
     /// The sum never rounds up to the next level, and so never to 1: `u` is kept below `1 - 2^-16`, which a sum with
     /// any level holds exactly.
-    pub fn batch(&self, index: &Tensor) -> Tensor {
+    pub fn batch(&self, index: &Tensor) -> Batch {
+        let context = self
+            .classes
+            .as_ref()
+            .map(|Classes { labels, number }| class_context(&labels.index_select(0, index), *number));
         let rows = self.rows.index_select(0, index);
-        let Some(levels) = self.levels else { return rows };
+        let Some(levels) = self.levels else { return Batch { x: rows, context } };
         let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device())).clamp_max_(LARGEST_NOISE);
-        (rows.to_kind(Kind::Float) + noise) / f64::from(levels)
+        Batch { x: (rows.to_kind(Kind::Float) + noise) / f64::from(levels), context }
     }
 
     /// Rows `start .. start + len` with noise of their own seed.
-    pub fn dequantized(&self, start: usize, len: usize, seed: u64) -> Tensor {
+    pub fn dequantized(&self, start: usize, len: usize, seed: u64) -> Batch {
         let index = Tensor::arange_start(start as i64, (start + len) as i64, (Kind::Int64, self.rows.device()));
         with_seed(derive_seed(seed, "dequantize", start as u64), || self.batch(&index))
     }
@@ -86,13 +139,23 @@ enum Rest {
 }
 
 impl Batches {
-    /// Batches of `batch` rows of `source` on `device`.
-    pub fn new(source: &Source, batch: usize, seed: u64, device: Device) -> Self {
+    /// Batches of `batch` rows of `source` on `device`, with their labels as context for a model of `classes` classes,
+    /// unless that is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] where there are no such labels.
+    pub fn new(source: &Source, batch: usize, classes: usize, seed: u64, device: Device) -> Result<Self> {
         let source = match source {
-            Source::Fixed(split) => Rest::Fixed { rows: DeviceRows::new(split, device), epoch: None },
+            Source::Fixed(split) => {
+                Rest::Fixed { rows: DeviceRows::with_classes(split, classes, device)?, epoch: None }
+            }
+            Source::Fresh(_) if classes > 0 => {
+                return Err(Error::Config("model.classes must be 0: fresh draws have no labels".to_owned()));
+            }
             Source::Fresh(toy) => Rest::Fresh(*toy),
         };
-        Batches { source, batch, seed, device }
+        Ok(Batches { source, batch, seed, device })
     }
 
     /// What the batch of `step` (from 0) is made of, without noise yet.
@@ -134,9 +197,9 @@ pub enum Pick<'a> {
 
 impl Pick<'_> {
     /// The batch `[n, D]`; its noise comes from libtorch's generator, as in [`DeviceRows::batch`].
-    pub fn batch(&self) -> Tensor {
+    pub fn batch(&self) -> Batch {
         match self {
-            Pick::Ready(batch) => batch.shallow_clone(),
+            Pick::Ready(batch) => Batch { x: batch.shallow_clone(), context: None },
             Pick::Rows(rows, index) => rows.batch(index),
         }
     }

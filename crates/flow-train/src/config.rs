@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use flow_data::{DataSet, LoadOptions, Preprocessing, Spec};
-use flow_models::{Head, ModelConfig, NiceConfig, Preset, RealNvpConfig, preset};
+use flow_models::{Head, ModelConfig, Preset, preset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Device, Error, Result};
+
+/// The models by name.
+pub const MODELS: [&str; 4] = ["nice", "realnvp", "glow", "realnvp-image"];
 
 /// A run: model, data, training. Written to `config.toml`, and inside `state.safetensors` for going on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +84,9 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Decay of the moving average of the weights a step, 0 for none. Default 0.999.
     pub ema: f64,
+    /// Whether activations are rebuilt in the backward pass instead of kept, so that memory does not grow with depth, for
+    /// about a third more time. Default false.
+    pub rebuild: bool,
     /// Steps between validations. Default 500.
     pub validate_every: u64,
     /// Validations without a better one after which training stops, 0 for never. Default 0.
@@ -116,6 +122,7 @@ impl Default for TrainConfig {
             weight_decay: 0.0,
             clip: 0.0,
             ema: 0.999,
+            rebuild: false,
             validate_every: 500,
             patience: 0,
             save_every: 1_000,
@@ -171,17 +178,27 @@ impl TrainConfig {
 }
 
 impl RunConfig {
-    /// The ready configuration `preset` of `model` (`nice` or `realnvp`) for a data set, loaded by seed 0.
+    /// The ready configuration `preset` of `model`, one of [`MODELS`], for a data set, loaded by seed 0.
     ///
     /// # Errors
     ///
-    /// No such model.
+    /// No such model, or none of that preset, or none for such data.
     pub fn preset(model: &str, preset_name: Preset, data: Spec, data_set: &DataSet) -> Result<Self> {
         let event = &data_set.event_shape;
         let mut config = match model {
             "nice" => preset::nice(preset_name, event),
             "realnvp" => preset::realnvp(preset_name, event),
-            _ => return Err(Error::Config(format!("no model is called {model:?}; there are nice and realnvp"))),
+            "glow" | "realnvp-image" if preset_name == Preset::Seed => {
+                return Err(Error::Config(format!("{model} has no preset seed: the original has no such model")));
+            }
+            "glow" => preset::glow(preset_name, event, 0),
+            "realnvp-image" if event.len() == 3 => preset::realnvp_image(preset_name, event, 0),
+            "realnvp-image" => {
+                return Err(Error::Config(format!(
+                    "realnvp-image is for images, and rows of {data} are none; take realnvp"
+                )));
+            }
+            _ => return Err(Error::Config(format!("no model is called {model:?}; there are {}", MODELS.join(", ")))),
         };
         if let Preprocessing::Table { mean, std, .. } = &data_set.preprocessing {
             *config.head_mut() = Head::Standardize { mean: mean.clone(), std: std.clone() };
@@ -247,11 +264,16 @@ impl RunConfig {
         if self.data.fixed > 1 << 26 {
             return Err(Error::Config("data.fixed must be at most 67108864".to_owned()));
         }
-        let (ModelConfig::Nice(NiceConfig { context, .. }) | ModelConfig::RealNvp(RealNvpConfig { context, .. })) =
-            &self.model;
-        if *context > 0 {
+        if self.model.context() > self.model.classes() {
             return Err(Error::Config(
                 "model.context must be 0: no data set here gives a context to train on".to_owned(),
+            ));
+        }
+        if self.train.rebuild && !self.model.can_rebuild() {
+            return Err(Error::Config(
+                "train.rebuild must be false for a model with dropout or batch normalisation: what they did to a batch \
+                 cannot be rebuilt"
+                    .to_owned(),
             ));
         }
         Ok(())

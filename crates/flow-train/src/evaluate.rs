@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::batches::DeviceRows;
+use crate::batches::{Batch, DeviceRows};
 use crate::{Error, Result};
 
 /// A mean over independent rows, with its standard error.
@@ -44,6 +44,9 @@ pub struct Likelihood {
     pub draws: usize,
     /// What log p(x) is the density of: `unit cube` or `as read`.
     pub unit: String,
+    /// Whether it is the likelihood given the class of each row, log p(x | class).
+    #[serde(default)]
+    pub given_class: bool,
     /// Mean log p(x), in nats.
     pub nats: Mean,
     /// log2 L - nats / (D ln 2), for images of L levels.
@@ -67,11 +70,18 @@ pub struct Floor {
 pub(crate) const ROWS: usize = 500;
 
 /// The rows that are evaluated together from `start` on, with the noise of `seed`.
-pub(crate) fn evaluation_batch(rows: &DeviceRows, start: usize, seed: u64) -> Tensor {
+pub(crate) fn evaluation_batch(rows: &DeviceRows, start: usize, seed: u64) -> Batch {
     rows.dequantized(start, ROWS.min(rows.len() - start), seed)
 }
 
-/// log p(x) of every row in order, in nats, averaged over `draws` of the dequantization noise.
+/// A vector of any kind as f64.
+fn numbers(values: &Tensor) -> Vec<f64> {
+    // First to the processor: Metal has no f64.
+    Vec::try_from(values.to_device(tch::Device::Cpu).to_kind(tch::Kind::Double)).expect("a vector")
+}
+
+/// log p(x) of every row in order, in nats, averaged over `draws` of the dequantization noise; log p(x | class) where the
+/// rows have a class as context.
 pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec<f64> {
     let draws = if rows.levels().is_some() { draws.max(1) } else { 1 };
     let mut sums = vec![0.0; rows.len()];
@@ -79,10 +89,8 @@ pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec
         for draw in 0..draws {
             let seed = derive_seed(seed, "evaluation", draw as u64);
             for start in (0..rows.len()).step_by(ROWS) {
-                let log_prob = flow.log_prob(&evaluation_batch(rows, start, seed), None);
-                // First to the processor: Metal has no f64.
-                let log_prob = log_prob.to_device(tch::Device::Cpu).to_kind(tch::Kind::Double);
-                let log_prob: Vec<f64> = Vec::try_from(log_prob).expect("a vector");
+                let Batch { x, context } = evaluation_batch(rows, start, seed);
+                let log_prob = numbers(&flow.log_prob(&x, context.as_ref()));
                 for (sum, value) in sums[start..].iter_mut().zip(log_prob) {
                     *sum += value / draws as f64;
                 }
@@ -93,21 +101,22 @@ pub fn log_probs(flow: &Flow, rows: &DeviceRows, draws: usize, seed: u64) -> Vec
 }
 
 /// Evaluates `flow` on a split: `draws` dequantization draws a row, noise by `seed`. `toy` is what the data were drawn
-/// from, where that is known.
+/// from, where that is known. A flow of `classes` classes is told the class of each row.
 ///
 /// # Errors
 ///
 /// [`Error::LikelihoodNotFinite`] where a row's likelihood is not finite: none is dropped from the mean.
-/// [`Error::Config`] where there is no row.
+/// [`Error::Config`] where there is no row, or not the labels that the flow wants.
 pub fn evaluate(
     flow: &Flow,
+    classes: usize,
     split: &Split,
     part: Part,
     toy: Option<Toy>,
     draws: usize,
     seed: u64,
 ) -> Result<Likelihood> {
-    let rows = DeviceRows::new(split, flow.device());
+    let rows = DeviceRows::with_classes(split, classes, flow.device())?;
     if rows.is_empty() {
         return Err(Error::Config(format!("the {part} split has no rows")));
     }
@@ -123,6 +132,7 @@ pub fn evaluate(
         unit: if rows.levels().is_some() { "unit cube" } else { "as read" }.to_owned(),
         nats,
         bits_per_dim: rows.levels().map(bits),
+        given_class: classes > 0,
         floor: toy.and_then(|toy| floor(toy, split.to_reals().view(), &values)),
     })
 }

@@ -26,7 +26,7 @@
 //! trainer.run(&mut |_: &Event| ControlFlow::Continue(()))?;
 //!
 //! let model = trainer.into_best();
-//! let reached = evaluate(model.flow(), &data.test, Part::Test, data.toy(), 1, 0)?;
+//! let reached = evaluate(model.flow(), 0, &data.test, Part::Test, data.toy(), 1, 0)?;
 //! let floor = reached.floor.expect("the true density of moons is known");
 //! assert!(floor.gap < 1.0, "{} nats above the floor", floor.gap);
 //! # Ok::<(), flow_train::Error>(())
@@ -34,6 +34,7 @@
 
 pub mod adam;
 pub mod batches;
+pub mod classify;
 mod config;
 mod device;
 mod diagnose;
@@ -46,7 +47,7 @@ mod recipe;
 mod state;
 mod trainer;
 
-pub use config::{DataConfig, RunConfig, Schedule, TrainConfig};
+pub use config::{DataConfig, MODELS, RunConfig, Schedule, TrainConfig};
 pub use device::Device;
 pub use error::{Error, Result};
 pub use observe::{Event, Observer};

@@ -15,6 +15,7 @@ pub(crate) fn recipe(model: &str, preset: Preset, data: &DataSet) -> TrainConfig
     match preset {
         Preset::Seed => seed(image),
         Preset::Paper if nice && image => paper_nice(data),
+        _ if image && matches!(model, "glow" | "realnvp-image") => multiscale(model, preset, data),
         _ if image => images(nice, data),
         _ if toy => toys(data.train.rows().is_some()),
         _ => tables(nice, data),
@@ -60,6 +61,26 @@ fn images(nice: bool, data: &DataSet) -> TrainConfig {
         steps: if small { 1_000 } else { steps },
         rates: scaling_rate(nice),
         weight_decay: if small { 1.0 } else { 0.1 },
+        ema: 0.995,
+        validate_every: if small { 100 } else { 500 },
+        ..TrainConfig::default()
+    }
+}
+
+/// Convolutional models. On the processor as many steps as ten minutes on two cores allow.
+fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
+    let small = data.train.rows().is_some_and(|rows| rows < 10_000);
+    let steps = if model == "glow" { 6_000 } else { 4_000 };
+    TrainConfig {
+        steps: match preset {
+            Preset::Cpu if small => 1_500,
+            Preset::Cpu => steps,
+            Preset::Seed | Preset::Paper | Preset::Default => 100_000,
+        },
+        batch: 64,
+        learning_rate: 2e-3,
+        weight_decay: if small { 1.0 } else { 0.0 },
+        clip: 100.0,
         ema: 0.995,
         validate_every: if small { 100 } else { 500 },
         ..TrainConfig::default()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::adam::{Adam, Group, gradient_norm};
-use crate::batches::{Batches, DeviceRows};
+use crate::batches::{Batch, Batches, DeviceRows};
 use crate::diagnose::{first_wrong, validation_row};
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
@@ -40,6 +40,8 @@ pub struct Trainer {
     batches: Batches,
     validation: DeviceRows,
     progress: Progress,
+    /// The largest error of rebuilt activations since the last line of metrics.
+    rebuild_error: f64,
     folder: Option<RunFolder>,
     /// Whether the folder holds the state as it is now.
     saved: bool,
@@ -68,17 +70,19 @@ impl Trainer {
         let device = config.device.resolve()?;
         tch::set_num_threads(config.threads as i32);
         let model = Model::new(&config.model, &data.event_shape, config.seed, device)?;
-        start_from_data(model.flow(), &data, config.seed);
+        start_from_data(&model, &data, config.seed)?;
         let parameters = FlatParameters::new(&model);
         let adam = adam(&config, &parameters);
         let copy = || parameters.buffer().copy();
+        let classes = config.model.classes();
         Ok(Trainer {
             average: copy(),
             best: copy(),
             adam,
-            batches: Batches::new(&data.train, config.train.batch, config.seed, device),
-            validation: DeviceRows::new(&data.validation, device),
+            batches: Batches::new(&data.train, config.train.batch, classes, config.seed, device)?,
+            validation: DeviceRows::with_classes(&data.validation, classes, device)?,
             progress: Progress::default(),
+            rebuild_error: 0.0,
             folder: None,
             saved: false,
             config,
@@ -207,9 +211,13 @@ impl Trainer {
         let flow = self.model.flow();
         // Noise and dropout of a step come from one seed of its own.
         let seed = derive_seed(self.config.seed, "step", step);
-        let loss = with_seed(seed, || flow.log_prob(&pick.batch(), None).mean(None).neg());
-        let nats = -loss.double_value(&[]);
-        let gradients = Tensor::run_backward(&[loss], self.parameters.variables(), false, false);
+        let (nats, gradients) = with_seed(seed, || {
+            let batch = pick.batch();
+            match train.rebuild {
+                false => gradients(flow, &batch, &self.parameters),
+                true => rebuilt_gradients(flow, &batch, &self.parameters, &mut self.rebuild_error),
+            }
+        });
         let norm = gradient_norm(&gradients);
         if !nats.is_finite() || !norm.is_finite() {
             let what = match nats.is_finite() {
@@ -254,9 +262,12 @@ impl Trainer {
             return Ok(());
         }
         self.progress.since_log = (0.0, 0);
-        let line = json!({
+        let mut line = json!({
             "step": step, "train_nats": sum / count as f64, "rate": rate, "gradient_norm": norm, "seconds": seconds,
         });
+        if self.config.train.rebuild {
+            line["rebuild_error"] = json!(std::mem::take(&mut self.rebuild_error));
+        }
         self.log(&line)
     }
 
@@ -392,6 +403,25 @@ impl Clock {
     }
 }
 
+/// Mean log p(x) of a batch in nats, and the gradients of its negative in the order of the places.
+fn gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters) -> (f64, Vec<Tensor>) {
+    let loss = flow.log_prob(&batch.x, batch.context.as_ref()).mean(None).neg();
+    let nats = -loss.double_value(&[]);
+    (nats, Tensor::run_backward(&[loss], parameters.variables(), false, false))
+}
+
+/// The same with memory that does not grow with depth; `error` becomes the largest of itself and this batch's.
+fn rebuilt_gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters, error: &mut f64) -> (f64, Vec<Tensor>) {
+    for variable in parameters.variables() {
+        variable.shallow_clone().zero_grad();
+    }
+    let rebuilt = flow.backward_rebuilding(&batch.x, batch.context.as_ref());
+    // A number that is not finite must not be lost in the maximum.
+    *error = if rebuilt.error.is_finite() { error.max(rebuilt.error) } else { rebuilt.error };
+    let nats = rebuilt.log_prob.mean(None).double_value(&[]);
+    (nats, parameters.variables().iter().map(Tensor::grad).collect())
+}
+
 /// What is trained on must be what the configuration says, or a run that is taken up would go on with other data.
 fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
     let wrong = |why: String| Err(Error::Config(why));
@@ -409,16 +439,20 @@ fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
     Ok(())
 }
 
-fn start_from_data(flow: &Flow, data: &DataSet, seed: u64) {
+fn start_from_data(model: &Model, data: &DataSet, seed: u64) -> Result<()> {
     let seed = derive_seed(seed, "start", 0);
-    let batch = match &data.train {
-        Source::Fresh(toy) => Batches::new(&Source::Fresh(*toy), START_ROWS, seed, flow.device()).pick(0).batch(),
+    let (flow, classes) = (model.flow(), model.config().classes());
+    let Batch { x, context } = match &data.train {
+        Source::Fresh(toy) => {
+            Batches::new(&Source::Fresh(*toy), START_ROWS, classes, seed, flow.device())?.pick(0).batch()
+        }
         Source::Fixed(split) => {
-            let rows = DeviceRows::new(split, flow.device());
+            let rows = DeviceRows::with_classes(split, classes, flow.device())?;
             rows.dequantized(0, rows.len().min(START_ROWS), seed)
         }
     };
-    let _ = tch::no_grad(|| flow.bijection().start_from_data(&batch, None));
+    let _ = tch::no_grad(|| flow.bijection().start_from_data(&x, context.as_ref()));
+    Ok(())
 }
 
 fn adam(config: &RunConfig, parameters: &FlatParameters) -> Adam {

@@ -14,7 +14,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         bail!("{} draws its training points afresh: there is no {} split to evaluate", data.spec, args.split);
     };
     let draws = args.draws as usize;
-    let reached = evaluate(loaded.model.flow(), split, args.split, data.toy(), draws, args.seed)?;
+    let reached =
+        evaluate(loaded.model.flow(), loaded.card.model.classes(), split, args.split, data.toy(), draws, args.seed)?;
     if args.json {
         println!("{}", report(&loaded, &reached));
     } else {
@@ -42,9 +43,10 @@ fn report(loaded: &Loaded, reached: &Likelihood) -> Value {
 }
 
 fn text(loaded: &Loaded, reached: &Likelihood) -> String {
-    let Likelihood { split, count, draws, unit, nats, bits_per_dim, floor } = reached;
+    let Likelihood { split, count, draws, unit, given_class, nats, bits_per_dim, floor } = reached;
     let mut text = format!("{}, {split} split: {count} rows, {draws} draw(s) each, unit: {unit}\n", loaded.title());
-    text += &format!("log p(x)   {:.4} ± {:.4} nats\n", nats.mean, nats.se);
+    let what = if *given_class { "log p(x|c)" } else { "log p(x)  " };
+    text += &format!("{what} {:.4} ± {:.4} nats\n", nats.mean, nats.se);
     if let Some(bits) = bits_per_dim {
         text += &format!("bits/dim   {:.4} ± {:.4}\n", bits.mean, bits.se);
     }

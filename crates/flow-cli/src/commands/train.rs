@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use flow_data::{DataSet, Spec};
-use flow_models::ModelConfig;
 use flow_train::{DataConfig, Outcome, RunConfig, Trainer, folder};
 use serde_json::json;
 
@@ -59,7 +58,7 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     if config.data.name != spec {
         bail!("the data is chosen by --data, not by --set data.name");
     }
-    if matches!(config.model, ModelConfig::Nice(_)) != matches!(model, ModelName::Nice) {
+    if config.model.name() != model.name() {
         bail!("the model is chosen by its name, not by --set model.kind");
     }
     let dir = args.out.clone().unwrap_or_else(|| default_folder(model, &spec));

@@ -1,13 +1,46 @@
 //! The lines of the table that are about images: couplings with convolutional conditioners, and multi-scale stacks.
 
 use flow_core::{
-    ActNorm, Bijection, Bound, Chain, Conv1x1, ImageCoupling, ImageMask, Law, Level, Logit, Multiscale, SqueezeOrder,
-    TopPrior,
+    ActNorm, Bijection, Bound, Chain, Conditioner, Conv1x1, ImageCoupling, ImageMask, Law, Level, Logit, Multiscale,
+    SqueezeOrder, TopPrior, rng,
 };
-use tch::nn;
+use tch::{Tensor, nn};
 
 use crate::Inputs::{self, Cube, Space};
-use crate::common::{CONTEXT, TestConv};
+use crate::common::CONTEXT;
+
+/// A smooth net for images: convolutions of 3 x 3, one hidden layer of 6 channels, which listens to a context.
+#[derive(Debug)]
+pub struct TestConv {
+    hidden: nn::Conv2D,
+    context: nn::Linear,
+    output: nn::Conv2D,
+}
+
+impl TestConv {
+    pub fn new(path: &nn::Path, kept: usize, outputs: usize) -> Self {
+        let conv = |name: &str, inputs, outputs| {
+            let config = nn::ConvConfig { padding: 1, ..nn::ConvConfig::default() };
+            rng::with_seed(0, || nn::conv2d(path / name, inputs, outputs, 3, config))
+        };
+        TestConv {
+            hidden: conv("hidden", kept as i64, 6),
+            context: rng::with_seed(0, || nn::linear(path / "context", CONTEXT, 6, nn::LinearConfig::default())),
+            output: conv("output", 6, outputs as i64),
+        }
+    }
+}
+
+impl Conditioner for TestConv {
+    fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+        let hidden = kept.apply(&self.hidden);
+        let hidden = match context {
+            None => hidden,
+            Some(context) => hidden + context.apply(&self.context).unsqueeze(2).unsqueeze(3),
+        };
+        hidden.tanh().apply(&self.output)
+    }
+}
 
 type Build = fn(&nn::Path) -> Box<dyn Bijection>;
 

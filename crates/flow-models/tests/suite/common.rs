@@ -2,8 +2,8 @@
 
 use flow_core::rng::{derive_seed, with_seed};
 use flow_models::{
-    Activation, BaseKind, BoundConfig, Head, MlpConfig, Model, ModelConfig, NiceConfig, Order, Pattern, RealNvpConfig,
-    Scaling,
+    Activation, BaseKind, BoundConfig, ConvNetConfig, CouplingKind, GlowConfig, Head, Mixing, MlpConfig, Model,
+    ModelConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, Order, Order2x2, Pattern, RealNvpConfig, Scaling,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -14,7 +14,8 @@ pub struct Case {
     pub event: Vec<usize>,
 }
 
-/// Both kinds in every pattern and order, on even and odd dimensions; the other features take turns.
+/// NICE and RealNVP in every pattern and order, on even and odd dimensions; the other features take turns; then the multi-scale
+/// models.
 pub fn zoo() -> Vec<Case> {
     let layouts: [(Pattern, &[usize]); 7] = [
         (Pattern::Halves, &[2]),
@@ -35,7 +36,58 @@ pub fn zoo() -> Vec<Case> {
             }
         }
     }
+    for (config, event) in multiscale() {
+        let name = format!("{} {event:?}", serde_json::to_string(&config).unwrap());
+        cases.push(Case { name, config, event });
+    }
     cases
+}
+
+/// Glow and multi-scale RealNVP: every coupling, mixing, squeeze, net and normalisation, on even and odd sides, and on
+/// vectors.
+fn multiscale() -> Vec<(ModelConfig, Vec<usize>)> {
+    let net = ConvNetConfig { width: 3, activation: Activation::Silu, ..ConvNetConfig::default() };
+    let residual = |norm| ConvNetConfig { residual: true, norm, ..net.clone() };
+    let head = Head::Logit { alpha: 0.05 };
+    let glow = GlowConfig { head: head.clone(), depth: 1, levels: 2, net: net.clone(), ..GlowConfig::default() };
+    let additive = GlowConfig {
+        coupling: CouplingKind::Additive,
+        mixing: Mixing::Plain,
+        actnorm: true,
+        checkers: 2,
+        classes: 3,
+        net: ConvNetConfig { blocks: 2, norm: Norm::Weight, ..net.clone() },
+        ..glow.clone()
+    };
+    let vector = GlowConfig {
+        head: Head::None,
+        levels: 1,
+        depth: 2,
+        vector_net: MlpConfig { hidden: 5, layers: 1, activation: Activation::Tanh, ..MlpConfig::default() },
+        ..glow.clone()
+    };
+    let realnvp = |norm| MultiscaleRealNvpConfig {
+        head: head.clone(),
+        levels: 2,
+        checkers: 1,
+        channels: 2,
+        net: residual(norm),
+        ..MultiscaleRealNvpConfig::default()
+    };
+    let plain = MultiscaleRealNvpConfig { priors: false, bound: BoundConfig::Fixed(0.7), ..realnvp(Norm::None) };
+    let classes = MultiscaleRealNvpConfig { classes: 2, actnorm: true, ..realnvp(Norm::Weight) };
+    let position = GlowConfig { squeeze: Order2x2::PositionMajor, learned_top: false, levels: 1, ..glow.clone() };
+    vec![
+        (ModelConfig::Glow(glow.clone()), vec![1, 4, 4]),
+        (ModelConfig::Glow(glow), vec![1, 5, 6]),
+        (ModelConfig::Glow(additive), vec![1, 4, 4]),
+        (ModelConfig::Glow(position), vec![2, 2, 3]),
+        (ModelConfig::Glow(GlowConfig { classes: 2, ..vector.clone() }), vec![5]),
+        (ModelConfig::Glow(vector), vec![2]),
+        (ModelConfig::RealNvpImage(realnvp(Norm::Batch)), vec![1, 4, 4]),
+        (ModelConfig::RealNvpImage(classes), vec![1, 4, 5]),
+        (ModelConfig::RealNvpImage(plain), vec![1, 4, 4]),
+    ]
 }
 
 fn features(index: usize, nice: bool, pattern: Pattern, order: Order, dim: usize) -> ModelConfig {
@@ -93,6 +145,9 @@ fn features(index: usize, nice: bool, pattern: Pattern, order: Order, dim: usize
 /// A model on the CPU whose trained parameters are all away from their start.
 pub fn randomised(config: &ModelConfig, event: &[usize]) -> Model {
     let model = Model::new(config, event, 3, Device::Cpu).expect("a sound configuration");
+    // What starts from data is moved by it, running moments among them.
+    let (x, context) = batch(&model, 16);
+    let _ = tch::no_grad(|| model.flow().bijection().start_from_data(&x, context.as_ref()));
     for (i, (_, variable)) in model.variables().into_iter().enumerate() {
         if variable.requires_grad() {
             tch::no_grad(|| variable.shallow_clone().copy_(&(normal(&variable.size(), i as u64) * 0.3)));

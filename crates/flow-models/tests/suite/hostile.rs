@@ -148,7 +148,7 @@ fn cards_that_say_something_else() {
         ("an unknown field", with_card(|card| card["extra"] = json!(1)), "extra"),
         ("no model", with_card(|card| drop(card.as_object_mut().unwrap().remove("model"))), "model"),
         ("a field twice", with_card_text(|text| text.replacen('{', "{\"seed\": 1, ", 1)), "seed"),
-        ("an unknown kind", model("kind", json!("glow")), "glow"),
+        ("an unknown kind", model("kind", json!("planar")), "planar"),
         ("an unknown field of the model", model("depth", json!(3)), "depth"),
         ("an unknown pattern", model("pattern", json!("stripes")), "stripes"),
         ("an unknown head", model("head", json!({"kind": "log"})), "log"),

@@ -71,7 +71,7 @@ fn fields_out_of_range_are_named() {
         ModelConfig::Nice(config)
     };
     let realnvp = |text: &str| serde_json::from_str::<ModelConfig>(text).unwrap();
-    let cases: [(ModelConfig, &[usize], &str); 14] = [
+    let cases: [(ModelConfig, &[usize], &str); 22] = [
         (nice(&|c| c.couplings = 0), &[2], "couplings"),
         (nice(&|c| c.couplings = 1025), &[2], "couplings"),
         (nice(&|c| c.conditioner.hidden = 0), &[2], "conditioner.hidden"),
@@ -86,6 +86,14 @@ fn fields_out_of_range_are_named() {
         (nice(&|_| ()), &[usize::MAX, 2], "event"),
         (realnvp(r#"{"kind": "realnvp", "bound": {"fixed": 0}}"#), &[2], "bound"),
         (realnvp(r#"{"kind": "realnvp", "bound": {"learned": -1}}"#), &[2], "bound"),
+        (realnvp(r#"{"kind": "glow", "levels": 3}"#), &[1, 4, 4], "levels"),
+        (realnvp(r#"{"kind": "glow", "levels": 2}"#), &[4], "levels"),
+        (realnvp(r#"{"kind": "glow", "depth": 0}"#), &[1, 4, 4], "depth"),
+        (realnvp(r#"{"kind": "glow", "net": {"width": 0}}"#), &[1, 4, 4], "net.width"),
+        (realnvp(r#"{"kind": "glow", "levels": 1, "vector_net": {"layers": 0}}"#), &[4], "vector_net.layers"),
+        (realnvp(r#"{"kind": "realnvp-image", "checkers": 0}"#), &[1, 8, 8], "checkers"),
+        (realnvp(r#"{"kind": "realnvp-image"}"#), &[64], "an image"),
+        (realnvp(r#"{"kind": "realnvp-image", "classes": 65537}"#), &[1, 8, 8], "classes"),
     ];
     for (config, event, field) in cases {
         let error = Model::new(&config, event, 0, Device::Cpu).unwrap_err().to_string();

@@ -19,7 +19,7 @@ fn levels(values: Vec<u8>, levels: u32) -> Split {
 
 /// Which rows the batch of `step` holds.
 fn rows(batches: &mut Batches, step: u64) -> Vec<i64> {
-    let batch = batches.pick(step).batch();
+    let batch = batches.pick(step).batch().x;
     assert_eq!(batch.size()[1], 3);
     Vec::try_from(batch.select(1, 2).to_kind(Kind::Int64)).unwrap()
 }
@@ -32,7 +32,7 @@ fn numbers(t: &Tensor) -> Vec<f32> {
 fn each_epoch_visits_every_row_once_in_an_order_of_its_own() {
     // 4 does not divide 10, and 25 is larger: batches span epochs.
     for batch in [4, 10, 25] {
-        let mut batches = Batches::new(&numbered(10), batch, 5, Device::Cpu);
+        let mut batches = Batches::new(&numbered(10), batch, 0, 5, Device::Cpu).unwrap();
         let visited: Vec<i64> = (0..100 / batch as u64).flat_map(|step| rows(&mut batches, step)).collect();
         let epochs: Vec<&[i64]> = visited.chunks_exact(10).collect();
         for (i, epoch) in epochs.iter().enumerate() {
@@ -46,15 +46,15 @@ fn each_epoch_visits_every_row_once_in_an_order_of_its_own() {
 
 #[test]
 fn a_step_has_its_batch_wherever_one_starts() {
-    let fresh = |step| rows(&mut Batches::new(&numbered(7), 3, 5, Device::Cpu), step);
-    let mut batches = Batches::new(&numbered(7), 3, 5, Device::Cpu);
+    let fresh = |step| rows(&mut Batches::new(&numbered(7), 3, 0, 5, Device::Cpu).unwrap(), step);
+    let mut batches = Batches::new(&numbered(7), 3, 0, 5, Device::Cpu).unwrap();
     let in_order: Vec<Vec<i64>> = (0..20).map(|step| rows(&mut batches, step)).collect();
     for step in [0, 1, 2, 6, 7, 13, 19, 4] {
         assert_eq!(fresh(step), in_order[step as usize], "step {step}");
         assert_eq!(rows(&mut batches, step), in_order[step as usize], "step {step}, going back");
     }
     let other: Vec<Vec<i64>> = {
-        let mut batches = Batches::new(&numbered(7), 3, 6, Device::Cpu);
+        let mut batches = Batches::new(&numbered(7), 3, 0, 6, Device::Cpu).unwrap();
         (0..20).map(|step| rows(&mut batches, step)).collect()
     };
     assert_ne!(other, in_order);
@@ -62,10 +62,10 @@ fn a_step_has_its_batch_wherever_one_starts() {
 
 #[test]
 fn fresh_draws_are_the_toys_own() {
-    let mut batches = Batches::new(&Source::Fresh(Toy::Circles), 16, 9, Device::Cpu);
+    let mut batches = Batches::new(&Source::Fresh(Toy::Circles), 16, 0, 9, Device::Cpu).unwrap();
     for step in [3, 0] {
         let expected = Toy::Circles.draw_batch(16, 9, step);
-        let batch = batches.pick(step).batch();
+        let batch = batches.pick(step).batch().x;
         assert_eq!(batch.size(), [16, 2]);
         assert_eq!(numbers(&batch), expected.as_slice().unwrap());
     }
@@ -77,7 +77,7 @@ fn noise_stays_within_a_level() {
         let top = (count - 1) as u8;
         let all: Vec<u8> = (0..40_000).map(|i| [0, 1, top / 2, top][i % 4]).collect();
         let rows = DeviceRows::new(&levels(all.clone(), count), Device::Cpu);
-        let batch = numbers(&rows.dequantized(0, rows.len(), 1));
+        let batch = numbers(&rows.dequantized(0, rows.len(), 1).x);
         let l = count as f32;
         for (&k, &x) in all.iter().zip(&batch) {
             assert!(x >= f32::from(k) / l && x < (f32::from(k) + 1.0) / l, "{k} of {count} became {x}");
@@ -96,19 +96,19 @@ fn noise_stays_within_a_level() {
 fn no_noise_carries_the_highest_level_to_one() {
     // Of 4 million draws of an f32 uniform, some 30 would round 255 + u up to 256.
     let rows = DeviceRows::new(&levels(vec![255; 4_000_000], 256), Device::Cpu);
-    let highest = rows.dequantized(0, rows.len(), 2).max().double_value(&[]);
+    let highest = rows.dequantized(0, rows.len(), 2).x.max().double_value(&[]);
     assert!(highest < 1.0 && highest > 255.999 / 256.0, "{highest}");
 }
 
 #[test]
 fn noise_has_a_seed_of_its_own_and_differs_from_row_to_row() {
     let rows = DeviceRows::new(&levels(vec![3; 40], 17), Device::Cpu);
-    let draw = |start, seed| rows.dequantized(start, 5, seed);
+    let draw = |start, seed| rows.dequantized(start, 5, seed).x;
     assert_eq!(draw(0, 1), draw(0, 1));
     assert_ne!(draw(0, 1), draw(0, 2));
     assert_ne!(draw(0, 1), draw(5, 1));
     let index = Tensor::from_slice(&[2i64, 2]);
-    let twice = with_seed(1, || rows.batch(&index));
+    let twice = with_seed(1, || rows.batch(&index).x);
     assert_ne!(twice.get(0), twice.get(1));
 }
 
@@ -119,6 +119,6 @@ fn rows_say_what_they_are() {
     let Source::Fixed(table) = numbered(5) else { unreachable!() };
     let table = DeviceRows::new(&table, Device::Cpu);
     assert_eq!((table.len(), table.levels()), (5, None));
-    let picked = table.batch(&Tensor::from_slice(&[4i64, 0]));
+    let picked = table.batch(&Tensor::from_slice(&[4i64, 0])).x;
     assert_eq!(numbers(&picked), [4.0, 4.0, 4.0, 0.0, 0.0, 0.0]);
 }

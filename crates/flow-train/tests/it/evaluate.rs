@@ -34,7 +34,7 @@ fn nats_and_their_standard_error() {
         assert!((got - expected).abs() < 1e-6, "{got} {expected}");
     }
 
-    let reached = evaluate(&normal(2), &split, Part::Validation, None, 5, 0).unwrap();
+    let reached = evaluate(&normal(2), 0, &split, Part::Validation, None, 5, 0).unwrap();
     let n = expected.len() as f64;
     let mean = expected.iter().sum::<f64>() / n;
     let variance = expected.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
@@ -56,7 +56,7 @@ fn means_of_few() {
 fn bits_per_dim_of_dark_images() {
     // All at level 0 of 256: x in [0, 1/256), where the normal's log-density is all but constant.
     let split = Split::new(Values::Levels { data: Array2::zeros((300, 4)), levels: 256 }, vec![1, 2, 2], None).unwrap();
-    let reached = evaluate(&normal(4), &split, Part::Test, None, 3, 7).unwrap();
+    let reached = evaluate(&normal(4), 0, &split, Part::Test, None, 3, 7).unwrap();
     let bits = reached.bits_per_dim.unwrap();
     assert!((bits.mean - (8.0 + 0.5 * TAU.ln() / LN_2)).abs() < 1e-5, "{bits:?}");
     assert!((bits.se - reached.nats.se / (4.0 * LN_2)).abs() < 1e-15 && bits.se > 0.0);
@@ -89,10 +89,10 @@ fn draws_of_noise_are_averaged_and_belong_to_a_seed() {
 #[test]
 fn no_row_is_dropped() {
     let split = reals(array![[0.0, 0.0], [f32::NAN, 0.0], [1.0, 1.0], [f32::INFINITY, 0.0]]);
-    let error = evaluate(&normal(2), &split, Part::Test, None, 1, 0).unwrap_err();
+    let error = evaluate(&normal(2), 0, &split, Part::Test, None, 1, 0).unwrap_err();
     assert!(matches!(error, Error::LikelihoodNotFinite { count: 2, rows: 4, first: 1, .. }), "{error}");
     assert!(error.to_string().contains("2 of 4 test rows"), "{error}");
-    assert!(evaluate(&normal(2), &reals(Array2::zeros((0, 2))), Part::Test, None, 1, 0).is_err());
+    assert!(evaluate(&normal(2), 0, &reals(Array2::zeros((0, 2))), Part::Test, None, 1, 0).is_err());
 }
 
 /// The map that makes the crescent a standard normal: `z2 = x2`, `z1 = √33 x1 + 4 - 4 x2²`.
@@ -119,7 +119,7 @@ impl Bijection for Straighten {
 fn the_true_model_is_at_the_floor() {
     let data = flow_data::load(&"moons".parse().unwrap(), &LoadOptions::default()).unwrap();
     let truth = Flow::new(Straighten, StandardNormal::new(&[2]), Device::Cpu);
-    let reached = evaluate(&truth, &data.test, Part::Test, data.toy(), 1, 0).unwrap();
+    let reached = evaluate(&truth, 0, &data.test, Part::Test, data.toy(), 1, 0).unwrap();
     let floor = reached.floor.unwrap();
     assert!(floor.gap.abs() < 1e-5 && floor.gap_se < 1e-5, "{floor:?}");
     assert!((floor.nats - Toy::Moons.entropy().unwrap()).abs() < 1e-12);
@@ -129,7 +129,7 @@ fn the_true_model_is_at_the_floor() {
 #[test]
 fn the_gap_is_the_divergence() {
     let data = flow_data::load(&"moons".parse().unwrap(), &LoadOptions::default()).unwrap();
-    let reached = evaluate(&normal(2), &data.test, Part::Test, data.toy(), 1, 0).unwrap();
+    let reached = evaluate(&normal(2), 0, &data.test, Part::Test, data.toy(), 1, 0).unwrap();
     let floor = reached.floor.unwrap();
     let truth = Toy::Moons.log_prob(data.test.to_reals().view()).unwrap();
     assert!((floor.gap - (truth.mean().unwrap() - reached.nats.mean)).abs() < 1e-6);

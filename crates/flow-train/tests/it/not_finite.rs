@@ -47,7 +47,7 @@ fn a_poisoned_weight_is_traced_to_its_layer() {
     assert!(what.contains("NaN") && origin.contains("\"coupling_1\""), "{error}");
     // The model is handed back as it was at its best, ready to use: nothing is dropped out.
     let best = trainer.into_best();
-    let x = DeviceRows::new(&digits, Device::Cpu).dequantized(0, 10, 0);
+    let x = DeviceRows::new(&digits, Device::Cpu).dequantized(0, 10, 0).x;
     assert_eq!(best.flow().log_prob(&x, None), best.flow().log_prob(&x, None));
 
     let mut resumed = Trainer::resume(dir.path()).unwrap();
