@@ -15,6 +15,7 @@ pub struct Progress {
     unit: Unit,
     validation: String,
     last_line: f64,
+    warned: bool,
 }
 
 /// How likelihoods are shown.
@@ -50,7 +51,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        Progress { bar, unit, validation: String::new(), last_line: 0.0 }
+        Progress { bar, unit, validation: String::new(), last_line: 0.0, warned: false }
     }
 
     /// Takes the bar away.
@@ -83,11 +84,29 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Once: the error seldom gets better by itself.
+    fn inexact(&mut self, step: u64, error: f64, bound: f64) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        let text = format!(
+            "warning: at step {step} rebuilt activations are {error:.1e} standard deviations off (bound {bound:.0e}), and \
+             gradients with them; train.rebuild=false keeps activations instead (metrics.jsonl goes on telling the error)"
+        );
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => eprintln!("{text}"),
+        }
+    }
+}
+
 impl Observer for Progress {
     fn observe(&mut self, event: &Event) -> ControlFlow<()> {
         match *event {
             Event::Step { step, steps, nats, seconds, .. } => self.step((step, steps), nats, seconds),
             Event::Validated { step, nats, best, seconds } => self.validated(step, nats, best, seconds),
+            Event::RebuiltInexactly { step, error, bound } => self.inexact(step, error, bound),
             Event::Saved { .. } => {}
         }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -34,6 +34,16 @@ pub enum Event {
         /// Seconds trained so far.
         seconds: f64,
     },
+    /// Activations that were rebuilt in the backward pass (`train.rebuild`) are further off than they should be, and so
+    /// are the gradients; told at most once a line of metrics.
+    RebuiltInexactly {
+        /// Steps taken so far.
+        step: u64,
+        /// The largest difference of a coordinate of the batch, in standard deviations of the batch.
+        error: f64,
+        /// What it should stay below.
+        bound: f64,
+    },
     /// Everything needed to go on is on disk; told at the end of a run, too, where its answer changes nothing.
     Saved {
         /// Steps taken so far.

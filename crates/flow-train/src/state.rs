@@ -28,6 +28,9 @@ pub struct Progress {
     pub stale: u64,
     /// Sum and number of the training likelihoods since the last line of metrics.
     pub since_log: (f64, u64),
+    /// The largest error of rebuilt activations since then, in standard deviations of the batch.
+    #[serde(default)]
+    pub rebuild_error: f64,
     /// Length of the metrics file.
     pub metrics_bytes: u64,
     /// Whether there is nothing left to do.

@@ -23,6 +23,9 @@ use crate::{Error, Event, Observer, Result, RunConfig};
 
 /// Steps between updates of the moving average, which decays by `ema` to this power: a pass over all parameters saved.
 const AVERAGE_EVERY: u64 = 8;
+/// What the error of rebuilt activations should stay below, in standard deviations of the batch: f32 keeps seven digits,
+/// and a gradient is worth following with three.
+const REBUILD_BOUND: f64 = 1e-3;
 /// Rows that ActNorm and its like are started from.
 const START_ROWS: usize = 2_048;
 
@@ -40,8 +43,8 @@ pub struct Trainer {
     batches: Batches,
     validation: DeviceRows,
     progress: Progress,
-    /// The largest error of rebuilt activations since the last line of metrics.
-    rebuild_error: f64,
+    /// That activations were rebuilt inexactly, until it is told.
+    warning: Option<Event>,
     folder: Option<RunFolder>,
     /// Whether the folder holds the state as it is now.
     saved: bool,
@@ -82,7 +85,7 @@ impl Trainer {
             batches: Batches::new(&data.train, config.train.batch, classes, config.seed, device)?,
             validation: DeviceRows::with_classes(&data.validation, classes, device)?,
             progress: Progress::default(),
-            rebuild_error: 0.0,
+            warning: None,
             folder: None,
             saved: false,
             config,
@@ -167,6 +170,10 @@ impl Trainer {
         while self.progress.step < train.steps && !self.out_of_patience() && broken.is_continue() {
             let event = self.step(&mut clock)?;
             broken = observer.observe(&event);
+            if let Some(warning) = self.warning.take() {
+                let answer = observer.observe(&warning);
+                broken = if broken.is_break() { broken } else { answer };
+            }
             let last = self.progress.step == train.steps;
             if last || self.progress.step.is_multiple_of(train.validate_every) {
                 let event = self.validate(&mut clock)?;
@@ -215,7 +222,7 @@ impl Trainer {
             let batch = pick.batch();
             match train.rebuild {
                 false => gradients(flow, &batch, &self.parameters),
-                true => rebuilt_gradients(flow, &batch, &self.parameters, &mut self.rebuild_error),
+                true => rebuilt_gradients(flow, &batch, &self.parameters, &mut self.progress.rebuild_error),
             }
         });
         let norm = gradient_norm(&gradients);
@@ -266,7 +273,11 @@ impl Trainer {
             "step": step, "train_nats": sum / count as f64, "rate": rate, "gradient_norm": norm, "seconds": seconds,
         });
         if self.config.train.rebuild {
-            line["rebuild_error"] = json!(std::mem::take(&mut self.rebuild_error));
+            let error = std::mem::take(&mut self.progress.rebuild_error);
+            line["rebuild_error"] = json!(error);
+            if error.is_nan() || error > REBUILD_BOUND {
+                self.warning = Some(Event::RebuiltInexactly { step, error, bound: REBUILD_BOUND });
+            }
         }
         self.log(&line)
     }
@@ -416,8 +427,9 @@ fn rebuilt_gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters, er
         variable.shallow_clone().zero_grad();
     }
     let rebuilt = flow.backward_rebuilding(&batch.x, batch.context.as_ref());
+    let own = rebuilt.error / batch.x.std(true).double_value(&[]);
     // A number that is not finite must not be lost in the maximum.
-    *error = if rebuilt.error.is_finite() { error.max(rebuilt.error) } else { rebuilt.error };
+    *error = if own.is_finite() { error.max(own) } else { own };
     let nats = rebuilt.log_prob.mean(None).double_value(&[]);
     (nats, parameters.variables().iter().map(Tensor::grad).collect())
 }

@@ -113,7 +113,7 @@ fn a_configuration_that_asks_for_another_or_an_enormous_net() {
     has(&after(set("/config/model/couplings", json!(3))), &["numbers"]);
     has(&after(set("/config/model/conditioner/hidden", json!(65_536))), &["asks for", "hold"]);
     has(&after(set("/config/model/couplings", json!(1))), &["state.safetensors"]);
-    has(&after(set("/config/model/kind", json!("glow"))), &["glow"]);
+    has(&after(set("/config/model/kind", json!("planar"))), &["glow"]);
     has(&after(set("/config/train/batch", json!(0))), &["train.batch"]);
     has(&after(set("/config/threads", json!(1_000_000))), &["threads"]);
     has(&after(set("/config/data/name", json!("digits"))), &["head"]);

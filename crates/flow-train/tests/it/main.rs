@@ -9,6 +9,7 @@ mod evaluate;
 mod flat;
 mod folder;
 mod hostile;
+mod images;
 mod not_finite;
 mod observers;
 mod presets;

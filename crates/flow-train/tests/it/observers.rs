@@ -22,6 +22,7 @@ fn word(event: &Event) -> String {
     match event {
         Event::Step { step, .. } => format!("step {step}"),
         Event::Validated { step, .. } => format!("validated {step}"),
+        Event::RebuiltInexactly { step, .. } => format!("inexact {step}"),
         Event::Saved { step } => format!("saved {step}"),
     }
 }
@@ -110,6 +111,7 @@ fn events_and_metrics_tell_the_same_numbers() {
             }
             Event::Validated { nats, .. } => validated.push(*nats),
             Event::Saved { .. } => {}
+            Event::RebuiltInexactly { .. } => unreachable!("nothing is rebuilt"),
         }
         ControlFlow::Continue(())
     });
