@@ -12,7 +12,7 @@
 //!
 //! What does the work is the [`Coupling`]: a [`Mask`] says which coordinates stay, a [`Conditioner`] computes from these
 //! how the others change, a [`Law`] (additive, as in NICE, or affine, as in RealNVP) changes them. Around it stand
-//! [`Permute`], [`ElementwiseAffine`], [`ActNorm`] and [`Logit`].
+//! [`Permute`], [`ElementwiseAffine`], [`ActNorm`], [`Logit`] and a [`Spline`].
 //!
 //! On images, couplings go by channels or by the squares of a chessboard and have convolutional conditioners
 //! ([`ImageCoupling`]), channels are mixed by a [`Conv1x1`], and a [`Multiscale`] puts levels of ever coarser resolution
@@ -61,6 +61,7 @@ mod permute;
 mod prior;
 pub mod rng;
 mod shape;
+mod spline;
 mod squeeze;
 pub mod testing;
 
@@ -82,6 +83,7 @@ pub use mask::Mask;
 pub use multiscale::{Level, Multiscale};
 pub use permute::Permute;
 pub use prior::TopPrior;
+pub use spline::Spline;
 pub use squeeze::{Squeeze, SqueezeOrder};
 
 /// The README's code is a test, too.

@@ -8,7 +8,7 @@ use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::testing::{Tolerance, check};
 use flow_core::{
     ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit,
-    Mask, Permute, Probe, Squeeze, SqueezeOrder, TopPrior,
+    Mask, Permute, Probe, Spline, Squeeze, SqueezeOrder, TopPrior,
 };
 use tch::{Device, Kind, Tensor, nn};
 
@@ -107,6 +107,8 @@ fn table() -> Vec<Case> {
     add("lu 1x1 of an image", &[5, 2, 2], Space, |p| Box::new(Conv1x1::lu(p, 5, 3)));
     add("top prior of a vector", &[3], Space, |p| Box::new(TopPrior::new(p, &[3], 0)));
     add("top prior by context", &[2, 1, 2], Space, |p| Box::new(TopPrior::new(p, &[2, 1, 2], CONTEXT as usize)));
+    add("spline", &[24], Space, |p| Box::new(Spline::new(p, 4, -3.0, 4.0, 0.5).unwrap()));
+    add("spline of an image", &[2, 3, 4], Space, |p| Box::new(Spline::new(p, 3, -2.0, 2.5, 0.0).unwrap()));
     add("squeeze channel-major", &[1, 4, 2], Space, |_| Box::new(Squeeze::new(SqueezeOrder::ChannelMajor)));
     add("squeeze position-major", &[2, 2, 4], Space, |_| Box::new(Squeeze::new(SqueezeOrder::PositionMajor)));
     add("unsqueeze", &[8, 1, 2], Space, |_| Box::new(Inverse(Squeeze::new(SqueezeOrder::PositionMajor))));

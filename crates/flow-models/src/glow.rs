@@ -9,7 +9,7 @@ use tch::nn;
 
 use crate::conv_net::ConvNet;
 use crate::error::require;
-use crate::head::{Entry, Head};
+use crate::head::{Entry, Head, SplineConfig};
 use crate::image;
 use crate::{BoundConfig, ConvNetConfig, MlpConfig, Result};
 
@@ -25,7 +25,7 @@ use crate::{BoundConfig, ConvNetConfig, MlpConfig, Result};
 /// lets go of is a Gaussian given what it keeps, and the last level's a Gaussian given the class. On vectors, `depth` steps
 /// in a row.
 ///
-/// Steps by name, data to latent: the head's (`standardize` or `logit`), `actnorm` where asked for; on images then for
+/// Steps by name, data to latent: the head's (`standardize` or `logit`), `spline` and `actnorm` where asked for; on images then for
 /// each level `i` `level_i.checker_j`, for each step `level_i.step_j.actnorm`, `.mix`, `.coupling`, and `level_i.prior`;
 /// on vectors `step_j.actnorm`, `.mix`, `.coupling`, and `prior`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,9 @@ use crate::{BoundConfig, ConvNetConfig, MlpConfig, Result};
 pub struct GlowConfig {
     /// The first step. Default none.
     pub head: Head,
-    /// Whether an ActNorm of each coordinate on its own follows the head. Default false.
+    /// A spline of each pixel's value behind the head, images only. Default none.
+    pub spline: Option<SplineConfig>,
+    /// Whether an ActNorm of each coordinate on its own follows. Default false.
     pub actnorm: bool,
     /// Number of levels on images; 1 on vectors. Default 2.
     pub levels: usize,
@@ -102,6 +104,7 @@ impl Default for GlowConfig {
     fn default() -> Self {
         GlowConfig {
             head: Head::None,
+            spline: None,
             actnorm: false,
             levels: 2,
             depth: 8,
@@ -128,7 +131,7 @@ impl GlowConfig {
     pub fn build(&self, path: &nn::Path, event: &[usize], seed: u64) -> Result<Flow> {
         let dim = self.validate(event)?;
         let mut chain = Chain::default();
-        Entry { head: &self.head, actnorm: self.actnorm }.build(&mut chain, path, dim)?;
+        self.entry().build(&mut chain, path, dim)?;
         match *event {
             [channels, height, width] => {
                 let levels = self.image_levels(path, [channels, height, width], seed)?;
@@ -146,7 +149,7 @@ impl GlowConfig {
 
     fn validate(&self, event: &[usize]) -> Result<usize> {
         let dim = image::dim(event)?;
-        self.head.validate(dim)?;
+        self.entry().validate(dim)?;
         self.bound.validate()?;
         require((1..=1024).contains(&self.depth), "depth", "between 1 and 1024", self.depth)?;
         require(self.checkers <= 64, "checkers", "at most 64", self.checkers)?;
@@ -155,15 +158,22 @@ impl GlowConfig {
         self.vector_net.validate("vector_net")?;
         match *event {
             [_, height, width] => image::validate_levels(self.levels, height, width)?,
-            _ => require(self.levels == 1, "levels", "1 for data that is no image", self.levels)?,
+            _ => {
+                require(self.levels == 1, "levels", "1 for data that is no image", self.levels)?;
+                require(self.spline.is_none(), "spline", "none for data that is no image", "one")?;
+            }
         }
         Ok(dim)
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { head: &self.head, spline: self.spline, actnorm: self.actnorm }
     }
 
     /// Number of saved numbers, trained or fixed; known before anything is allocated.
     pub(crate) fn saved_numbers(&self, event: &[usize]) -> Result<u128> {
         let dim = self.validate(event)?;
-        let mut total = Entry { head: &self.head, actnorm: self.actnorm }.saved_numbers(dim);
+        let mut total = self.entry().saved_numbers(dim);
         let [mut channels, mut height, mut width] = match *event {
             [channels, height, width] => [channels, height, width],
             _ => {

@@ -43,7 +43,7 @@ pub use conv_net::{ConvNetConfig, Norm};
 pub use error::{Error, Result};
 pub use file::ModelCard;
 pub use glow::{CouplingKind, GlowConfig, Mixing, Order2x2};
-pub use head::Head;
+pub use head::{Head, SplineConfig};
 pub use mlp::{Activation, Mlp, MlpConfig, WeightInit};
 pub use model::{Model, ModelConfig, class_context};
 pub use nice::NiceConfig;

@@ -6,7 +6,7 @@ use flow_core::Flow;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor, nn};
 
-use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, RealNvpConfig, Result};
+use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, RealNvpConfig, Result, SplineConfig};
 
 /// Any model of the zoo; in files `{"kind": "nice", ...}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,15 @@ impl ModelConfig {
             ModelConfig::RealNvp(config) => &mut config.head,
             ModelConfig::Glow(config) => &mut config.head,
             ModelConfig::RealNvpImage(config) => &mut config.head,
+        }
+    }
+
+    /// The spline behind the head, where there is one.
+    pub fn spline_mut(&mut self) -> Option<&mut SplineConfig> {
+        match self {
+            ModelConfig::Nice(_) | ModelConfig::RealNvp(_) => None,
+            ModelConfig::Glow(config) => config.spline.as_mut(),
+            ModelConfig::RealNvpImage(config) => config.spline.as_mut(),
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Activation, BaseKind, BoundConfig, ConvNetConfig, GlowConfig, Head, MlpConfig, ModelConfig,
-    MultiscaleRealNvpConfig, NiceConfig, Norm, Order, Pattern, RealNvpConfig, Scaling, WeightInit,
+    MultiscaleRealNvpConfig, NiceConfig, Norm, Order, Pattern, RealNvpConfig, Scaling, SplineConfig, WeightInit,
 };
 
 /// Which ready configuration.
@@ -135,8 +135,8 @@ pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
     let most = event[1].min(event[2]).max(1).ilog2() as usize;
     let common = GlowConfig {
         head: Head::Logit { alpha: IMAGE_ALPHA },
-        actnorm: true,
-        bound: BoundConfig::Learned(2.0),
+        spline: Some(SplineConfig::default()),
+        bound: BoundConfig::Learned(1.0),
         levels: 2.min(most),
         classes,
         ..GlowConfig::default()
@@ -155,9 +155,9 @@ pub fn realnvp_image(preset: Preset, event: &[usize], classes: usize) -> ModelCo
     let net = |width, blocks, norm| ConvNetConfig { width, blocks, residual: true, norm, ..ConvNetConfig::default() };
     let common = MultiscaleRealNvpConfig {
         head: Head::Logit { alpha: IMAGE_ALPHA },
-        actnorm: true,
+        spline: Some(SplineConfig::default()),
         levels: 3.min(most),
-        bound: BoundConfig::Learned(2.0),
+        bound: BoundConfig::Learned(1.0),
         classes,
         ..MultiscaleRealNvpConfig::default()
     };
@@ -165,7 +165,7 @@ pub fn realnvp_image(preset: Preset, event: &[usize], classes: usize) -> ModelCo
         // Section 4.1: 32 hidden maps and 4 residual blocks for small images, 64 and 8 for CIFAR-10, which MNIST takes after.
         Preset::Paper => MultiscaleRealNvpConfig {
             head: Head::Logit { alpha: 0.05 },
-            actnorm: false,
+            spline: None,
             net: net(64, 8, Norm::Batch),
             priors: false,
             ..common

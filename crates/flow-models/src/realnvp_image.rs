@@ -9,7 +9,7 @@ use tch::nn;
 use crate::conv_net::ConvNet;
 use crate::error::require;
 use crate::glow::Order2x2;
-use crate::head::{Entry, Head};
+use crate::head::{Entry, Head, SplineConfig};
 use crate::image;
 use crate::{BoundConfig, ConvNetConfig, Norm, Result};
 
@@ -26,7 +26,7 @@ use crate::{BoundConfig, ConvNetConfig, Norm, Result};
 /// affine with residual nets. Each is followed by a BatchNorm where nets have batch normalisation (section 3.7), and
 /// preceded by an ActNorm else.
 ///
-/// Steps by name, data to latent: the head's (`standardize` or `logit`), `actnorm` where asked for, then for each level `i`
+/// Steps by name, data to latent: the head's (`standardize` or `logit`), `spline` and `actnorm` where asked for, then for each level `i`
 /// `level_i.checker_j`, `level_i.channel_j` and, with `priors`, `level_i.prior`; each of the couplings' is `.actnorm`,
 /// `.coupling`, or `.coupling`, `.batchnorm`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,9 @@ use crate::{BoundConfig, ConvNetConfig, Norm, Result};
 pub struct MultiscaleRealNvpConfig {
     /// The first step. Default the logit with a margin of 0.05, as in the paper.
     pub head: Head,
-    /// Whether an ActNorm of each coordinate on its own follows the head. Default false.
+    /// A spline of each pixel's value behind the head, images only. Default none.
+    pub spline: Option<SplineConfig>,
+    /// Whether an ActNorm of each coordinate on its own follows. Default false.
     pub actnorm: bool,
     /// Number of levels, the last one included. Default 3.
     pub levels: usize,
@@ -59,6 +61,7 @@ impl Default for MultiscaleRealNvpConfig {
     fn default() -> Self {
         MultiscaleRealNvpConfig {
             head: Head::Logit { alpha: 0.05 },
+            spline: None,
             actnorm: false,
             levels: 3,
             checkers: 3,
@@ -89,7 +92,7 @@ impl MultiscaleRealNvpConfig {
         let event = self.validate(event)?;
         let dim = event.iter().product();
         let mut chain = Chain::default();
-        Entry { head: &self.head, actnorm: self.actnorm }.build(&mut chain, path, dim)?;
+        self.entry().build(&mut chain, path, dim)?;
         let [mut channels, mut height, mut width] = event;
         let mut levels = Vec::new();
         for i in 0..self.levels {
@@ -126,7 +129,7 @@ impl MultiscaleRealNvpConfig {
         let image = <[usize; 3]>::try_from(event);
         require(image.is_ok(), "event", "an image: channels, height, width", format!("{event:?}"))?;
         let image = image.expect("required above");
-        self.head.validate(dim)?;
+        self.entry().validate(dim)?;
         self.bound.validate()?;
         image::validate_levels(self.levels, image[1], image[2])?;
         require((1..=64).contains(&self.checkers), "checkers", "between 1 and 64", self.checkers)?;
@@ -136,11 +139,15 @@ impl MultiscaleRealNvpConfig {
         Ok(image)
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry { head: &self.head, spline: self.spline, actnorm: self.actnorm }
+    }
+
     /// Number of saved numbers, trained or fixed; known before anything is allocated.
     pub(crate) fn saved_numbers(&self, event: &[usize]) -> Result<u128> {
         let image = self.validate(event)?;
         let dim: usize = image.iter().product();
-        let mut total = Entry { head: &self.head, actnorm: self.actnorm }.saved_numbers(dim);
+        let mut total = self.entry().saved_numbers(dim);
         let [mut channels, mut height, mut width] = image;
         for i in 0..self.levels {
             for place in self.squares(i, channels).iter().chain(&self.halves(i, channels)) {

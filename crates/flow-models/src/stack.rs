@@ -88,7 +88,7 @@ impl Stack<'_> {
         require((1..=1024).contains(&self.couplings), "couplings", "between 1 and 1024", self.couplings)?;
         require(self.context <= 1 << 20, "context", "at most 1048576", self.context)?;
         self.conditioner.validate("conditioner")?;
-        self.head.validate(dim)?;
+        self.entry().validate(dim)?;
         let is_image = matches!(event, [_, _, _]);
         let needs_image = self.pattern == Pattern::Checkerboard;
         require(
@@ -100,11 +100,15 @@ impl Stack<'_> {
         Ok(dim)
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry { head: self.head, spline: None, actnorm: self.actnorm }
+    }
+
     /// Number of saved numbers, trained or fixed; known before anything is allocated.
     pub(crate) fn saved_numbers(&self, event: &[usize], law_extra: impl Fn(usize) -> u128) -> Result<u128> {
         let dim = self.validate(event)?;
         let wide = dim as u128;
-        let mut total = Entry { head: self.head, actnorm: self.actnorm }.saved_numbers(dim);
+        let mut total = self.entry().saved_numbers(dim);
         total += match self.scaling {
             Scaling::None => 0,
             Scaling::One => wide,
@@ -131,7 +135,7 @@ impl Stack<'_> {
         let dim = self.validate(event)?;
         let device = path.device();
         let mut chain = Chain::default();
-        Entry { head: self.head, actnorm: self.actnorm }.build(&mut chain, path, dim)?;
+        self.entry().build(&mut chain, path, dim)?;
         for i in 0..self.couplings {
             match self.order {
                 Order::Flip => {}

@@ -203,6 +203,9 @@ impl RunConfig {
         if let Preprocessing::Table { mean, std, .. } = &data_set.preprocessing {
             *config.head_mut() = Head::Standardize { mean: mean.clone(), std: std.clone() };
         }
+        if let (Some(spline), Some(levels)) = (config.spline_mut(), data_set.preprocessing.levels()) {
+            spline.background = 1.0 / f64::from(levels);
+        }
         Ok(RunConfig {
             seed: 0,
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -77,10 +77,9 @@ fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
             Preset::Cpu => steps,
             Preset::Seed | Preset::Paper | Preset::Default => 100_000,
         },
-        batch: 64,
+        batch: 32,
         learning_rate: 2e-3,
         weight_decay: if small { 1.0 } else { 0.0 },
-        clip: 100.0,
         ema: 0.995,
         validate_every: if small { 100 } else { 500 },
         ..TrainConfig::default()

@@ -4,6 +4,7 @@ use flow_core::rng::{derive_seed, with_seed};
 use flow_models::{
     Activation, BaseKind, BoundConfig, ConvNetConfig, CouplingKind, GlowConfig, Head, Mixing, MlpConfig, Model,
     ModelConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, Order, Order2x2, Pattern, RealNvpConfig, Scaling,
+    SplineConfig,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -75,7 +76,8 @@ fn multiscale() -> Vec<(ModelConfig, Vec<usize>)> {
         ..MultiscaleRealNvpConfig::default()
     };
     let plain = MultiscaleRealNvpConfig { priors: false, bound: BoundConfig::Fixed(0.7), ..realnvp(Norm::None) };
-    let classes = MultiscaleRealNvpConfig { classes: 2, actnorm: true, ..realnvp(Norm::Weight) };
+    let spline = Some(SplineConfig { bins: 3, background: 0.4 });
+    let classes = MultiscaleRealNvpConfig { classes: 2, actnorm: true, spline, ..realnvp(Norm::Weight) };
     let position = GlowConfig { squeeze: Order2x2::PositionMajor, learned_top: false, levels: 1, ..glow.clone() };
     vec![
         (ModelConfig::Glow(glow.clone()), vec![1, 4, 4]),

@@ -71,7 +71,7 @@ fn fields_out_of_range_are_named() {
         ModelConfig::Nice(config)
     };
     let realnvp = |text: &str| serde_json::from_str::<ModelConfig>(text).unwrap();
-    let cases: [(ModelConfig, &[usize], &str); 22] = [
+    let cases: [(ModelConfig, &[usize], &str); 25] = [
         (nice(&|c| c.couplings = 0), &[2], "couplings"),
         (nice(&|c| c.couplings = 1025), &[2], "couplings"),
         (nice(&|c| c.conditioner.hidden = 0), &[2], "conditioner.hidden"),
@@ -91,6 +91,9 @@ fn fields_out_of_range_are_named() {
         (realnvp(r#"{"kind": "glow", "depth": 0}"#), &[1, 4, 4], "depth"),
         (realnvp(r#"{"kind": "glow", "net": {"width": 0}}"#), &[1, 4, 4], "net.width"),
         (realnvp(r#"{"kind": "glow", "levels": 1, "vector_net": {"layers": 0}}"#), &[4], "vector_net.layers"),
+        (realnvp(r#"{"kind": "glow", "levels": 1, "spline": {"bins": 8}}"#), &[4], "spline"),
+        (realnvp(r#"{"kind": "glow", "spline": {"bins": 1}}"#), &[1, 4, 4], "spline.bins"),
+        (realnvp(r#"{"kind": "glow", "spline": {"background": 1}}"#), &[1, 4, 4], "spline.background"),
         (realnvp(r#"{"kind": "realnvp-image", "checkers": 0}"#), &[1, 8, 8], "checkers"),
         (realnvp(r#"{"kind": "realnvp-image"}"#), &[64], "an image"),
         (realnvp(r#"{"kind": "realnvp-image", "classes": 65537}"#), &[1, 8, 8], "classes"),

@@ -1,0 +1,242 @@
+//! An elementwise monotone spline, the same for all coordinates, that can start as the shape of the data.
+
+use tch::{Kind, Tensor, nn};
+
+use crate::shape::sum_event;
+use crate::{Bijection, Error, Result};
+
+/// A monotone rational-quadratic spline (Durkan et al. 2019, section 3.1, equations 4 and 5) from `[low, high]` onto
+/// `[-8, 8]`, applied to each coordinate of `[n, ..event]`; beyond both ends it goes on as a line. In bin `k` of width
+/// `w`, height `h`, and slopes `d_0` and `d_1` at its ends, with `t = (x - x_k) / w` and `s = h / w`:
+///
+/// ```text
+/// z = z_k + h (s t² + d_0 t (1 - t)) / (s + (d_0 + d_1 - 2 s) t (1 - t))
+/// log_det = Σ ln dz/dx,   dz/dx = s² (d_1 t² + 2 s t (1 - t) + d_0 (1 - t)²) / (s + (d_0 + d_1 - 2 s) t (1 - t))²
+/// ```
+///
+/// What it is for: a pixel of an image that is background is uniform over one of 256 cells, which no affine map makes a
+/// Gaussian, and most pixels are background. [`Bijection::start_from_data`] sets the spline so that values below
+/// `background` come out as N(-3, 1) and the others, all together, as N(3, 1.5²). What is left to the couplings is to tell
+/// which is which. That it has been done is a saved variable, `started`, as for [`crate::ActNorm`].
+#[derive(Debug)]
+pub struct Spline {
+    /// Logarithms of the bins' shares of the domain, `[bins]`.
+    widths: Tensor,
+    /// Logarithms of the bins' shares of the range, `[bins]`.
+    heights: Tensor,
+    /// Logarithms of the slopes at the knots, `[bins + 1]`.
+    slopes: Tensor,
+    started: Tensor,
+    low: f64,
+    high: f64,
+    background: f64,
+}
+
+/// The range is ± this.
+const BOUND: f64 = 8.0;
+/// Mean of the background is minus this, of the rest this.
+const MEAN: f64 = 3.0;
+/// Standard deviation of the rest; the background's is 1.
+const REST_STD: f64 = 1.5;
+/// No bin starts narrower than this share of the domain, so that no slope starts too steep for f32.
+const NARROWEST: f64 = 1e-4;
+
+/// The spline's numbers, each `[bins]`, by what they are in the equation.
+struct Bins {
+    x: Tensor,
+    w: Tensor,
+    z: Tensor,
+    h: Tensor,
+    d0: Tensor,
+    d1: Tensor,
+}
+
+impl Spline {
+    /// Parameters `path/widths` and `path/heights`, `[bins]`, `path/slopes`, `[bins + 1]`, and the flag `path/started`. It
+    /// starts as a line.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] unless `low < background < high`, all finite, and there are 2 bins or more.
+    pub fn new(path: &nn::Path, bins: usize, low: f64, high: f64, background: f64) -> Result<Self> {
+        let wrong = |name, expected, value| Err(Error::OutOfRange { name, expected, value });
+        if bins < 2 {
+            return wrong("bins", "2 or more", bins as f64);
+        }
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            return wrong("high", "finite and above low", high);
+        }
+        if !(low < background && background < high) {
+            return wrong("background", "between low and high", background);
+        }
+        let slope = (2.0 * BOUND / (high - low)).ln();
+        Ok(Spline {
+            widths: path.zeros("widths", &[bins as i64]),
+            heights: path.zeros("heights", &[bins as i64]),
+            slopes: path.var("slopes", &[bins as i64 + 1], nn::Init::Const(slope)),
+            started: path.zeros_no_train("started", &[1]),
+            low,
+            high,
+            background,
+        })
+    }
+
+    /// Whether the start from data has been done, here or before the parameters were saved.
+    pub fn has_started(&self) -> bool {
+        self.started.double_value(&[0]) != 0.0
+    }
+
+    fn bins(&self) -> Bins {
+        let w = self.widths.softmax(0, None::<Kind>) * (self.high - self.low);
+        let h = self.heights.softmax(0, None::<Kind>) * (2.0 * BOUND);
+        let left = |sizes: &Tensor, start: f64| sizes.cumsum(0, None::<Kind>) - sizes + start;
+        let d = self.slopes.exp();
+        let bins = w.size()[0];
+        Bins { x: left(&w, self.low), z: left(&h, -BOUND), d0: d.narrow(0, 0, bins), d1: d.narrow(0, 1, bins), w, h }
+    }
+}
+
+impl Bins {
+    /// For each of `values` the numbers of its bin, the bins beginning at `starts`; the first and last bin take what lies
+    /// beyond.
+    fn of(&self, values: &Tensor, starts: &Tensor) -> Bins {
+        let bins = starts.size()[0];
+        let index = values.detach().contiguous().bucketize(&starts.detach(), false, true) - 1;
+        let index = index.clamp(0, bins - 1);
+        let table = Tensor::stack(&[&self.x, &self.w, &self.z, &self.h, &self.d0, &self.d1], 1);
+        // An embedding and not an index_select, whose backward pass on a CPU adds row by row.
+        let rows = Tensor::embedding(&table, &index, -1, false, false);
+        let [x, w, z, h, d0, d1] = [0, 1, 2, 3, 4, 5].map(|i| rows.select(-1, i));
+        Bins { x, w, z, h, d0, d1 }
+    }
+
+    /// `ln dz/dx` at `t`, in the inside of bins.
+    fn log_slope(&self, t: &Tensor, s: &Tensor, denominator: &Tensor) -> Tensor {
+        let rest: Tensor = 1.0 - t;
+        let numerator = &self.d1 * t.square() + s * t * &rest * 2.0 + &self.d0 * rest.square();
+        s.log() * 2.0 + numerator.log() - denominator.log() * 2.0
+    }
+}
+
+impl Bijection for Spline {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let all = self.bins();
+        let bin = all.of(x, &all.x);
+        let inside = x.clamp(self.low, self.high);
+        let t = ((&inside - &bin.x) / &bin.w).clamp(0.0, 1.0);
+        let s = &bin.h / &bin.w;
+        let both = &t * (1.0 - &t);
+        let denominator = &s + (&bin.d0 + &bin.d1 - &s * 2.0) * &both;
+        let z = &bin.z + &bin.h * (&s * t.square() + &bin.d0 * both) / &denominator;
+        let log_slope = bin.log_slope(&t, &s, &denominator);
+        // Beyond the ends `t` is 0 or 1, and the slope that of the end.
+        let z = z + (x - inside) * log_slope.exp();
+        (z, sum_event(&log_slope))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        let all = self.bins();
+        let bin = all.of(z, &all.z);
+        let inside = z.clamp(-BOUND, BOUND);
+        let y = ((&inside - &bin.z) / &bin.h).clamp(0.0, 1.0);
+        let s = &bin.h / &bin.w;
+        // Durkan et al. 2019, equations 6 to 8, divided by the bin's height.
+        let curve = &bin.d0 + &bin.d1 - &s * 2.0;
+        let a = &s - &bin.d0 + &y * &curve;
+        let b = &bin.d0 - &y * curve.shallow_clone();
+        let c = (&s * &y).neg();
+        let root = (b.square() - &a * &c * 4.0).clamp_min(0.0).sqrt();
+        let t = (&c * 2.0 / ((&b + root).neg())).clamp(0.0, 1.0);
+        let denominator = &s + curve * &t * (1.0 - &t);
+        let log_slope = bin.log_slope(&t, &s, &denominator);
+        let x = &bin.x + &bin.w * t + (z - inside) * log_slope.neg().exp();
+        (x, sum_event(&log_slope).neg())
+    }
+
+    fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
+        if !self.has_started() && x.size()[0] > 0 {
+            tch::no_grad(|| self.fit(x));
+        }
+        self.forward(x, context).0
+    }
+}
+
+impl Spline {
+    /// Puts the knots where the quantiles of `x` meet those of the two Gaussians.
+    fn fit(&self, x: &Tensor) {
+        let sorted = x.to_kind(Kind::Double).flatten(0, -1).sort(0, false).0;
+        let all = sorted.size()[0];
+        let below = sorted.lt(self.background).sum(Kind::Int64).int64_value(&[]) as f64 / all as f64;
+        // With nothing on one side, all of it is one Gaussian; half of the bins must not be spent on nothing.
+        let share = below.clamp(0.02, 0.98);
+        let bins = self.widths.size()[0];
+        let heights = heights(share, bins as usize);
+        let z: Vec<f64> = std::iter::once(-BOUND)
+            .chain(heights.iter().scan(-BOUND, |z, h| {
+                *z += h;
+                Some(*z)
+            }))
+            .collect();
+        let knots: Vec<f64> = z
+            .iter()
+            .map(|&z| {
+                // Between two values, so that none lies on a knot, where the slope has a bend.
+                let place = ((mixture(z, share) * all as f64) as i64).clamp(1, (all - 1).max(1)).min(all - 1);
+                0.5 * (sorted.double_value(&[(place - 1).max(0)]) + sorted.double_value(&[place]))
+            })
+            .collect();
+        let domain = self.high - self.low;
+        let inner = knots[1..knots.len() - 1].iter().copied();
+        let knots: Vec<f64> = std::iter::once(self.low).chain(inner).chain([self.high]).collect();
+        let widths: Vec<f64> =
+            knots.windows(2).map(|pair| (pair[1] - pair[0]).max(NARROWEST * domain) / domain).collect();
+        let total: f64 = widths.iter().sum();
+        let widths: Vec<f64> = widths.iter().map(|w| w / total * domain).collect();
+        self.set(&widths, &heights);
+    }
+
+    /// Bins of these widths and heights; the slope at a knot lies between those of its bins, each weighed by the other's
+    /// width.
+    fn set(&self, widths: &[f64], heights: &[f64]) {
+        let slope = |k: usize| heights[k] / widths[k];
+        let last = widths.len() - 1;
+        let slopes: Vec<f64> = (0..=widths.len())
+            .map(|k| match k {
+                0 => slope(0),
+                k if k > last => slope(last),
+                k => (slope(k) * widths[k - 1] + slope(k - 1) * widths[k]) / (widths[k] + widths[k - 1]),
+            })
+            .collect();
+        let put = |parameter: &Tensor, values: &[f64]| {
+            let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+            parameter.shallow_clone().copy_(&Tensor::from_slice(&logs));
+        };
+        put(&self.widths, widths);
+        put(&self.heights, heights);
+        put(&self.slopes, &slopes);
+        let _ = self.started.shallow_clone().fill_(1.0);
+    }
+}
+
+/// Half of the bins for the background, up to where `share` of the mixture lies, the other half for the rest; all bins of
+/// one half alike.
+fn heights(share: f64, bins: usize) -> Vec<f64> {
+    let (mut low, mut high) = (-BOUND, BOUND);
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        if mixture(middle, share) < share { low = middle } else { high = middle }
+    }
+    let first = bins / 2;
+    let lower = (low + BOUND) / first as f64;
+    let upper = (BOUND - low) / (bins - first) as f64;
+    (0..bins).map(|k| if k < first { lower } else { upper }).collect()
+}
+
+/// The distribution function of what the start aims at.
+fn mixture(z: f64, share: f64) -> f64 {
+    share * normal_cdf(z + MEAN) + (1.0 - share) * normal_cdf((z - MEAN) / REST_STD)
+}
+
+fn normal_cdf(z: f64) -> f64 {
+    0.5 * Tensor::from(-z / std::f64::consts::SQRT_2).erfc().double_value(&[])
+}
