@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::law::parameter_gradients;
 use crate::shape::{sum_event, zero_log_det};
-use crate::{Bijection, Conditioner, Error, Law, Result};
+use crate::{Bijection, Conditioner, Error, Law, Result, SqueezeOrder};
 
 /// Which part of an image `[c, h, w]` a coupling keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub enum ImageMask {
         /// Whether the even ones are changed rather than kept.
         flipped: bool,
     },
+    /// The chessboard after a squeeze, `[4c, h, w]`: of every 2 x 2 block the pixels (0, 0) and (1, 1); flipped, the other
+    /// two. The same pixels as above, with a conditioner that works on a quarter of the places.
+    Diagonal {
+        /// How the squeeze ordered the channels.
+        order: SqueezeOrder,
+        /// Whether these are changed rather than kept.
+        flipped: bool,
+    },
 }
 
 /// A coupling on images `[n, c, h, w]` (RealNVP, sections 3.4 to 3.6; Glow, section 3.3):
@@ -33,8 +41,8 @@ pub enum ImageMask {
 ///
 /// | mask | kept | parameters |
 /// | --- | --- | --- |
-/// | channels | `[n, kept, h, w]` | `[n, changed * law.parameters(), h, w]` |
-/// | checkerboard | `[n, c, h, w]`, zeros where pixels are changed | `[n, c * law.parameters(), h, w]`; those at kept pixels count for nothing |
+/// | channels, diagonal | `[n, kept, h, w]` | `[n, law.parameters() * changed, h, w]` |
+/// | checkerboard | `[n, c, h, w]`, zeros where pixels are changed | `[n, law.parameters() * c, h, w]`; those at kept pixels count for nothing |
 #[derive(Debug)]
 pub struct ImageCoupling<N> {
     mask: ImageMask,
@@ -56,12 +64,16 @@ impl<N: Conditioner> ImageCoupling<N> {
     ///
     /// # Errors
     ///
-    /// [`Error::MaskOneSided`] where all channels would be kept, or none.
+    /// [`Error::MaskOneSided`] where all channels would be kept, or none; [`Error::OutOfRange`] where a diagonal mask is
+    /// given channels that come from no squeeze.
     pub fn new(mask: ImageMask, channels: usize, conditioner: N, law: Law) -> Result<Self> {
         if let ImageMask::Channels { first, .. } = mask
             && !(1..channels).contains(&first)
         {
             return Err(Error::MaskOneSided { dim: channels, changed: channels.saturating_sub(first) });
+        }
+        if matches!(mask, ImageMask::Diagonal { .. }) && !channels.is_multiple_of(4) {
+            return Err(Error::OutOfRange { name: "channels", expected: "a multiple of 4", value: channels as f64 });
         }
         Ok(ImageCoupling { mask, channels, conditioner, law })
     }
@@ -74,6 +86,15 @@ impl<N: Conditioner> ImageCoupling<N> {
             ImageMask::Channels { first, flipped } => {
                 let (first, all) = (first as i64, channels);
                 let (a, b) = (x.narrow(1, 0, first), x.narrow(1, first, all - first));
+                let (kept, changed) = if flipped { (b, a) } else { (a, b) };
+                Parts { kept, changed, squares: None }
+            }
+            ImageMask::Diagonal { order, flipped } => {
+                let (shape, at) = order.blocks(&size, 4);
+                let blocks = x.reshape(shape);
+                let diagonal = Tensor::cat(&[blocks.narrow(at, 0, 1), blocks.narrow(at, 3, 1)], at);
+                let halves = [diagonal, blocks.narrow(at, 1, 2)];
+                let [a, b] = halves.map(|half| half.reshape([size[0], channels / 2, height, width]));
                 let (kept, changed) = if flipped { (b, a) } else { (a, b) };
                 Parts { kept, changed, squares: None }
             }
@@ -92,6 +113,14 @@ impl<N: Conditioner> ImageCoupling<N> {
         match (&parts.squares, self.mask) {
             (Some(squares), _) => changed.where_self(squares, kept),
             (None, ImageMask::Channels { flipped: true, .. }) => Tensor::cat(&[changed, kept], 1),
+            (None, ImageMask::Diagonal { order, flipped }) => {
+                let (diagonal, others) = if flipped { (changed, kept) } else { (kept, changed) };
+                let size = diagonal.size();
+                let (shape, at) = order.blocks(&size, 2);
+                let [diagonal, others] = [diagonal, others].map(|half| half.reshape(shape));
+                let whole = [diagonal.narrow(at, 0, 1), others, diagonal.narrow(at, 1, 1)];
+                Tensor::cat(&whole, at).reshape([size[0], 2 * size[1], size[2], size[3]])
+            }
             (None, _) => Tensor::cat(&[kept, changed], 1),
         }
     }
@@ -155,5 +184,38 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Conditioner for Nothing {
+        fn forward(&self, _kept: &Tensor, _context: Option<&Tensor>) -> Tensor {
+            unreachable!("the tests only split and merge")
+        }
+    }
+
+    /// The two masks of a chessboard are one: before the squeeze, and after it in either order.
+    #[test]
+    fn a_diagonal_keeps_the_squares_of_the_chessboard() {
+        let x = Tensor::arange(2 * 4 * 6, (Kind::Float, Device::Cpu)).reshape([1, 2, 4, 6]) + 1.0;
+        for order in [SqueezeOrder::ChannelMajor, SqueezeOrder::PositionMajor] {
+            for flipped in [false, true] {
+                let of = |mask, channels| ImageCoupling::new(mask, channels, Nothing, Law::Additive).unwrap();
+                let squares = of(ImageMask::Checkerboard { flipped }, 2);
+                let diagonal = of(ImageMask::Diagonal { order, flipped }, 8);
+                let squeezed = order.squeeze(&x);
+                let parts = diagonal.split(&squeezed);
+                assert_eq!(diagonal.merge(&parts, &parts.kept, &parts.changed), squeezed);
+                let kept = diagonal.merge(&parts, &parts.kept, &parts.changed.zeros_like());
+                assert_eq!(order.unsqueeze(&kept), squares.split(&x).kept);
+            }
+        }
     }
 }

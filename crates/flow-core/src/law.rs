@@ -1,6 +1,8 @@
-//! How a coupling changes a coordinate: by adding, or by scaling and adding.
+//! How a coupling changes a coordinate: by adding, by scaling and adding, or along a curve.
 
 use tch::{Tensor, nn};
+
+use crate::spline_law::{self, Knots};
 
 /// The elementwise law of a coupling, built from the conditioner's output once, for both directions.
 #[derive(Debug)]
@@ -12,6 +14,14 @@ pub enum Law {
     Affine {
         /// What `|log_s|` stays below.
         bound: Bound,
+    },
+    /// Neural spline flows (Durkan et al. 2019), section 3: a monotone rational-quadratic spline from [-6, 6] onto itself,
+    /// a line beyond. Parameters a coordinate: `bins` widths, `bins` heights and `bins + 1` slopes, before the maps that
+    /// make them what they are; the conditioner's output is `[widths, heights, slopes]`, bin after bin, each
+    /// `[n, changed, ..]`, one after the other in dimension 1. All 0 is the identity.
+    Spline {
+        /// Number of bins.
+        bins: usize,
     },
 }
 
@@ -50,16 +60,21 @@ impl Law {
         match self {
             Law::Additive => 1,
             Law::Affine { .. } => 2,
+            Law::Spline { bins } => spline_law::parameters(*bins),
         }
     }
 
-    /// `(z, log_s)`, both `[n, changed, ..]`; no `log_s` where the law keeps volume.
+    /// `(z, log_s)` (the logarithm of the slope), both `[n, changed, ..]`; no `log_s` where the law keeps volume.
     pub(crate) fn forward(&self, x: &Tensor, parameters: &Tensor) -> (Tensor, Option<Tensor>) {
         match self {
             Law::Additive => (x + parameters, None),
             Law::Affine { bound } => {
                 let (log_s, t) = affine(bound, parameters);
                 (x * log_s.exp() + t, Some(log_s))
+            }
+            Law::Spline { bins } => {
+                let (z, log_slope) = Knots::new(parameters, *bins, x).forward(x);
+                (z, Some(log_slope))
             }
         }
     }
@@ -72,6 +87,10 @@ impl Law {
                 let (log_s, t) = affine(bound, parameters);
                 let minus = log_s.neg();
                 ((z - t) * minus.exp(), Some(minus))
+            }
+            Law::Spline { bins } => {
+                let (x, log_slope) = Knots::new(parameters, *bins, z).inverse(z);
+                (x, Some(log_slope.neg()))
             }
         }
     }

@@ -59,9 +59,11 @@ mod mask;
 mod multiscale;
 mod permute;
 mod prior;
+mod rational_quadratic;
 pub mod rng;
 mod shape;
 mod spline;
+mod spline_law;
 mod squeeze;
 pub mod testing;
 

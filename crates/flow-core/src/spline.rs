@@ -2,17 +2,12 @@
 
 use tch::{Kind, Tensor, nn};
 
+use crate::rational_quadratic::{Bins, left_ends};
 use crate::shape::sum_event;
 use crate::{Bijection, Error, Result};
 
-/// A monotone rational-quadratic spline (Durkan et al. 2019, section 3.1, equations 4 and 5) from `[low, high]` onto
-/// `[-8, 8]`, applied to each coordinate of `[n, ..event]`; beyond both ends it goes on as a line. In bin `k` of width
-/// `w`, height `h`, and slopes `d_0` and `d_1` at its ends, with `t = (x - x_k) / w` and `s = h / w`:
-///
-/// ```text
-/// z = z_k + h (s t² + d_0 t (1 - t)) / (s + (d_0 + d_1 - 2 s) t (1 - t))
-/// log_det = Σ ln dz/dx,   dz/dx = s² (d_1 t² + 2 s t (1 - t) + d_0 (1 - t)²) / (s + (d_0 + d_1 - 2 s) t (1 - t))²
-/// ```
+/// A monotone rational-quadratic spline (Durkan et al. 2019, section 3.1) from `[low, high]` onto `[-8, 8]`, applied to each
+/// coordinate of `[n, ..event]`; beyond both ends it goes on as a line. `log_det = Σ ln dz/dx`.
 ///
 /// What it is for: a pixel of an image that is background is uniform over one of 256 cells, which no affine map makes a
 /// Gaussian, and most pixels are background. [`Bijection::start_from_data`] sets the spline so that values below
@@ -40,16 +35,6 @@ const MEAN: f64 = 3.0;
 const REST_STD: f64 = 1.5;
 /// No bin starts narrower than this share of the domain, so that no slope starts too steep for f32.
 const NARROWEST: f64 = 1e-4;
-
-/// The spline's numbers, each `[bins]`, by what they are in the equation.
-struct Bins {
-    x: Tensor,
-    w: Tensor,
-    z: Tensor,
-    h: Tensor,
-    d0: Tensor,
-    d1: Tensor,
-}
 
 impl Spline {
     /// Parameters `path/widths` and `path/heights`, `[bins]`, `path/slopes`, `[bins + 1]`, and the flag `path/started`. It
@@ -86,70 +71,44 @@ impl Spline {
         self.started.double_value(&[0]) != 0.0
     }
 
+    /// All bins, `[bins]` each.
     fn bins(&self) -> Bins {
         let w = self.widths.softmax(0, None::<Kind>) * (self.high - self.low);
         let h = self.heights.softmax(0, None::<Kind>) * (2.0 * BOUND);
-        let left = |sizes: &Tensor, start: f64| sizes.cumsum(0, None::<Kind>) - sizes + start;
-        let d = self.slopes.exp();
-        let bins = w.size()[0];
-        Bins { x: left(&w, self.low), z: left(&h, -BOUND), d0: d.narrow(0, 0, bins), d1: d.narrow(0, 1, bins), w, h }
+        let (d, bins) = (self.slopes.exp(), w.size()[0]);
+        Bins {
+            x: left_ends(&w, 0, self.low),
+            z: left_ends(&h, 0, -BOUND),
+            d0: d.narrow(0, 0, bins),
+            d1: d.narrow(0, 1, bins),
+            w,
+            h,
+        }
     }
 }
 
-impl Bins {
-    /// For each of `values` the numbers of its bin, the bins beginning at `starts`; the first and last bin take what lies
-    /// beyond.
-    fn of(&self, values: &Tensor, starts: &Tensor) -> Bins {
-        let bins = starts.size()[0];
-        let index = values.detach().contiguous().bucketize(&starts.detach(), false, true) - 1;
-        let index = index.clamp(0, bins - 1);
-        let table = Tensor::stack(&[&self.x, &self.w, &self.z, &self.h, &self.d0, &self.d1], 1);
-        // An embedding and not an index_select, whose backward pass on a CPU adds row by row.
-        let rows = Tensor::embedding(&table, &index, -1, false, false);
-        let [x, w, z, h, d0, d1] = [0, 1, 2, 3, 4, 5].map(|i| rows.select(-1, i));
-        Bins { x, w, z, h, d0, d1 }
-    }
-
-    /// `ln dz/dx` at `t`, in the inside of bins.
-    fn log_slope(&self, t: &Tensor, s: &Tensor, denominator: &Tensor) -> Tensor {
-        let rest: Tensor = 1.0 - t;
-        let numerator = &self.d1 * t.square() + s * t * &rest * 2.0 + &self.d0 * rest.square();
-        s.log() * 2.0 + numerator.log() - denominator.log() * 2.0
-    }
+/// For each of `values` the numbers of its bin out of `all`, which begin at `ends`; the first and last bin take what lies
+/// beyond.
+fn pick(all: &Bins, ends: &Tensor, values: &Tensor) -> Bins {
+    let index = values.detach().contiguous().bucketize(&ends.detach(), false, true) - 1;
+    let index = index.clamp(0, ends.size()[0] - 1);
+    let table = Tensor::stack(&[&all.x, &all.w, &all.z, &all.h, &all.d0, &all.d1], 1);
+    // An embedding and not an index_select, whose backward pass on a CPU adds row by row.
+    let rows = Tensor::embedding(&table, &index, -1, false, false);
+    let [x, w, z, h, d0, d1] = [0, 1, 2, 3, 4, 5].map(|i| rows.select(-1, i));
+    Bins { x, w, z, h, d0, d1 }
 }
 
 impl Bijection for Spline {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         let all = self.bins();
-        let bin = all.of(x, &all.x);
-        let inside = x.clamp(self.low, self.high);
-        let t = ((&inside - &bin.x) / &bin.w).clamp(0.0, 1.0);
-        let s = &bin.h / &bin.w;
-        let both = &t * (1.0 - &t);
-        let denominator = &s + (&bin.d0 + &bin.d1 - &s * 2.0) * &both;
-        let z = &bin.z + &bin.h * (&s * t.square() + &bin.d0 * both) / &denominator;
-        let log_slope = bin.log_slope(&t, &s, &denominator);
-        // Beyond the ends `t` is 0 or 1, and the slope that of the end.
-        let z = z + (x - inside) * log_slope.exp();
+        let (z, log_slope) = pick(&all, &all.x, x).forward(x);
         (z, sum_event(&log_slope))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         let all = self.bins();
-        let bin = all.of(z, &all.z);
-        let inside = z.clamp(-BOUND, BOUND);
-        let y = ((&inside - &bin.z) / &bin.h).clamp(0.0, 1.0);
-        let s = &bin.h / &bin.w;
-        // Durkan et al. 2019, equations 6 to 8, divided by the bin's height.
-        let curve = &bin.d0 + &bin.d1 - &s * 2.0;
-        let a = &s - &bin.d0 + &y * &curve;
-        let b = &bin.d0 - &y * curve.shallow_clone();
-        let c = (&s * &y).neg();
-        let root = (b.square() - &a * &c * 4.0).clamp_min(0.0).sqrt();
-        let t = (&c * 2.0 / ((&b + root).neg())).clamp(0.0, 1.0);
-        let denominator = &s + curve * &t * (1.0 - &t);
-        let log_slope = bin.log_slope(&t, &s, &denominator);
-        let x = &bin.x + &bin.w * t + (z - inside) * log_slope.neg().exp();
+        let (x, log_slope) = pick(&all, &all.z, z).inverse(z);
         (x, sum_event(&log_slope).neg())
     }
 

@@ -17,6 +17,16 @@ pub enum SqueezeOrder {
 }
 
 impl SqueezeOrder {
+    /// The shape in which the `pixels` of each block (4, or 2 where half of each is left) have an axis of their own, and
+    /// which axis that is; for images of `size`, `[n, channels, h, w]`.
+    pub(crate) fn blocks(self, size: &[i64], pixels: i64) -> ([i64; 5], i64) {
+        let &[n, channels, h, w] = size else { unreachable!("images have 4 dimensions") };
+        match self {
+            SqueezeOrder::ChannelMajor => ([n, channels / pixels, pixels, h, w], 2),
+            SqueezeOrder::PositionMajor => ([n, pixels, channels / pixels, h, w], 1),
+        }
+    }
+
     /// `[n, c, h, w]` to `[n, 4c, h/2, w/2]`.
     ///
     /// # Panics

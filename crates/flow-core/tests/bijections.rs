@@ -81,6 +81,8 @@ fn table() -> Vec<Case> {
     add("affine learned bools", &[5], Space, |p| learned(p, Mask::from_bools(&[false, true, true, false, true], CPU)));
     add("affine learned image halves", &[3, 1, 3], Space, |p| learned(p, Mask::halves(9, false)));
 
+    add("spline halves 5", &[5], Space, |p| coupling(p, Mask::halves(5, true).unwrap(), Law::Spline { bins: 4 }));
+
     add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5, CPU)));
     add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, CPU)));
     add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, CPU)));

@@ -14,11 +14,11 @@ use crate::{Activation, Result};
 /// h_0 = conv3x3(x) + W context
 /// plain:     h_1 = a(h_0),  h_i = a(conv1x1(h_{i-1}))             for i = 2 .. blocks + 1    (Glow's code: blocks = 1)
 ///            y   = conv3x3(h_{blocks+1})
-/// residual:  h_i = h_{i-1} + conv3x3(a(conv3x3(a(h_{i-1}))))      for i = 1 .. blocks        (RealNVP, section 4.1)
+/// residual:  h_i = h_{i-1} + conv_b(a(conv3x3(a(h_{i-1}))))       for i = 1 .. blocks        (RealNVP, section 4.1)
 ///            y   = conv1x1(a(h_blocks))
 /// ```
 ///
-/// The last convolution starts at 0, so that a coupling starts as the identity.
+/// `conv_b` is 1x1 where `pointwise`, 3x3 else. The last convolution starts at 0, so that a coupling starts as the identity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConvNetConfig {
@@ -28,6 +28,8 @@ pub struct ConvNetConfig {
     pub blocks: usize,
     /// Whether blocks are residual. Default false.
     pub residual: bool,
+    /// Whether the second convolution of a residual block is 1x1 rather than 3x3. Default false.
+    pub pointwise: bool,
     /// What follows each hidden layer. Default ReLU.
     pub activation: Activation,
     /// How hidden convolutions are normalised. Default none.
@@ -48,7 +50,14 @@ pub enum Norm {
 
 impl Default for ConvNetConfig {
     fn default() -> Self {
-        ConvNetConfig { width: 64, blocks: 1, residual: false, activation: Activation::Relu, norm: Norm::None }
+        ConvNetConfig {
+            width: 64,
+            blocks: 1,
+            residual: false,
+            pointwise: false,
+            activation: Activation::Relu,
+            norm: Norm::None,
+        }
     }
 }
 
@@ -65,14 +74,18 @@ impl ConvNetConfig {
             (from * taps + 1) * width + extra
         };
         let blocks = self.blocks as u128;
-        let (between, last) =
-            if self.residual { (2 * blocks * hidden(width, 9), 1) } else { (blocks * hidden(width, 1), 9) };
+        let (between, last) = match self.residual {
+            false => (blocks * hidden(width, 1), 9),
+            true => (blocks * (hidden(width, 9) + hidden(width, if self.pointwise { 1 } else { 9 })), 1),
+        };
         hidden(inputs, 9) + context * width + between + (width * last + 1) * outputs
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
-        require((1..=1 << 14).contains(&self.width), "net.width", "between 1 and 16384", self.width)?;
-        require(self.blocks <= 256, "net.blocks", "at most 256", self.blocks)
+    /// Checks the fields; errors call them by `field`, the configuration's own name for this net.
+    pub(crate) fn validate(&self, field: &str) -> Result<()> {
+        let name = |own: &str| format!("{field}.{own}");
+        require((1..=1 << 14).contains(&self.width), name("width"), "between 1 and 16384", self.width)?;
+        require(self.blocks <= 256, name("blocks"), "at most 256", self.blocks)
     }
 
     /// Builds the net under `path`: `first`, then `hidden_0`, ... or `block_0.a`, `block_0.b`, ..., and `out`, each with
@@ -84,10 +97,10 @@ impl ConvNetConfig {
             .map(|i| match self.residual {
                 false => Block::Plain(hidden(format!("hidden_{i}"), width, 1)),
                 true => {
-                    let part = |name: &str| {
-                        Conv::new(&(path / format!("block_{i}") / name), (width, width, 3), self.norm, seed)
+                    let part = |name: &str, size| {
+                        Conv::new(&(path / format!("block_{i}") / name), (width, width, size), self.norm, seed)
                     };
-                    Block::Residual(part("a"), part("b"))
+                    Block::Residual(part("a", 3), part("b", if self.pointwise { 1 } else { 3 }))
                 }
             })
             .collect();

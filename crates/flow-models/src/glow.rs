@@ -26,7 +26,7 @@ use crate::{BoundConfig, ConvNetConfig, MlpConfig, Result};
 /// in a row.
 ///
 /// Steps by name, data to latent: the head's (`standardize` or `logit`), `spline` and `actnorm` where asked for; on images then for
-/// each level `i` `level_i.checker_j`, for each step `level_i.step_j.actnorm`, `.mix`, `.coupling`, and `level_i.prior`;
+/// each level `i`, in the first one `level_0.checker_j.actnorm`, `.coupling`, for each step `level_i.step_j.actnorm`, `.mix`, `.coupling`, and `level_i.prior`;
 /// on vectors `step_j.actnorm`, `.mix`, `.coupling`, and `prior`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,10 +41,17 @@ pub struct GlowConfig {
     pub levels: usize,
     /// Number of steps a level. Default 8.
     pub depth: usize,
-    /// Couplings by the squares of a chessboard before the squeeze of the first level. Default 0, as in the paper.
+    /// Couplings by the squares of a chessboard at the beginning of the first level, behind its squeeze. Default 0, as in
+    /// the paper.
     pub checkers: usize,
-    /// What a coupling does. Default affine.
+    /// What these do. Default a spline.
+    pub checker: CouplingKind,
+    /// The nets of these. Default residual, of one block.
+    pub checker_net: ConvNetConfig,
+    /// What the coupling of a step does. Default affine.
     pub coupling: CouplingKind,
+    /// Number of bins of spline couplings. Default 8.
+    pub bins: usize,
     /// The bound on `|log_s|` of affine couplings. Default learned, one a channel, starting at 1.
     pub bound: BoundConfig,
     /// How the matrix of a mixing is parametrised. Default LU.
@@ -69,6 +76,19 @@ pub enum CouplingKind {
     Additive,
     /// Scales and adds.
     Affine,
+    /// Goes along a monotone rational-quadratic spline (neural spline flows, Durkan et al. 2019).
+    Spline,
+}
+
+impl CouplingKind {
+    /// Parameters a changed coordinate.
+    fn parameters(self, bins: usize) -> usize {
+        match self {
+            CouplingKind::Additive => 1,
+            CouplingKind::Affine => 2,
+            CouplingKind::Spline => Law::Spline { bins }.parameters(),
+        }
+    }
 }
 
 /// How the matrix of a 1x1 convolution is parametrised.
@@ -109,7 +129,10 @@ impl Default for GlowConfig {
             levels: 2,
             depth: 8,
             checkers: 0,
+            checker: CouplingKind::Spline,
+            checker_net: ConvNetConfig { residual: true, ..ConvNetConfig::default() },
             coupling: CouplingKind::Affine,
+            bins: 8,
             bound: BoundConfig::Learned(1.0),
             mixing: Mixing::Lu,
             squeeze: Order2x2::ChannelMajor,
@@ -154,7 +177,9 @@ impl GlowConfig {
         require((1..=1024).contains(&self.depth), "depth", "between 1 and 1024", self.depth)?;
         require(self.checkers <= 64, "checkers", "at most 64", self.checkers)?;
         require(self.classes <= 1 << 16, "classes", "at most 65536", self.classes)?;
-        self.net.validate()?;
+        require((2..=256).contains(&self.bins), "bins", "between 2 and 256", self.bins)?;
+        self.net.validate("net")?;
+        self.checker_net.validate("checker_net")?;
         self.vector_net.validate("vector_net")?;
         match *event {
             [_, height, width] => image::validate_levels(self.levels, height, width)?,
@@ -178,19 +203,23 @@ impl GlowConfig {
             [channels, height, width] => [channels, height, width],
             _ => {
                 let (kept, changed) = (dim.div_ceil(2), dim / 2);
-                let net = self.vector_net.parameters(kept + self.classes, changed * self.parameters_each());
-                return Ok(total
-                    + self.depth as u128 * (self.step_numbers(dim, changed) + net)
-                    + self.top_numbers(dim));
+                let outputs = changed * self.coupling.parameters(self.bins);
+                let net = self.vector_net.parameters(kept + self.classes, outputs);
+                let step = self.step_numbers(dim) + net + self.bound_numbers(self.coupling, changed);
+                return Ok(total + self.depth as u128 * step + self.top_numbers(dim));
             }
         };
-        let net = |kept, changed| self.net.saved_numbers(kept, changed * self.parameters_each(), self.classes);
-        let checker = net(channels, channels) + self.bound_numbers(channels);
-        total += self.checkers as u128 * (checker + 2 * channels as u128 + 1);
+        let net = |net: &ConvNetConfig, kind: CouplingKind, changed: usize| {
+            // Half of the channels is kept everywhere, and as many are changed.
+            let outputs = changed * kind.parameters(self.bins);
+            net.saved_numbers(changed, outputs, self.classes) + self.bound_numbers(kind, changed)
+        };
+        let checker = net(&self.checker_net, self.checker, 2 * channels) + 8 * channels as u128 + 1;
+        total += self.checkers as u128 * checker;
         for level in 0..self.levels {
             (height, width) = (height / 2, width / 2);
             let (all, kept) = (4 * channels, 2 * channels);
-            total += self.depth as u128 * (self.step_numbers(all, all - kept) + net(kept, all - kept));
+            total += self.depth as u128 * (self.step_numbers(all) + net(&self.net, self.coupling, all - kept));
             total += match level + 1 == self.levels {
                 true => self.top_numbers(all * height * width),
                 false => image::prior_numbers(kept, all - kept, self.classes),
@@ -200,18 +229,18 @@ impl GlowConfig {
         Ok(total)
     }
 
-    /// What a step saves besides its net: ActNorm, mixing, bound.
-    fn step_numbers(&self, channels: usize, changed: usize) -> u128 {
+    /// What a step saves besides its coupling: ActNorm and mixing.
+    fn step_numbers(&self, channels: usize) -> u128 {
         let c = channels as u128;
         let mixing = match self.mixing {
             Mixing::Plain => c * c,
             Mixing::Lu => 2 * c * c + 3 * c,
         };
-        2 * c + 1 + mixing + self.bound_numbers(changed)
+        2 * c + 1 + mixing
     }
 
-    fn bound_numbers(&self, changed: usize) -> u128 {
-        let learned = self.coupling == CouplingKind::Affine && matches!(self.bound, BoundConfig::Learned(_));
+    fn bound_numbers(&self, kind: CouplingKind, changed: usize) -> u128 {
+        let learned = kind == CouplingKind::Affine && matches!(self.bound, BoundConfig::Learned(_));
         if learned { changed as u128 } else { 0 }
     }
 
@@ -219,35 +248,29 @@ impl GlowConfig {
         if self.learned_top { 2 * dim as u128 * (1 + self.classes as u128) } else { 0 }
     }
 
-    fn parameters_each(&self) -> usize {
-        match self.coupling {
-            CouplingKind::Additive => 1,
-            CouplingKind::Affine => 2,
-        }
-    }
-
     fn image_levels(&self, path: &nn::Path, event: [usize; 3], seed: u64) -> Result<Vec<Level>> {
         let [mut channels, mut height, mut width] = event;
         let mut levels = Vec::new();
         for i in 0..self.levels {
             let path = path / format!("level_{i}");
-            let mut before = Chain::default();
-            for j in 0..if i == 0 { self.checkers } else { 0 } {
-                let path = &path / format!("checker_{j}");
-                let mut step = Chain::default();
-                step.push("actnorm", ActNorm::new(&(&path / "actnorm"), channels))?;
-                let mask = ImageMask::Checkerboard { flipped: j % 2 == 1 };
-                step.push("coupling", self.image_coupling(&(&path / "coupling"), mask, channels, seed)?)?;
-                before.push(format!("checker_{j}"), step)?;
-            }
             (height, width) = (height / 2, width / 2);
             let (all, kept) = (4 * channels, 2 * channels);
             let mut steps = Chain::default();
+            for j in 0..if i == 0 { self.checkers } else { 0 } {
+                let path = &path / format!("checker_{j}");
+                let mut step = Chain::default();
+                step.push("actnorm", ActNorm::new(&(&path / "actnorm"), all))?;
+                let mask = ImageMask::Diagonal { order: self.squeeze.core(), flipped: j % 2 == 1 };
+                let (net, kind) = (&self.checker_net, self.checker);
+                step.push("coupling", self.image_coupling(&(&path / "coupling"), net, kind, mask, all, seed)?)?;
+                steps.push(format!("checker_{j}"), step)?;
+            }
             for j in 0..self.depth {
                 let path = &path / format!("step_{j}");
                 let mut step = self.before_coupling(&path, all, seed)?;
                 let mask = ImageMask::Channels { first: kept, flipped: false };
-                step.push("coupling", self.image_coupling(&(&path / "coupling"), mask, all, seed)?)?;
+                let (net, kind) = (&self.net, self.coupling);
+                step.push("coupling", self.image_coupling(&(&path / "coupling"), net, kind, mask, all, seed)?)?;
                 steps.push(format!("step_{j}"), step)?;
             }
             if i + 1 < self.levels {
@@ -256,7 +279,7 @@ impl GlowConfig {
                 let event = [all as i64, height as i64, width as i64];
                 steps.push("prior", TopPrior::new(&(&path / "prior"), &event, self.classes))?;
             }
-            levels.push(Level { before, steps, kept });
+            levels.push(Level { steps, kept, ..Level::default() });
             channels = kept;
         }
         Ok(levels)
@@ -269,8 +292,10 @@ impl GlowConfig {
             let path = &path / "coupling";
             let mask = Mask::halves(dim, false)?;
             let (kept, changed) = (mask.kept().len(), mask.changed().len());
-            let net = self.vector_net.build(&path, kept + self.classes, changed * self.parameters_each(), seed);
-            step.push("coupling", Coupling::new(mask, net, self.law(&path, changed, Bound::learned)))?;
+            let outputs = changed * self.coupling.parameters(self.bins);
+            let net = self.vector_net.build(&path, kept + self.classes, outputs, seed);
+            let law = self.law(self.coupling, &path, changed, Bound::learned);
+            step.push("coupling", Coupling::new(mask, net, law))?;
             chain.push(format!("step_{j}"), step)?;
         }
         if self.learned_top {
@@ -296,18 +321,27 @@ impl GlowConfig {
     fn image_coupling(
         &self,
         path: &nn::Path,
+        net: &ConvNetConfig,
+        kind: CouplingKind,
         mask: ImageMask,
         channels: usize,
         seed: u64,
     ) -> Result<ImageCoupling<ConvNet>> {
         let (kept, changed) = image::parts(mask, channels);
-        let net = self.net.build(path, kept, changed * self.parameters_each(), self.classes, seed);
-        Ok(ImageCoupling::new(mask, channels, net, self.law(path, changed, Bound::learned_by_channel))?)
+        let net = net.build(path, kept, changed * kind.parameters(self.bins), self.classes, seed);
+        Ok(ImageCoupling::new(mask, channels, net, self.law(kind, path, changed, Bound::learned_by_channel))?)
     }
 
-    fn law(&self, path: &nn::Path, changed: usize, learned: fn(&nn::Path, usize, f64) -> Bound) -> Law {
-        match (self.coupling, self.bound) {
+    fn law(
+        &self,
+        kind: CouplingKind,
+        path: &nn::Path,
+        changed: usize,
+        learned: fn(&nn::Path, usize, f64) -> Bound,
+    ) -> Law {
+        match (kind, self.bound) {
             (CouplingKind::Additive, _) => Law::Additive,
+            (CouplingKind::Spline, _) => Law::Spline { bins: self.bins },
             (CouplingKind::Affine, BoundConfig::Fixed(bound)) => Law::Affine { bound: Bound::Fixed(bound) },
             (CouplingKind::Affine, BoundConfig::Learned(start)) => Law::Affine { bound: learned(path, changed, start) },
         }

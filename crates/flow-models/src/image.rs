@@ -31,6 +31,7 @@ pub(crate) fn parts(mask: ImageMask, channels: usize) -> (usize, usize) {
         ImageMask::Channels { first, flipped: false } => (first, channels - first),
         ImageMask::Channels { first, flipped: true } => (channels - first, first),
         ImageMask::Checkerboard { .. } => (channels, channels),
+        ImageMask::Diagonal { .. } => (channels / 2, channels / 2),
     }
 }
 

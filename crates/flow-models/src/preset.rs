@@ -144,7 +144,13 @@ pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
     ModelConfig::Glow(match preset {
         Preset::Paper => GlowConfig { levels: 3.min(most), depth: 32, net: net(512), ..common },
         Preset::Seed | Preset::Default => GlowConfig { levels: 3.min(most), depth: 16, net: net(128), ..common },
-        Preset::Cpu => GlowConfig { depth: 8, net: net(32), ..common },
+        Preset::Cpu => GlowConfig {
+            checkers: 2,
+            checker_net: ConvNetConfig { residual: true, pointwise: true, ..net(32) },
+            depth: 6,
+            net: net(32),
+            ..common
+        },
     })
 }
 

@@ -135,7 +135,7 @@ impl MultiscaleRealNvpConfig {
         require((1..=64).contains(&self.checkers), "checkers", "between 1 and 64", self.checkers)?;
         require(self.channels <= 64, "channels", "at most 64", self.channels)?;
         require(self.classes <= 1 << 16, "classes", "at most 65536", self.classes)?;
-        self.net.validate()?;
+        self.net.validate("net")?;
         Ok(image)
     }
 

@@ -56,6 +56,8 @@ fn multiscale() -> Vec<(ModelConfig, Vec<usize>)> {
         mixing: Mixing::Plain,
         actnorm: true,
         checkers: 2,
+        checker_net: ConvNetConfig { residual: true, pointwise: true, ..net.clone() },
+        bins: 3,
         classes: 3,
         net: ConvNetConfig { blocks: 2, norm: Norm::Weight, ..net.clone() },
         ..glow.clone()
@@ -78,9 +80,17 @@ fn multiscale() -> Vec<(ModelConfig, Vec<usize>)> {
     let plain = MultiscaleRealNvpConfig { priors: false, bound: BoundConfig::Fixed(0.7), ..realnvp(Norm::None) };
     let spline = Some(SplineConfig { bins: 3, background: 0.4 });
     let classes = MultiscaleRealNvpConfig { classes: 2, actnorm: true, spline, ..realnvp(Norm::Weight) };
-    let position = GlowConfig { squeeze: Order2x2::PositionMajor, learned_top: false, levels: 1, ..glow.clone() };
+    let position = GlowConfig {
+        squeeze: Order2x2::PositionMajor,
+        learned_top: false,
+        levels: 1,
+        checkers: 1,
+        checker_net: net.clone(),
+        ..glow.clone()
+    };
     vec![
         (ModelConfig::Glow(glow.clone()), vec![1, 4, 4]),
+        (ModelConfig::Glow(GlowConfig { coupling: CouplingKind::Spline, ..vector.clone() }), vec![3]),
         (ModelConfig::Glow(glow), vec![1, 5, 6]),
         (ModelConfig::Glow(additive), vec![1, 4, 4]),
         (ModelConfig::Glow(position), vec![2, 2, 3]),
