@@ -1,7 +1,7 @@
 //! Holds what image flows are made of against nflows and normflows: the same weights give the same latents and
 //! likelihoods, in both directions.
 //!
-//! The files are made by `peers/make_images.py`, whose first lines say how the peers differ in direction, law and layout.
+//! The files are made by `peers/make_images.py`, whose first lines say how the peers differ in direction, law, layout.
 
 use flow_core::{
     ActNorm, Bijection, Bound, Chain, Conditioner, Conv1x1, Flow, ImageCoupling, ImageMask, Inverse, Law, Level,

@@ -4,30 +4,30 @@
     python make_images.py
 
 Each file holds one multi-scale flow in data -> latent order, level by level, in float64, with the peer's own weights
-(numbers of three decimals, but for what comes out of a softplus or a decomposition), a batch `x` with its `z`, `log_det` and `log_prob`, and
-another batch `z2` with the `x2` and `log_det2` of its way back. Images and latents are flattened in row-major
-order of `event`. All of these come out of the peer's own, unmodified code; what the peer leaves to its user is the encoder
-of `images_given`.
+(numbers of three decimals, but for what comes out of a softplus or a decomposition), a batch `x` with its `z`, `log_det`
+and `log_prob`, and another batch `z2` with the `x2` and `log_det2` of its way back. Images and latents are flattened in
+row-major order of `event`. All of these come out of the peer's own, unmodified code; what the peer leaves to its user is
+the encoder of `images_given`.
 
 What differs from peer to peer, and is written down in the file:
 
 - direction: nflows maps data -> latent by the law of a coupling, normflows latent -> data ("data_to_latent"); a
   normflows "Split" is the way to the latent, "Merge" and "Squeeze" the way back;
 - the law of the scale, from the net's output `a` ("law"), and where in that output scale and shift stand ("layout");
-- the spline of nflows has parameters channel by channel, those of the widths and heights divided by the root of the net's
-  width, and slopes of 1 at both ends; this crate has them bin by bin, as they are, and slopes at the ends, too. Both are the
-  identity beyond +-6, the constants are alike;
+- the spline of nflows has parameters channel by channel, those of the widths and heights divided by the root of the
+  net's width, and slopes of 1 at both ends; this crate has them bin by bin, as they are, and slopes at the ends, too.
+  Both go on as lines beyond +-6, the constants are alike;
 - ActNorm is `in * exp(log_scale) + shift` in both, in nflows data -> latent, in normflows latent -> data;
 - the 1x1 convolution is `L U x[permutation] + bias` in nflows, with U's diagonal a softplus, and `P L U x` or `W x` in
   normflows, all of it data -> latent. What is not in this crate's form becomes a step of its own;
-- nflows lets go of the first half of the channels and goes on with the second, normflows (and this crate) goes on with the
-  first. The file has a permutation of the channels as last step of an nflows level;
+- nflows lets go of the first half of the channels and goes on with the second, normflows (and this crate) goes on with
+  the first. The file has a permutation of the channels as last step of an nflows level;
 - both return latents as a list of parts. Here they are put in the place of the pixels they were made of, by PyTorch's
   pixel_shuffle, which is the squeeze of both backwards;
 - priors: normflows has Gaussians with their own means and scales as bases, by class or by channel or by an encoder of a
-  context. This crate has the standard normal, and the mean and scale as a step before it. So `z` of the file is (the peer's
-  z - mean) / scale; `z2` are the draws of the standard normal from which the peer's own sampling made `x2`; and the
-  log-determinants, which in the peer are without the prior, are null there. Compared are the peer's own densities, with
+  context. This crate has the standard normal, and the mean and scale as a step before it. So `z` of the file is
+  (the peer's z - mean) / scale; `z2` are the draws of the standard normal from which the peer's own sampling made `x2`;
+  and the log-determinants, which in the peer are without the prior, are null there. Compared are the peer's own densities, with
   the prior: `log_prob`, and `log_prob2` as its sampling returns it.
 
 No peer has images with odd sides, nor a class as context of a coupling's net.
@@ -59,7 +59,7 @@ BATCH = 3
 
 
 def given(module, seed, size=0.3):
-    """Sets every parameter to a given number: N(0, size^2), three decimals. A matrix that is inverted gets a diagonal."""
+    """Sets every parameter to a given number: N(0, size^2), three decimals. A matrix to be inverted gets a diagonal."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(module.named_parameters()):
         parameter.data = (size * torch.randn(parameter.shape, generator=generator)).round(decimals=3)
@@ -159,6 +159,14 @@ def write(name, library, levels, context=None, **computed):
 # nflows: forward is data -> latent.
 
 
+def residual_net(inputs, outputs):
+    return ConvResidualNet(inputs, outputs, hidden_channels=3, num_blocks=1)
+
+
+def residual_layers(net):
+    return [net.initial_layer, *net.blocks[0].conv_layers, net.final_layer]
+
+
 def nflows_step(all_channels, seed):
     """ActNorm, 1x1 convolution, affine coupling with a residual net: the peer's modules, and steps of the file."""
     norm = given(nnormalization.ActNorm(all_channels), seed)
@@ -166,9 +174,8 @@ def nflows_step(all_channels, seed):
     mix = given(nconv.OneByOneConvolution(all_channels), seed + 1)
     first = (all_channels + 1) // 2
     mask = [int(i >= first) for i in range(all_channels)]
-    couple = ncoupling.AffineCouplingTransform(mask, lambda n, m: ConvResidualNet(n, m, hidden_channels=3, num_blocks=1))
-    net = given(couple, seed + 2).transform_net
-    layers = [net.initial_layer, *net.blocks[0].conv_layers, net.final_layer]
+    couple = ncoupling.AffineCouplingTransform(mask, residual_net)
+    layers = residual_layers(given(couple, seed + 2).transform_net)
 
     lower, upper = mix._create_lower_upper()
     log_diagonal = mix.upper_diag.log()
@@ -216,20 +223,19 @@ def images_nflows():
 
 def images_spline():
     """Neural spline couplings, of the second half of the channels and of the first; inputs reach beyond the splines."""
-    event, squeezed, bins, hidden = (2, 4, 4), (8, 2, 2), 4, 3
+    event, squeezed, bins = (2, 4, 4), (8, 2, 2), 4
     transforms, steps = [nreshape.SqueezeTransform()], []
     for i, flipped in enumerate((False, True)):
         mask = [int((c < 4) == flipped) for c in range(8)]
         couple = ncoupling.PiecewiseRationalQuadraticCouplingTransform(
             mask,
-            lambda n, m: ConvResidualNet(n, m, hidden_channels=hidden, num_blocks=1),
+            residual_net,
             num_bins=bins,
             tails="linear",
             tail_bound=6.0,
         )
         transforms.append(given(couple, 150 + i, size=0.4))
-        net = couple.transform_net
-        layers = [net.initial_layer, *net.blocks[0].conv_layers, net.final_layer]
+        layers = residual_layers(couple.transform_net)
         step = coupling(channels(4, flipped), "nflows spline", "by channel", [layers], 0.0, True, residual=True)
         steps.append(step | {"bins": bins})
     flow = NFlow(nbase.CompositeTransform(transforms), StandardNormal(squeezed))
