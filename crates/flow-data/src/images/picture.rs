@@ -1,6 +1,6 @@
 //! One image file, from its bytes to a square of pixels.
 
-use std::{fs, io::Cursor, path::Path};
+use std::{error::Error, fs, io::Cursor, path::Path};
 
 use image::{
     DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel, RgbImage,
@@ -27,14 +27,14 @@ impl Picture {
     /// # Errors
     /// Why it cannot be read, without the file's name.
     pub fn read(path: &Path, side: usize) -> Result<Picture, String> {
-        let file = fs::metadata(path).map_err(|e| e.to_string())?;
+        let file = fs::metadata(path).map_err(line)?;
         if !file.is_file() {
             return Err("not a plain file".into());
         }
         if file.len() > MAX_BYTES {
             return Err(format!("{} bytes, at most {MAX_BYTES} are read", file.len()));
         }
-        let bytes = fs::read(path).map_err(|e| e.to_string())?;
+        let bytes = fs::read(path).map_err(line)?;
         Ok(Picture::from_rgb(&resize(&on_black(decode(&bytes)?), side as u32)))
     }
 
@@ -60,7 +60,7 @@ impl Picture {
 
 /// The image as it is meant to be seen: turned as its EXIF says.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(line)?;
     match reader.format() {
         Some(ImageFormat::Png) => {}
         Some(ImageFormat::Jpeg) if jpeg::is_whole(bytes) => {}
@@ -72,15 +72,20 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    let mut decoder = reader.into_decoder().map_err(line)?;
     if decoder.total_bytes() > MAX_BYTES {
         let (width, height) = decoder.dimensions();
         return Err(format!("{width} x {height} pixels, at most {MAX_BYTES} bytes are unpacked"));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(line)?;
     image.apply_orientation(orientation);
     Ok(image)
+}
+
+/// An error on one line, whatever a decoder says.
+fn line(error: impl Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// 8 bits a channel; what is transparent lets black through.

@@ -193,14 +193,15 @@ fn boasting(side: u32) -> Vec<u8> {
 
 /// Every kind of file that cannot be read.
 fn bad_files() -> Vec<(&'static str, Vec<u8>)> {
-    let (png, jpeg) = (png(quadrants(32)), encode(quadrants(32), ImageFormat::Jpeg));
+    // In colour and large enough that half of the file is within its pixels.
+    let (png, jpeg) = (png(quadrants(256)), encode(quadrants(256), ImageFormat::Jpeg));
     let mut flipped = png.clone();
     flipped[60] ^= 0xff;
     vec![
         ("bad_a.png", Vec::new()),
         ("bad_b.jpg", b"<html>404</html>".to_vec()),
         ("bad_c.png", png[..png.len() - 20].to_vec()),
-        ("bad_d.jpg", jpeg[..jpeg.len() * 3 / 4].to_vec()),
+        ("bad_d.jpg", jpeg[..jpeg.len() - 400].to_vec()),
         ("bad_e.jpg", jpeg[..jpeg.len() - 2].to_vec()),
         ("bad_f.png", flipped),
         ("bad_g.png", boasting(0x7fff_ffff)),
