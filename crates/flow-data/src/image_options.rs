@@ -93,22 +93,22 @@ impl ImageOptions {
         self.size.unwrap_or(DEFAULT_SIZE)
     }
 
-    fn bits(self) -> u8 {
+    fn channel_bits(self) -> u8 {
         self.bits.unwrap_or(BITS)
     }
 
     /// Pixels `[n, D]` of 256 levels as the values asked for.
     pub(crate) fn values(self, mut pixels: Array2<u8>) -> Values {
-        let shift = BITS - self.bits();
+        let shift = BITS - self.channel_bits();
         if shift > 0 {
             pixels.mapv_inplace(|level| level >> shift);
         }
-        Values::Levels { data: pixels, levels: 1 << self.bits() }
+        Values::Levels { data: pixels, levels: 1 << self.channel_bits() }
     }
 
     /// What a model must know of these values.
     pub(crate) fn preprocessing(self, channels: usize, side: usize) -> Preprocessing {
-        Preprocessing::Levels { levels: 1 << self.bits(), height: side, width: side, channels }
+        Preprocessing::Levels { levels: 1 << self.channel_bits(), height: side, width: side, channels }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use flow_data::{DataSet, Error, ImageOptions, LoadOptions, Preprocessing, Spec, load};
 use tempfile::TempDir;
 
-use crate::{gzip, idx::header, level_rows, splits};
+use crate::{Row, gzip, idx::header, level_rows, splits};
 
 const IMAGES: &str = "my-images-idx3-ubyte";
 
@@ -30,7 +30,7 @@ fn read(folder: &TempDir, name: &str, size: Option<usize>, bits: Option<u8>) -> 
     load(&Spec::Idx(folder.path().join(name)), &options)
 }
 
-fn expected(n: u8, labelled: bool) -> Vec<(Vec<u8>, Option<u8>)> {
+fn expected(n: u8, labelled: bool) -> Vec<Row> {
     (0..n).map(|i| (vec![i; 4], labelled.then_some(i % 3))).collect()
 }
 

@@ -34,8 +34,11 @@ fn splits(data: &DataSet) -> [&Split; 3] {
     [data.split(Part::Train).unwrap(), &data.validation, &data.test]
 }
 
-/// All rows of all splits with their labels, sorted, and the number of levels.
-fn level_rows(data: &DataSet) -> (Vec<(Vec<u8>, Option<u8>)>, u32) {
+/// A row of levels and its label.
+type Row = (Vec<u8>, Option<u8>);
+
+/// All rows of all splits, sorted, and the number of levels.
+fn level_rows(data: &DataSet) -> (Vec<Row>, u32) {
     let mut rows = Vec::new();
     let mut found = None;
     for split in splits(data) {
