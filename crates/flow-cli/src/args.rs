@@ -34,12 +34,14 @@ pub enum Command {
 /// Train a model, or go on with a training that was stopped
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Data: moons, two-moons, circles, digits, mnist, iris, winequality, diabetes, csv:PATH, npy:PATH
+Data: moons, two-moons, circles, digits, mnist, cifar10, iris, winequality, diabetes,
+      csv:PATH, npy:PATH, images:DIR (PNG and JPEG), idx:FILE
 
 Examples:
   flow train realnvp --data moons
   flow train nice --data mnist --steps 10000 --out runs/nice-mnist
   flow train realnvp --data csv:table.csv --set model.couplings=8 --set train.weight_decay=0.01
+  flow train realnvp --data images:faces --set data.size=64 --set data.bits=5
   flow train --resume runs/nice-mnist
 
 Ctrl-C saves and ends; --resume goes on as if nothing had happened.")]
@@ -53,7 +55,7 @@ pub struct TrainArgs {
     /// Ready configuration to start from: seed, paper, default or cpu
     #[arg(long, default_value = "default")]
     pub preset: Preset,
-    /// Change a field of the configuration, as in train.ema=0.99, model.couplings=8, data.fixed=1000; repeatable
+    /// Change a field of the configuration, as in train.ema=0.99, model.couplings=8, data.fixed=1000, data.bits=5; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Number of training steps [default: the preset's]

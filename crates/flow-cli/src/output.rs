@@ -1,9 +1,10 @@
-//! Files that commands leave, each written beside and renamed.
+//! What commands leave and say: files, each written beside and renamed, and notes on standard error.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use flow_data::DataSet;
 
 /// The ending of a file's name, which must be one of `known`.
 pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
@@ -12,6 +13,11 @@ pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
         Some(known) => Ok(known),
         None => bail!("{}: the name must end in .{}", path.display(), known.join(" or .")),
     }
+}
+
+/// Says what a person should know of how data were read, such as which files were left out.
+pub fn notes(data: &DataSet) {
+    data.notes.iter().for_each(|note| eprintln!("{note}"));
 }
 
 /// Writes `bytes` to `path`, making its folder.

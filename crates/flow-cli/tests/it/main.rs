@@ -2,6 +2,7 @@
 
 mod common;
 mod digits;
+mod images;
 mod interrupt;
 mod moons;
 mod refusals;

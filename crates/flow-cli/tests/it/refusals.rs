@@ -24,6 +24,9 @@ fn what_is_not_there_is_named() {
     assert!(place.fails("train --resume nowhere", 1).contains("nowhere"));
     assert!(place.fails(&format!("train nice --data csv:none.csv {SMALL}"), 1).contains("none.csv"));
     assert!(place.fails(&format!("train nice --data mnist {SMALL}"), 1).contains("cargo xtask fetch mnist"));
+    assert!(place.fails(&format!("train nice --data cifar10 {SMALL}"), 1).contains("kriz/cifar.html"));
+    assert!(place.fails(&format!("train nice --data images:none {SMALL}"), 1).contains("none: no such folder"));
+    assert!(place.fails(&format!("train nice --data idx:none {SMALL}"), 1).contains("none"));
     assert!(place.fails("train nice --data moons --steps 2 --device cuda:99", 1).contains("cuda"));
     assert!(!place.path("runs").exists());
 }
@@ -39,6 +42,8 @@ fn wrong_configurations_say_what_would_be_right() {
     assert!(set("model.pattern=checkerboard").contains("no image"));
     assert!(set("steps").contains("key=value"));
     assert!(set("data.name=circles").contains("--data"));
+    assert!(set("data.bits=5").contains("for images"));
+    assert!(set("data.bit=5").contains("bits"));
 }
 
 #[test]
