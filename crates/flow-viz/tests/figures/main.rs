@@ -5,4 +5,5 @@ mod films;
 mod images;
 mod plane;
 mod plots;
+mod rows;
 mod seen;
