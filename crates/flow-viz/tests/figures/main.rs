@@ -6,4 +6,5 @@ mod images;
 mod plane;
 mod plots;
 mod rows;
+mod scores;
 mod seen;
