@@ -6,10 +6,17 @@
 //! | | side by side (PNG) | in motion (GIF) |
 //! | --- | --- | --- |
 //! | points of the plane, [`Layer2d`] | [`layers_2d()`] | [`animate_2d()`] |
-//! | grey images, [`LayerImages`] | [`layers_images()`] | [`animate_images()`] |
+//! | images, grey or in colour, [`LayerImages`] | [`layers_images()`] | [`animate_images()`] |
 //!
-//! Beside these stand [`sheet()`] for samples of images, [`density()`] for what a model of the plane takes for likely,
-//! and [`curve()`] for how it was trained.
+//! Beside these stand pictures of what a model makes and of what it knows:
+//!
+//! | | |
+//! | --- | --- |
+//! | [`sheet()`] | samples of images |
+//! | [`image_rows()`] | rows of images with labels: temperatures, interpolations, attributes, classes |
+//! | [`density()`] | what a model of the plane takes for likely |
+//! | [`histograms()`] | how likely it takes each of many images to be, one data set beside another |
+//! | [`curve()`] | how it was trained |
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
 //! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
@@ -58,6 +65,7 @@ mod error;
 mod extent;
 mod film;
 mod film_head;
+mod film_sheet;
 mod font;
 mod grid;
 mod heads;
