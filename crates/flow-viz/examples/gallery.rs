@@ -34,6 +34,8 @@ fn main() -> Result<()> {
     save("scores.png", scores()?)?;
     save("colour_layers.png", colour_layers()?)?;
     save("colours.gif", moving_colours()?)?;
+    save("interpolation.gif", moving_interpolation()?)?;
+    save("daylight.gif", moving_daylight()?)?;
     save("many_layers.png", many_layers()?)?;
     save("many_layers.gif", many_moving_layers()?)?;
     Ok(())
@@ -365,4 +367,29 @@ fn colour_layers() -> Result<Vec<u8>> {
 fn moving_colours() -> Result<Vec<u8>> {
     let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
     Ok(animate_images(&landscape_layers(16)?, &config)?)
+}
+
+fn moving_interpolation() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images = stacked((0..8).map(|i| between_digits(i, i + 1 + i / 4, t as f32 / 29.0)))?;
+        Ok(images.into_dyn())
+    };
+    let frames = (0..30).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig { title: "A toy flow on drawn digits".into(), ..AnimateStripConfig::default() };
+    Ok(animate_strip(&frames, &config)?)
+}
+
+fn moving_daylight() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images: Vec<_> = (0..5).map(|i| landscape(i, t as f32 / 24.0)).collect();
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        Ok(ndarray::stack(Axis(0), &views)?.into_dyn())
+    };
+    let frames = (0..25).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig {
+        title: "Daylight".into(),
+        names: (0..25).map(|t| format!("strength {:.2}", t as f32 / 24.0)).collect(),
+        ..AnimateStripConfig::default()
+    };
+    Ok(animate_strip(&frames, &config)?)
 }

@@ -14,6 +14,7 @@
 //! | --- | --- |
 //! | [`sheet()`] | samples of images |
 //! | [`image_rows()`] | rows of images with labels: temperatures, interpolations, attributes, classes |
+//! | [`animate_strip()`] | a few images that change from frame to frame, forth and back |
 //! | [`density()`] | what a model of the plane takes for likely |
 //! | [`histograms()`] | how likely it takes each of many images to be, one data set beside another |
 //! | [`curve()`] | how it was trained |
@@ -53,6 +54,7 @@
 
 mod animate_2d;
 mod animate_images;
+mod animate_strip;
 mod axes;
 mod bins;
 mod canvas;
@@ -85,6 +87,7 @@ mod sheet;
 
 pub use animate_2d::{Animate2dConfig, animate_2d};
 pub use animate_images::{AnimateImagesConfig, animate_images};
+pub use animate_strip::{AnimateStripConfig, animate_strip};
 pub use color::Rgb;
 pub use colormap::{angle_color, angle_colors, density_color};
 pub use curve::{CurveConfig, Reference, Series, curve};

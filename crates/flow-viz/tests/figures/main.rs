@@ -8,3 +8,4 @@ mod plots;
 mod rows;
 mod scores;
 mod seen;
+mod strips;
