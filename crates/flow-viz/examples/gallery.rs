@@ -36,6 +36,7 @@ fn main() -> Result<()> {
     save("colours.gif", moving_colours()?)?;
     save("interpolation.gif", moving_interpolation()?)?;
     save("daylight.gif", moving_daylight()?)?;
+    save("confusion.png", confused()?)?;
     save("many_layers.png", many_layers()?)?;
     save("many_layers.gif", many_moving_layers()?)?;
     Ok(())
@@ -392,4 +393,19 @@ fn moving_daylight() -> Result<Vec<u8>> {
         ..AnimateStripConfig::default()
     };
     Ok(animate_strip(&frames, &config)?)
+}
+
+fn confused() -> Result<Vec<u8>> {
+    let taken = |(i, j): (usize, usize)| match (i * 7 + j * 3) % 10 {
+        _ if i == j => 940 - 13 * i as u64,
+        r if r < 4 => 0,
+        r => (r * r / 9) as u64 * if (i, j) == (4, 9) || (i, j) == (7, 2) { 12 } else { 1 },
+    };
+    let counts = Array2::from_shape_fn((10, 10), taken);
+    let names: Vec<_> = (0..10).map(|i| i.to_string()).collect();
+    let config = ConfusionConfig {
+        caption: "A toy flow on drawn digits, p(class | x) by Bayes".into(),
+        ..ConfusionConfig::default()
+    };
+    Ok(confusion(counts.view(), &names, &config)?)
 }

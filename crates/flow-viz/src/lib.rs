@@ -17,6 +17,7 @@
 //! | [`animate_strip()`] | a few images that change from frame to frame, forth and back |
 //! | [`density()`] | what a model of the plane takes for likely |
 //! | [`histograms()`] | how likely it takes each of many images to be, one data set beside another |
+//! | [`confusion()`] | which class it takes for which |
 //! | [`curve()`] | how it was trained |
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
@@ -60,6 +61,7 @@ mod bins;
 mod canvas;
 mod color;
 mod colormap;
+mod confusion;
 mod curve;
 mod density;
 mod ease;
@@ -90,6 +92,7 @@ pub use animate_images::{AnimateImagesConfig, animate_images};
 pub use animate_strip::{AnimateStripConfig, animate_strip};
 pub use color::Rgb;
 pub use colormap::{angle_color, angle_colors, density_color};
+pub use confusion::{ConfusionConfig, confusion};
 pub use curve::{CurveConfig, Reference, Series, curve};
 pub use density::{DensityConfig, density};
 pub use error::{Error, Result};
