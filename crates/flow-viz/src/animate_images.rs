@@ -2,12 +2,12 @@
 
 use ndarray::Axis;
 
-use crate::animate_2d::draw_head;
 use crate::canvas::{Anchor, Canvas, Rect, Text};
 use crate::color::{FAINT, INK, MISSING, Rgb, SOFT};
 use crate::ease::{Moment, moments};
 use crate::error::{Error, Result};
 use crate::film::{self, Quality};
+use crate::film_head::HEAD;
 use crate::font;
 use crate::layer::{LayerImages, check_images};
 use crate::number;
@@ -47,7 +47,6 @@ const QUALITIES: [Quality; 8] = [
 ];
 
 const MARGIN: f32 = 12.0;
-const HEAD: f32 = 46.0;
 const FOOT: f32 = 34.0;
 const GAP: f32 = 4.0;
 const NOTE: f32 = 15.0;
@@ -131,7 +130,7 @@ impl Film<'_> {
     fn frame(&self, moment: Moment) -> Canvas {
         let mut canvas = self.sheet.canvas();
         let layer = &self.layers[moment.layer()].name;
-        draw_head(&mut canvas, self.sheet.line(), &self.config.title, layer, moment, self.layers.len());
+        moment.head(&self.config.title, layer, self.layers.len()).draw(&mut canvas, self.sheet.line());
         let next = (moment.from + 1).min(self.layers.len() - 1);
         let (a, b) = (self.ranges[moment.from], self.ranges[next]);
         let range = (moment.between(a.0, b.0), moment.between(a.1, b.1));

@@ -104,6 +104,19 @@ fn noise_turns_into_images_within_time_and_size() {
 }
 
 #[test]
+fn a_film_of_many_layers_stays_small_and_short() {
+    // The worst there is: every value of every layer is new.
+    let noise = |k: usize| Array3::from_shape_vec((16, 28, 28), normal(16 * 784, 10 + k as u64)).unwrap();
+    let name = |k: usize| format!("level_{}.step_{}.coupling", 1 + k / 8, 1 + k % 8);
+    let layers: Vec<_> = (0..24).map(|k| LayerImages::new(name(k), noise(k))).collect();
+    let bytes = animate_images(&layers, &AnimateImagesConfig::default()).unwrap();
+    assert!(bytes.len() < 1_500_000, "{}", bytes.len());
+    let film = film(&bytes);
+    assert!((1000..=1200).contains(&time(&film)), "{}", time(&film));
+    assert!(film.len() > 24, "it moves between layers");
+}
+
+#[test]
 fn greys_are_spread_in_every_frame() {
     let film = film(&animate_images(&sheets(4), &AnimateImagesConfig::default()).unwrap());
     for (i, (image, _)) in film.iter().enumerate() {

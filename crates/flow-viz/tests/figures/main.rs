@@ -5,4 +5,6 @@ mod films;
 mod images;
 mod plane;
 mod plots;
+mod rows;
+mod scores;
 mod seen;
