@@ -1,7 +1,10 @@
 //! The binary as a person uses it, one idea a file.
 
+mod classes;
 mod common;
 mod digits;
 mod interrupt;
+mod latent;
 mod moons;
 mod refusals;
+mod score;
