@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use flow_viz::*;
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView2, Axis, Zip};
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand::{SeedableRng, rngs::StdRng};
 use ndarray_rand::rand_distr::StandardNormal;
@@ -32,6 +32,11 @@ fn main() -> Result<()> {
     save("rows.png", interpolations()?)?;
     save("strengths.png", strengths()?)?;
     save("scores.png", scores()?)?;
+    save("colour_layers.png", colour_layers()?)?;
+    save("colours.gif", moving_colours()?)?;
+    save("interpolation.gif", moving_interpolation()?)?;
+    save("daylight.gif", moving_daylight()?)?;
+    save("confusion.png", confused()?)?;
     save("many_layers.png", many_layers()?)?;
     save("many_layers.gif", many_moving_layers()?)?;
     Ok(())
@@ -316,7 +321,7 @@ fn path_layers(n: usize) -> Vec<LayerImages> {
         let share = k as f32 / 23.0 * last as f32;
         let (from, part) = (share as usize, share.fract());
         let images = &few[from].images * (1.0 - part) + &few[(from + 1).min(last)].images * part;
-        LayerImages::new(format!("level_{level}.step_{step}.{kind}"), images)
+        LayerImages::rgb(format!("level_{level}.step_{step}.{kind}"), images)
     };
     (0..24).map(state).collect()
 }
@@ -332,4 +337,75 @@ fn many_layers() -> Result<Vec<u8>> {
 fn many_moving_layers() -> Result<Vec<u8>> {
     let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
     Ok(animate_images(&path_layers(16), &config)?)
+}
+
+/// Noise in three channels that turns into landscapes.
+fn landscape_layers(n: usize) -> Result<Vec<LayerImages>> {
+    let data: Vec<_> = (0..n).map(|i| landscape(i, 0.35 + 0.6 * (i % 5) as f32 / 4.0)).collect();
+    let views: Vec<_> = data.iter().map(|image| image.view()).collect();
+    let data = ndarray::stack(Axis(0), &views)?;
+    let noise = Array4::<f32>::random_using(data.dim(), StandardNormal, &mut StdRng::seed_from_u64(8));
+    let names = ["latent", "step 4", "step 3", "step 2", "step 1", "logit", "data"];
+    let last = names.len() - 1;
+    let layer = |(k, name): (usize, &&str)| {
+        let share = k as f32 / last as f32;
+        match k == last {
+            true => LayerImages::rgb(*name, data.clone()).with_range(0.0, 1.0),
+            false => LayerImages::rgb(*name, &noise * (1.0 - share) + 4.0 * (&data - 0.5) * share),
+        }
+    };
+    Ok(names.iter().enumerate().map(layer).collect())
+}
+
+fn colour_layers() -> Result<Vec<u8>> {
+    let config = LayersImagesConfig {
+        caption: "A toy flow on drawn landscapes, latent to data".into(),
+        ..LayersImagesConfig::default()
+    };
+    Ok(layers_images(&landscape_layers(6)?, &config)?)
+}
+
+fn moving_colours() -> Result<Vec<u8>> {
+    let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
+    Ok(animate_images(&landscape_layers(16)?, &config)?)
+}
+
+fn moving_interpolation() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images = stacked((0..8).map(|i| between_digits(i, i + 1 + i / 4, t as f32 / 29.0)))?;
+        Ok(images.into_dyn())
+    };
+    let frames = (0..30).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig { title: "A toy flow on drawn digits".into(), ..AnimateStripConfig::default() };
+    Ok(animate_strip(&frames, &config)?)
+}
+
+fn moving_daylight() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images: Vec<_> = (0..5).map(|i| landscape(i, t as f32 / 24.0)).collect();
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        Ok(ndarray::stack(Axis(0), &views)?.into_dyn())
+    };
+    let frames = (0..25).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig {
+        title: "Daylight".into(),
+        names: (0..25).map(|t| format!("strength {:.2}", t as f32 / 24.0)).collect(),
+        ..AnimateStripConfig::default()
+    };
+    Ok(animate_strip(&frames, &config)?)
+}
+
+fn confused() -> Result<Vec<u8>> {
+    let taken = |(i, j): (usize, usize)| match (i * 7 + j * 3) % 10 {
+        _ if i == j => 940 - 13 * i as u64,
+        r if r < 4 => 0,
+        r => (r * r / 9) as u64 * if (i, j) == (4, 9) || (i, j) == (7, 2) { 12 } else { 1 },
+    };
+    let counts = Array2::from_shape_fn((10, 10), taken);
+    let names: Vec<_> = (0..10).map(|i| i.to_string()).collect();
+    let config = ConfusionConfig {
+        caption: "A toy flow on drawn digits, p(class | x) by Bayes".into(),
+        ..ConfusionConfig::default()
+    };
+    Ok(confusion(counts.view(), &names, &config)?)
 }

@@ -75,11 +75,11 @@ pub fn animate_2d(layers: &[Layer2d], colors: &[Rgb], config: &Animate2dConfig) 
         return Err(Error::setting("side", "must be 100 to 2000 pixels"));
     }
     let extent = shared_extent(layers, config.extent)?;
-    film::within(config.max_bytes, &QUALITIES, |quality| {
+    film::within(config.max_bytes, &QUALITIES, |quality, limit| {
         let moments = moments(layers.len(), config.seconds, quality.tweens)?;
         let delays: Vec<u16> = moments.iter().map(|m| m.delay).collect();
         let draw = |i: usize| draw_frame(layers, colors, config, extent, moments[i]);
-        film::encode(&delays, &film::samples(&moments), quality.colors, draw)
+        film::encode(&delays, &film::samples(&moments), quality.colors, limit, draw)
     })
 }
 

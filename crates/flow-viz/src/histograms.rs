@@ -222,7 +222,7 @@ fn note(samples: &[Histogram], filled: &[Filled], room: f32) -> Vec<String> {
         let counted = samples.iter().zip(filled).map(|(s, f)| (count(f), &s.name)).filter(|(n, _)| *n > 0);
         let said: Vec<String> = counted.map(|(n, name)| format!("{} of {name}", number::count(n))).collect();
         if !said.is_empty() {
-            notes.push(format!("{what} {}", said.join(", ")));
+            notes.push(format!("{} {what}", said.join(", ")));
         }
     }
     if notes.is_empty() {

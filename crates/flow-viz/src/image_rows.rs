@@ -178,7 +178,7 @@ impl Layout {
         config: &ImageRowsConfig,
         foot: &[Foot],
     ) -> Result<Self> {
-        let scale = config.scale.unwrap_or_else(|| scale_to(k * w, 840).min(scale_to(h.max(w), 128)));
+        let scale = config.scale.unwrap_or_else(|| chosen_scale(k, h, w));
         if !(1..=64).contains(&scale) {
             return Err(Error::setting("scale", format!("{scale} is not 1 to 64")));
         }
@@ -259,6 +259,13 @@ impl Layout {
             canvas.text(&text, (x, y), Text::new(NOTE, SOFT));
         }
     }
+}
+
+/// As large as a page is wide; wider only where the images of many columns could not be made out.
+fn chosen_scale(k: usize, h: usize, w: usize) -> usize {
+    let side = h.max(w);
+    let legible = 48usize.div_ceil(side).min(scale_to(k * w, 1250));
+    scale_to(k * w, 840).max(legible).min(scale_to(side, 128))
 }
 
 /// A label in lines broken at spaces, as many as the height of its row holds.

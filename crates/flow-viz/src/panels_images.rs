@@ -7,7 +7,7 @@ use crate::font;
 use crate::heads::Heads;
 use crate::layer::{LayerImages, check_images};
 use crate::number;
-use crate::pixels::{draw_grey, draw_grey_bar, scale_to};
+use crate::pixels::{draw_channels, draw_grey_bar, scale_to};
 use ndarray::Axis;
 
 /// How [`layers_images`] looks.
@@ -38,9 +38,10 @@ const LARGEST: f32 = 20_000.0;
 
 /// A PNG with the images as a table: a row for each sample, a column for each of `layers` in their order.
 ///
-/// All layers hold `[n, h, w]`. Each column has its own grey scale, since layers differ in scale: from
-/// [`LayerImages::with_range`], or from the percentiles 1 to 99 of the column; the two values are written below it. A
-/// value that is not finite is drawn in pink, and counted in the last line. More layers than a page is wide are
+/// All layers hold `[n, h, w]`, or all `[n, 3, h, w]` in colour. Each column has its own scale from black to white,
+/// since layers differ in scale: from [`LayerImages::with_range`], or from the percentiles 1 to 99 of the column, its
+/// channels taken together; the two values are written below it. A value that is not finite is drawn in pink, and
+/// counted in the last line. More layers than a page is wide are
 /// broken into bands, one below the other, of about as many columns each.
 ///
 /// # Errors
@@ -58,7 +59,7 @@ pub fn layers_images(layers: &[LayerImages], config: &LayersImagesConfig) -> Res
         layout.heads.draw(&mut canvas, i, (layout.middle(i), layout.corner(0, i).1 - 9.0));
         for (row, image) in layer.images.axis_iter(Axis(0)).enumerate() {
             let corner = layout.corner(row, i);
-            draw_grey(&mut canvas, image, corner, layout.scale, range);
+            draw_channels(&mut canvas, image, corner, layout.scale, range);
             let frame = Rect::new(corner.0, corner.1, layout.image.0, layout.image.1);
             canvas.frame(frame, FAINT);
         }
@@ -75,6 +76,8 @@ struct Layout {
     columns: usize,
     bands: usize,
     band: f32,
+    /// How the scales were chosen.
+    legend: &'static str,
     scale: usize,
     image: (f32, f32),
     cell: (f32, f32),
@@ -86,8 +89,14 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(layers: &[LayerImages], config: &LayersImagesConfig, (n, h, w): (usize, usize, usize)) -> Result<Self> {
-        let scale = config.scale.unwrap_or_else(|| scale_to(h.max(w), 60));
+    fn new(
+        layers: &[LayerImages],
+        config: &LayersImagesConfig,
+        (n, c, h, w): (usize, usize, usize, usize),
+    ) -> Result<Self> {
+        // In colour a little more, for the common 32 x 32 to be doubled.
+        let target = if c == 1 { 60 } else { 72 };
+        let scale = config.scale.unwrap_or_else(|| scale_to(h.max(w), target));
         if !(1..=64).contains(&scale) {
             return Err(Error::setting("scale", format!("{scale} is not 1 to 64")));
         }
@@ -104,6 +113,7 @@ impl Layout {
         let bands = layers.len().div_ceil(columns);
         let top = MARGIN + caption + heads.height() + 8.0;
         let band = n as f32 * cell.1 - GAP + 10.0 + BAR + 2.0 * LINE + BETWEEN + heads.height() + 8.0;
+        let legend = if c == 1 { LEGEND } else { LEGEND_RGB };
         let wanted = left + columns as f32 * cell.0 - GAP + MARGIN;
         let below = 10.0 + BAR + 3.0 * LINE + MARGIN;
         let layout = Self {
@@ -111,13 +121,14 @@ impl Layout {
             columns,
             bands,
             band,
+            legend,
             scale,
             image,
             cell,
             left,
             top,
             heads,
-            width: wanted.max(font::width(LEGEND, NUMBER) + 2.0 * MARGIN).ceil(),
+            width: wanted.max(font::width(legend, NUMBER) + 2.0 * MARGIN).ceil(),
             height: (top + (bands - 1) as f32 * band + n as f32 * cell.1 - GAP + below).ceil(),
         };
         match layout.width.max(layout.height) <= LARGEST {
@@ -166,7 +177,7 @@ impl Layout {
         let broken = layers.iter().flat_map(|l| &l.images).filter(|v| !v.is_finite()).count();
         let chosen = layers.iter().any(|l| l.range.is_none());
         let note = match (chosen, broken) {
-            (true, 0) => LEGEND.to_string(),
+            (true, 0) => self.legend.to_string(),
             (false, 0) => String::new(),
             (_, broken) => format!("{} values are not finite (pink)", number::count(broken)),
         };
@@ -176,6 +187,9 @@ impl Layout {
 }
 
 const LEGEND: &str = "Each column has its own grey scale: percentiles 1 to 99, where not fixed.";
+
+const LEGEND_RGB: &str =
+    "Each column has its own scale, the same for red, green and blue: percentiles 1 to 99, where not fixed.";
 
 /// The columns of the fewest bands of at most `most`, as even as can be.
 fn even_columns(layers: usize, most: usize) -> usize {

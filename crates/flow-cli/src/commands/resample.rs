@@ -84,7 +84,11 @@ fn rows(loaded: &Loaded, args: &ResampleArgs, levels: &Levels, real: &Real) -> V
 fn label(levels: &Levels, keep: usize) -> String {
     match keep {
         0 => "none kept".to_owned(),
-        _ => format!("{keep} of {} kept: {:.3} %", levels.number, 100.0 * levels.kept(keep).1),
+        // A tenth of a percent is fine enough, and 50 is easier to read than 50.0.
+        _ => {
+            let percent = (1_000.0 * levels.kept(keep).1).round() / 10.0;
+            format!("{keep} of {} kept: {percent} %", levels.number)
+        }
     }
 }
 

@@ -99,6 +99,35 @@ fn long_names_stand_upright_and_constant_images_are_grey() {
     assert!(count(&short, Rgb([128; 3])) >= 2 * 56 * 56);
 }
 
+#[test]
+fn layers_of_three_channels_are_colours_on_one_scale() {
+    // Red rises from −2 to 2 while green and blue rest in the middle of the range.
+    let mut images = Array4::zeros((1, 3, 28, 28));
+    images.slice_mut(ndarray::s![0, 0, .., ..]).assign(&(ramp(1).remove_axis(ndarray::Axis(0)) * 4.0 - 2.0));
+    let layer = |name: &str| LayerImages::rgb(name, images.clone()).with_range(-2.0, 2.0);
+    let config = LayersImagesConfig { scale: Some(2), ..LayersImagesConfig::default() };
+    let image = png(&layers_images(&[layer("hidden"), layer("data")], &config).unwrap());
+    assert!(count(&image, Rgb([0, 128, 128])) >= 2 * 4, "the darkest red");
+    assert!(count(&image, Rgb([255, 128, 128])) >= 2 * 4, "the lightest");
+    let free = LayersImagesConfig { scale: Some(2), ..LayersImagesConfig::default() };
+    let shared = png(&layers_images(&[LayerImages::rgb("hidden", images.clone())], &free).unwrap());
+    assert!(count(&shared, Rgb([255, 128, 128])) > 0, "channels share the range chosen from all of them");
+    images[[0, 2, 5, 5]] = f32::NAN;
+    let broken = png(&layers_images(&[LayerImages::rgb("hidden", images)], &free).unwrap());
+    assert_eq!(broken.pixels().filter(|p| p.0 == [226, 106, 170]).count(), 4);
+}
+
+#[test]
+fn one_channel_is_grey_whichever_way_it_comes() {
+    let grey = LayerImages::new("a", ramp(2));
+    let same = LayerImages::rgb("a", ramp(2).insert_axis(ndarray::Axis(1)));
+    assert_eq!(grey, same);
+    let mixed = [grey, LayerImages::rgb("b", Array4::zeros((2, 3, 28, 28)))];
+    assert!(matches!(layers_images(&mixed, &LayersImagesConfig::default()), Err(Error::Shape { .. })));
+    let two = [LayerImages::rgb("b", Array4::zeros((2, 2, 28, 28)))];
+    assert!(matches!(animate_images(&two, &AnimateImagesConfig::default()), Err(Error::Shape { .. })));
+}
+
 /// Layers of a multi-scale model, each image black but for the last layer's.
 fn path_layers(layers: usize, n: usize) -> Vec<LayerImages> {
     let value = |k: usize| if k + 1 == layers { 0.25 } else { 0.0 };

@@ -1,5 +1,6 @@
 //! Figures decoded again: where the ink is, in which colour, for how long.
 
+mod classes;
 mod errors;
 mod films;
 mod images;
@@ -8,3 +9,4 @@ mod plots;
 mod rows;
 mod scores;
 mod seen;
+mod strips;
