@@ -6,6 +6,18 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use flow_data::DataSet;
 
+/// What a person asked for that makes no sense whatever the model: wrong usage, like what the parser refuses.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// The ending of a file's name, which must be one of `known`.
 pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use flow_data::Spec;
+use flow_data::{DataSet, Source, Spec};
 use flow_train::{DataConfig, Outcome, RunConfig, Trainer, folder};
 use serde_json::json;
 
@@ -49,15 +49,18 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     }
     let data = data_config.load()?;
     let preset = RunConfig::preset(model.name(), args.preset, spec.clone(), &data)?;
-    let mut config = RunConfig { data: data_config, ..preset };
-    for assignment in &args.set {
-        config.set(assignment)?;
+    let mut config = changed(RunConfig { data: data_config, ..preset }, &args.set)?;
+    if args.classes {
+        config.set(&format!("model.classes={}", count_classes(model, &data)?))?;
     }
     config.seed = args.seed;
     config.device = args.device;
     config.threads = args.threads.map_or(config.threads, usize::from);
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.batch = args.batch.unwrap_or(config.train.batch);
+    if args.classes && args.set.iter().any(|assignment| assignment.starts_with("model.classes=")) {
+        bail!("the number of classes is set twice, by --classes and by --set model.classes");
+    }
     if config.data.name != spec {
         bail!("the data is chosen by --data, not by --set data.name");
     }
@@ -68,6 +71,28 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     let mut trainer = Trainer::new(config, data)?;
     trainer.keep_in(&dir)?;
     Ok((trainer, dir))
+}
+
+fn changed(mut config: RunConfig, assignments: &[String]) -> anyhow::Result<RunConfig> {
+    for assignment in assignments {
+        config.set(assignment)?;
+    }
+    Ok(config)
+}
+
+/// One more than the largest label.
+fn count_classes(model: ModelName, data: &DataSet) -> anyhow::Result<usize> {
+    if !matches!(model, ModelName::Glow | ModelName::RealnvpImage) {
+        bail!("--classes: {} takes none; glow and realnvp-image do", model.name());
+    }
+    let Source::Fixed(train) = &data.train else {
+        bail!("--classes: {} draws its training points afresh, without labels", data.spec);
+    };
+    let labels = [train, &data.validation, &data.test].into_iter().filter_map(|split| split.labels.as_ref());
+    match labels.flatten().max() {
+        Some(largest) => Ok(usize::from(*largest) + 1),
+        None => bail!("--classes: {} has no labels", data.spec),
+    }
 }
 
 /// The path of a person's own data made absolute, so that the run can go on from any folder.

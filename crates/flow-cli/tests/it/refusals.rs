@@ -82,7 +82,21 @@ fn completions_and_help_are_there() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(place.flow(&format!("completions {shell}")).contains("log-prob"), "{shell}");
     }
-    for command in ["train", "eval", "sample", "log-prob", "trace", "animate", "curve"] {
+    for command in [
+        "train",
+        "eval",
+        "sample",
+        "sheet",
+        "interpolate",
+        "attribute",
+        "resample",
+        "score",
+        "classify",
+        "log-prob",
+        "trace",
+        "animate",
+        "curve",
+    ] {
         assert!(place.flow(&format!("{command} --help")).contains("Example"), "{command}");
     }
 }
