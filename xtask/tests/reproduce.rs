@@ -37,7 +37,7 @@ eval)
     classes='"given_class":false'
     case $2 in *glow-digits*)
         classes='"given_class":true,"marginal_nats":{"mean":120.25,"se":0.75},'
-        classes="$classes"'"marginal_bits_per_dim":{"mean":2.6,"se":0.02},"accuracy":0.5' ;;
+        classes="$classes"'"marginal_bits_per_dim":{"mean":2.6,"se":0.02},"accuracy":{"mean":0.5,"se":0.03}' ;;
     esac
     echo "a message for people" >&2
     echo '{"model":"m","data":"d","preset":"p","parameters":1234,"steps":300,"best_step":200,"batch":128,'

@@ -145,7 +145,11 @@ fn given_class(row: &Row) -> String {
         );
     }
     let accuracy = evaluation.accuracy.map_or(String::new(), |accuracy| {
-        format!(" The class that makes it likeliest is the true one for {:.2} % of the test images.", 100.0 * accuracy)
+        format!(
+            " The class that makes it likeliest is the true one for {:.2} ± {:.2} % of the test images.",
+            100.0 * accuracy.mean,
+            100.0 * accuracy.se
+        )
     });
     format!(
         "- {name} is trained on ln p(x|c), the class c known. Its nats and bits/dim above are those of p(x) = Σ p(x|c)/C, all \
@@ -164,8 +168,8 @@ fn others(summary: &Summary) -> String {
              on test data that training has not seen; the original itself reports none.";
     if summary.images == Data::Mnist {
         page += " Preprocessing decides much: NICE here, as in its paper, works on the unit cube with no logit; the others here \
-                 work on logits of α + (1 - 2α) x with α = 1e-3, in the MAF paper with α = 1e-6. With the preset `cpu` a \
-                 convolutional model is a small net trained for minutes.";
+                 work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the MAF paper with α = 1e-6), the convolutional \
+                 ones with a learned spline behind them. With the preset `cpu` these are small nets, trained for minutes.";
     } else {
         page += " No published numbers are known for `digits` under this protocol.";
     }
@@ -220,11 +224,16 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
              with. Between two layers the points only move evenly: those frames are no states of the model."
                 .into()
         }
-        "from data to latent" if image => {
+        "from data to latent" if image => format!(
             "Test images on their way to the latent: a row a digit, a column a layer, left to right. The grey scale is chosen \
-             for the picture's sake and named in it."
-                .into()
-        }
+             for the picture's sake and named in it.{}",
+            if row.model.is_convolutional(row.data) {
+                " All levels are shown on the plane of the image: a number stands where the pixels are that it was made of. \
+                 Where there are more layers than fit, some are left out, evenly."
+            } else {
+                ""
+            }
+        ),
         "from data to latent" => "Test points on their way to the latent: one panel a layer, all axes alike.".into(),
         "from latent to data, panel by panel" if image => {
             "Draws from the base on their way to an image: a row a draw, a column a layer, left to right.".into()
@@ -237,19 +246,20 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
              itself, whose temperature is 1.",
             plan::SHEET,
             summary.seed,
-            if classes { ", the classes in turn" } else { "" },
+            if classes { ", a row a class and again from the first after the last" } else { "" },
             plan::TEMPERATURE
         ),
         "temperatures" => format!(
             "The same noise in every row, times the temperature of the row: a column is one draw{}. Temperature 1 is the model \
              itself; 0 is the image at the latent's origin, which need not look like any other.",
-            if classes { " of the class above it" } else { "" }
+            if classes { ", of the class above it" } else { "" }
         ),
-        "samples by class" => {
-            "A row a class, the same noise in all of them: what differs within a column is the class alone. The temperature is \
-             in the title; the draws are the first of the seed, none picked."
-                .into()
-        }
+        "samples by class" => format!(
+            "A row a class, the same noise in all of them: what differs within a column is the class alone. The first draws of \
+             seed {}, none picked, at temperature {}.",
+            summary.seed,
+            plan::TEMPERATURE
+        ),
         "interpolation" => {
             "The framed ends are test images, drawn at random; what is between them is made from points on the arc between \
              their latents (spherical, since draws of the base all lie about as far from the origin), the class mixed in the \
@@ -259,20 +269,21 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
         "interpolation, as a film" => "The same pairs, all at once, forth and back.".into(),
         "what the levels hold" => {
             "Test images above. In the rows below, the latents of the coarsest levels are kept and those of the finer ones drawn \
-             anew, the same draw in every row: what survives is what the kept levels hold."
+             anew at temperature 1, the same draw in every row: what survives is what the kept levels hold. The last row \
+             keeps none, only the class."
                 .into()
         }
         "a class as a direction" => format!(
-            "Test images of a {} (framed), moved in the latent along the difference of the mean latents of {}s and {}s, which is \
-             taken from training images. The model goes on being told the class {}, so all the change is the latent's.",
-            plan::FROM_TO[0],
-            plan::FROM_TO[1],
-            plan::FROM_TO[0],
-            plan::FROM_TO[0]
+            "Test images of a {from} (framed), moved in the latent along the mean latent of the {to}s less that of the {from}s, \
+             both of training images. The model goes on being told that it is a {from}: what changes is what the latent holds \
+             of a class beside what the model is told.",
+            from = plan::FROM_TO[0],
+            to = plan::FROM_TO[1]
         ),
         "likelihoods of odd images" => {
-            "Log-likelihoods of test images and of the same turned upside down. As far as the two overlap, and a flow may give \
-             odd images even more, the likelihood by itself is no detector of what does not belong."
+            "Log-likelihoods ln p(x) of the test images and of the same turned by half a turn. The AUROC in the title is how \
+             often one of the former gets the higher one; 0.5 is chance. Flows may give odd images more than their own kind, so \
+             likelihood by itself is no detector of what does not belong."
                 .into()
         }
         "classes by Bayes" => {
@@ -317,6 +328,9 @@ fn protocol(summary: &Summary) -> String {
         let draws = match (row.data.is_image(), evaluation.draws) {
             (false, _) => String::new(),
             (true, 1) => ", 1 dequantization draw each".to_owned(),
+            (true, draws) if evaluation.marginal_nats.is_some() => {
+                format!(", 1 dequantization draw each for p(x), {draws} for p(x|c), averaged")
+            }
             (true, draws) => format!(", {draws} dequantization draws each, averaged"),
         };
         let unit = match evaluation.unit.as_str() {

@@ -36,7 +36,7 @@ pub struct Args {
     /// Where to train: cpu, cuda, cuda:N, mps or auto
     #[arg(long, default_value = "cpu", value_parser = device)]
     device: String,
-    /// A first look in about two minutes, into preview/
+    /// A first look in a few minutes, into preview/
     #[arg(long)]
     quick: bool,
     /// Also train the original's own nets and add their rows

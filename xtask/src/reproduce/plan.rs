@@ -15,8 +15,10 @@ pub struct Budget {
     pub convolutional_steps: Option<u32>,
     /// Dequantization draws for each test image.
     pub image_draws: u32,
-    /// The same for a class-conditional model, where a draw is a pass for every class.
+    /// The same for a class-conditional model that is told the class.
     pub class_draws: u32,
+    /// Whether each test image of MNIST is tried with every class, three times, a minute each.
+    pub every_class: bool,
     /// Whether the models are also trained on a fixed set of points.
     pub fixed_points: bool,
 }
@@ -28,6 +30,7 @@ pub const FULL: Budget = Budget {
     convolutional_steps: None,
     image_draws: 10,
     class_draws: 3,
+    every_class: true,
     fixed_points: true,
 };
 /// A first look, in a few minutes on two cores.
@@ -37,6 +40,7 @@ pub const QUICK: Budget = Budget {
     convolutional_steps: Some(60),
     image_draws: 1,
     class_draws: 1,
+    every_class: false,
     fixed_points: false,
 };
 
@@ -90,7 +94,7 @@ impl Model {
     }
 
     /// Whether it sees an image as an image, not as a row of numbers.
-    fn is_convolutional(self, data: Data) -> bool {
+    pub fn is_convolutional(self, data: Data) -> bool {
         data.is_image() && matches!(self, Self::RealNvpImage | Self::Glow)
     }
 
@@ -162,6 +166,8 @@ pub struct Job {
     pub preset: &'static str,
     /// Of a class-conditional model.
     pub classes: Option<u32>,
+    /// Whether what takes a pass for every class and test image is done with it.
+    pub every_class: bool,
     pub steps: Option<u32>,
     pub draws: u32,
 }
@@ -186,6 +192,8 @@ pub fn jobs(budget: Budget, images: Data, choice: &Choice) -> Vec<Job> {
                 _ => "default",
             },
             classes: model.classes(data),
+            // Test images of the digits are so few that it takes no time.
+            every_class: model.classes(data).is_some() && (budget.every_class || data == Data::Digits),
             steps: match data.is_image() {
                 true if model.is_convolutional(data) => budget.convolutional_steps,
                 true => budget.image_steps,
@@ -239,7 +247,11 @@ impl Job {
 
     pub fn evaluate_arguments(&self, folder: &Path) -> Vec<String> {
         let (folder, draws) = (folder.display().to_string(), self.draws.to_string());
-        strings(&["eval", &folder, "--split", "test", "--draws", &draws, "--json"])
+        let mut arguments = strings(&["eval", &folder, "--split", "test", "--draws", &draws, "--json"]);
+        if self.classes.is_some() && !self.every_class {
+            arguments.push("--no-marginal".to_owned());
+        }
+        arguments
     }
 
     /// The pictures of this job, none for one that is only a row.
@@ -270,17 +282,22 @@ impl Job {
             figures.push(figure("_temperatures.png", &["sheet", &folder, "temperature", "--seed", &seed]));
         }
         if self.classes.is_some() {
-            let pairs = PAIRS.to_string();
+            let (pairs, temperature) = (PAIRS.to_string(), TEMPERATURE.to_string());
             let interpolate = ["interpolate", &folder, "--pairs", &pairs, "--seed", &seed];
+            let classes = ["sheet", &folder, "classes", "--temperature", &temperature, "--seed", &seed];
             let [from, to] = FROM_TO.map(|class| class.to_string());
             figures.extend([
-                figure("_classes.png", &["sheet", &folder, "classes", "--seed", &seed]),
+                figure("_classes.png", &classes),
                 figure("_interpolation.png", &interpolate),
                 figure("_interpolation.gif", &interpolate),
                 figure("_levels.png", &["resample", &folder, "--seed", &seed]),
                 figure("_attribute.png", &["attribute", &folder, "--from-class", &from, "--to-class", &to]),
-                figure("_scores.png", &["score", &folder, "--against", "upside-down"]),
-                figure("_confusion.png", &["classify", &folder]),
+            ]);
+        }
+        if self.every_class {
+            figures.extend([
+                figure("_scores.png", &["score", &folder, "--against", "upside-down", "--seed", &seed]),
+                figure("_confusion.png", &["classify", &folder, "--seed", &seed]),
             ]);
         }
         let reference = super::references::line(self.model, self.data).map(|line| format!("--reference={line}"));
@@ -384,6 +401,23 @@ mod tests {
     }
 
     #[test]
+    fn a_first_look_does_not_try_every_class_on_ten_thousand_images() {
+        let choice = Choice::default();
+        let glow =
+            |budget, images| jobs(budget, images, &choice).into_iter().find(|job| job.classes.is_some()).unwrap();
+        let eval = |job: &Job| command_line(job.evaluate_arguments(Path::new("run")));
+        let quick = glow(QUICK, Data::Mnist);
+        assert_eq!(eval(&quick), "eval run --split test --draws 1 --json --no-marginal");
+        let files: Vec<_> = quick.figures(&choice, Path::new("run")).into_iter().map(|figure| figure.file).collect();
+        assert!(files.contains(&"glow_mnist_classes.png".into()) && !files.contains(&"glow_mnist_scores.png".into()));
+        assert_eq!(files.len(), 11);
+
+        assert_eq!(eval(&glow(QUICK, Data::Digits)), "eval run --split test --draws 1 --json");
+        assert_eq!(eval(&glow(FULL, Data::Mnist)), "eval run --split test --draws 3 --json");
+        assert_eq!(glow(FULL, Data::Mnist).figures(&choice, Path::new("run")).len(), 13);
+    }
+
+    #[test]
     fn pictures_are_named_after_the_data_that_was_used() {
         let choice = Choice::default();
         let jobs = jobs(FULL, Data::Digits, &choice);
@@ -424,7 +458,7 @@ mod tests {
         assert_eq!(line("nice-digits", "_samples.png"), "sample run -n 225 --temperature 0.75 --seed 0");
         assert_eq!(line("nice-digits", "_curve.png"), "curve run", "nothing is published for digits");
         assert_eq!(line("realnvp-image-digits", "_temperatures.png"), "sheet run temperature --seed 0");
-        assert_eq!(line("glow-digits", "_classes.png"), "sheet run classes --seed 0");
+        assert_eq!(line("glow-digits", "_classes.png"), "sheet run classes --temperature 0.75 --seed 0");
         assert_eq!(line("glow-digits", "_interpolation.gif"), "interpolate run --pairs 8 --seed 0");
         assert_eq!(line("glow-digits", "_attribute.png"), "attribute run --from-class 3 --to-class 8");
         let moons = &figures("glow-moons")[4];

@@ -35,14 +35,14 @@ pub struct Evaluation {
     /// Whether `nats` and `bits_per_dim` are those of p(x|c), the class being told.
     #[serde(default)]
     pub given_class: bool,
-    /// Of p(x), from a class-conditional model.
+    /// Of p(x), from a class-conditional model, by one draw of the noise.
     #[serde(default)]
     pub marginal_nats: Option<Mean>,
     #[serde(default)]
     pub marginal_bits_per_dim: Option<Mean>,
     /// The share of rows whose class is the one that makes them likeliest.
     #[serde(default)]
-    pub accuracy: Option<f64>,
+    pub accuracy: Option<Mean>,
 }
 
 /// A likelihood in both units.
