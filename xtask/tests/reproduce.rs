@@ -34,10 +34,15 @@ train)
     ;;
 eval)
     case $2 in *moons*) bits=null ;; *) bits='{"mean":2.5,"se":0.01}' ;; esac
+    classes='"given_class":false'
+    case $2 in *glow-digits*)
+        classes='"given_class":true,"marginal_nats":{"mean":120.25,"se":0.75},'
+        classes="$classes"'"marginal_bits_per_dim":{"mean":2.6,"se":0.02},"accuracy":{"mean":0.5,"se":0.03}' ;;
+    esac
     echo "a message for people" >&2
     echo '{"model":"m","data":"d","preset":"p","parameters":1234,"steps":300,"best_step":200,"batch":128,'
     echo '"train_seconds":1.5,"split":"test","count":250,"draws":1,"unit":"unit cube",'
-    echo '"nats":{"mean":123.456,"se":0.5},"bits_per_dim":'"$bits"',"floor":null}'
+    echo '"nats":{"mean":123.456,"se":0.5},"bits_per_dim":'"$bits"',"floor":null,'"$classes"'}'
     ;;
 *)
     if [ -e "orders/nothing-from-$command" ]; then exit 0; fi
@@ -45,6 +50,12 @@ eval)
     ;;
 esac
 "#;
+
+/// Trainings and evaluations of a first look, and its pictures: 5 for each model of moons and for a fully connected one of
+/// images, 6 and 13 for the convolutional ones.
+const TRAININGS: usize = 7;
+const PICTURES: usize = 5 * 5 + 6 + 13;
+const CALLS: usize = 2 * TRAININGS + PICTURES;
 
 /// A clone with nothing in it but the script, on a machine without MNIST.
 struct Clone {
@@ -130,12 +141,28 @@ fn the_gallery_is_made_once_and_named_after_what_it_shows() {
     assert!(said.contains("The image part ran on digits, not on MNIST"), "{said}");
 
     let mut expected = vec!["README.md".to_owned(), "summary.json".into()];
-    for model in ["nice", "realnvp"] {
-        let endings = |data, odd| {
-            [".gif", "_forward.png", "_inverse.png", odd, "_curve.png"].map(|end| format!("{model}_{data}{end}"))
-        };
-        expected.extend(endings("moons", "_density.png"));
-        expected.extend(endings("digits", "_samples.png"));
+    let common = [".gif", "_forward.png", "_inverse.png", "_curve.png"];
+    let glow = [
+        "_samples.png",
+        "_temperatures.png",
+        "_classes.png",
+        "_interpolation.png",
+        "_interpolation.gif",
+        "_levels.png",
+        "_attribute.png",
+        "_scores.png",
+        "_confusion.png",
+    ];
+    for (prefix, more) in [
+        ("nice_moons", &["_density.png"][..]),
+        ("realnvp_moons", &["_density.png"]),
+        ("glow_moons", &["_density.png"]),
+        ("nice_digits", &["_samples.png"]),
+        ("realnvp_digits", &["_samples.png"]),
+        ("realnvp_image_digits", &["_samples.png", "_temperatures.png"]),
+        ("glow_digits", &glow),
+    ] {
+        expected.extend(common.iter().chain(more).map(|ending| format!("{prefix}{ending}")));
     }
     expected.sort();
     assert_eq!(listed(&clone.path("preview/quick-digits")), expected);
@@ -143,7 +170,10 @@ fn the_gallery_is_made_once_and_named_after_what_it_shows() {
 
     let calls = clone.calls();
     let kinds = ["train", "eval", "animate", "trace", "sample", "density", "curve"];
-    assert_eq!(kinds.map(|kind| count(&calls, kind)), [4, 4, 4, 8, 2, 2, 4]);
+    assert_eq!(kinds.map(|kind| count(&calls, kind)), [7, 7, 7, 14, 4, 3, 7]);
+    let kinds = ["sheet", "interpolate", "resample", "attribute", "score", "classify"];
+    assert_eq!(kinds.map(|kind| count(&calls, kind)), [3, 2, 1, 1, 1, 1]);
+    assert_eq!(calls.len(), CALLS);
     let first = "train nice --data moons --preset default --seed 0 --threads 2 --device cpu --steps 300 \
                  --out runs/reproduce-quick/nice-moons";
     assert_eq!(calls[0], first);
@@ -152,12 +182,15 @@ fn the_gallery_is_made_once_and_named_after_what_it_shows() {
     let summary = clone.summary("preview/quick-digits");
     assert_eq!(summary["command"], "cargo xtask reproduce --quick --threads 2");
     assert_eq!(summary["images"], "digits");
-    assert_eq!(summary["rows"][3]["evaluation"]["nats"]["mean"], 123.456);
-    assert_eq!(summary["rows"][3]["name"], "realnvp-digits");
-    assert_eq!(summary["stages"].as_array().unwrap().len(), 4 + 4 + 20);
+    assert_eq!(summary["rows"][4]["evaluation"]["nats"]["mean"], 123.456);
+    assert_eq!(summary["rows"][4]["name"], "realnvp-digits");
+    assert_eq!(summary["rows"][5]["model"], "realnvp-image");
+    assert_eq!(summary["rows"][6]["evaluation"]["marginal_nats"]["mean"], 120.25);
+    assert_eq!(summary["stages"].as_array().unwrap().len(), CALLS);
     let readme = fs::read_to_string(clone.path("preview/quick-digits/README.md")).unwrap();
     assert!(readme.contains("| RealNVP | digits | p | 123.46 ± 0.50 | 2.5000 ± 0.0100 |"), "{readme}");
     assert!(readme.contains("(realnvp_digits_samples.png)"), "{readme}");
+    assert!(readme.contains("| Glow | digits | p, class-conditional | 120.25 ± 0.75 | 2.6000 ± 0.0200 |"), "{readme}");
 
     // Started anew: nothing is done again, though the gallery itself is gone.
     fs::remove_dir_all(clone.path("preview")).unwrap();
@@ -176,7 +209,7 @@ fn another_seed_or_build_does_again_what_depends_on_it() {
     clone.calls();
     fs::write(clone.path("runs/reproduce-quick/nice-moons/left-over"), "").unwrap();
     succeeds(&clone.reproduce(&["--quick", "--seed", "1"]));
-    assert_eq!(clone.calls().len(), 4 + 4 + 20);
+    assert_eq!(clone.calls().len(), CALLS);
     assert!(!clone.path("runs/reproduce-quick/nice-moons/left-over").exists(), "a new training has a new folder");
     // What was trained before may be hours of work: it is set aside whole.
     assert!(clone.path("runs/reproduce-quick/nice-moons.aside-1/left-over").exists());
@@ -186,7 +219,7 @@ fn another_seed_or_build_does_again_what_depends_on_it() {
     fs::write(clone.path("flow"), format!("{FLOW}# changed\n")).unwrap();
     let said = succeeds(&clone.reproduce(&["--quick", "--seed", "1"]));
     let calls = clone.calls();
-    assert_eq!((count(&calls, "train"), calls.len()), (0, 4 + 20));
+    assert_eq!((count(&calls, "train"), calls.len()), (0, TRAININGS + PICTURES));
     assert!(said.contains("nice-moons: trained by another build of flow"), "{said}");
 }
 
@@ -195,7 +228,7 @@ fn the_whole_of_it_has_rows_for_fixed_points_and_the_original() {
     let clone = Clone::new();
     succeeds(&clone.reproduce(&["--with-seed", "--seed", "3"]));
     let calls = clone.calls();
-    assert_eq!(count(&calls, "train"), 4 + 2 + 4);
+    assert_eq!(count(&calls, "train"), 7 + 3 + 4);
     let common = "--seed 3 --threads 2 --device cpu";
     for line in [
         format!("train nice --data digits --preset default {common} --out runs/reproduce/nice-digits"),
@@ -204,11 +237,15 @@ fn the_whole_of_it_has_rows_for_fixed_points_and_the_original() {
              runs/reproduce/realnvp-moons-fixed-1000"
         ),
         format!("train realnvp --data digits --preset seed {common} --out runs/reproduce/realnvp-digits-seed"),
+        format!(
+            "train glow --data digits --preset cpu {common} --set model.classes=10 --out runs/reproduce/glow-digits"
+        ),
         "eval runs/reproduce/nice-digits --split test --draws 10 --json".to_owned(),
+        "eval runs/reproduce/glow-digits --split test --draws 3 --json".to_owned(),
     ] {
         assert!(calls.contains(&line), "no `{line}` in {calls:#?}");
     }
-    assert_eq!(clone.summary("preview/digits")["rows"].as_array().unwrap().len(), 10);
+    assert_eq!(clone.summary("preview/digits")["rows"].as_array().unwrap().len(), 14);
     assert!(!clone.path("results").exists());
 
     let refused = clone.reproduce(&["--out", &clone.path("results").to_string_lossy()]);
@@ -228,7 +265,7 @@ fn a_stopped_training_goes_on_where_it_was() {
     succeeds(&clone.reproduce(&["--quick"]));
     let calls = clone.calls();
     assert_eq!(calls[0], "train --resume runs/reproduce-quick/nice-moons");
-    assert_eq!(count(&calls, "train"), 4);
+    assert_eq!(count(&calls, "train"), TRAININGS);
 
     // With another seed the saved state is no use.
     clone.order("stop");
@@ -277,7 +314,7 @@ fn one_failed_stage_leaves_the_others_their_results() {
     let readme = fs::read_to_string(out.join("README.md")).unwrap();
     assert!(readme.contains("> **Not complete.**") && readme.contains("> - nice-moons nice_moons_density.png: "));
     assert!(!readme.contains("](nice_moons_density.png)"));
-    assert_eq!(clone.summary("preview/quick-digits")["rows"].as_array().unwrap().len(), 4);
+    assert_eq!(clone.summary("preview/quick-digits")["rows"].as_array().unwrap().len(), TRAININGS);
 
     // The same command makes up for it, and for nothing else.
     clone.calls();
@@ -285,7 +322,7 @@ fn one_failed_stage_leaves_the_others_their_results() {
     clone.no_more("nothing-from-animate");
     succeeds(&clone.reproduce(&["--quick"]));
     let calls = clone.calls();
-    assert_eq!((count(&calls, "density"), count(&calls, "animate"), calls.len()), (2, 4, 6));
+    assert_eq!((count(&calls, "density"), count(&calls, "animate"), calls.len()), (3, TRAININGS, 3 + TRAININGS));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use flow_train::{DataConfig, folder};
 use serde_json::Value;
 
 use crate::args::ModelArgs;
+use crate::output;
 
 /// A model, what its file says of it, and how its data is meant.
 pub struct Loaded {
@@ -32,8 +33,9 @@ impl Loaded {
         let wrong = || format!("{}: the description of its data", path.display());
         let mut data = card.data.clone();
         let preprocessing = data.as_object_mut().and_then(|o| o.remove("preprocessing")).unwrap_or(Value::Null);
-        let preprocessing = serde_json::from_value(preprocessing).with_context(wrong)?;
-        let data = serde_json::from_value(data).with_context(wrong)?;
+        let preprocessing: Preprocessing = serde_json::from_value(preprocessing).with_context(wrong)?;
+        let data: DataConfig = serde_json::from_value(data).with_context(wrong)?;
+        let data = data.of_images(&preprocessing);
         Ok(Loaded { model, card, data, preprocessing })
     }
 
@@ -44,6 +46,11 @@ impl Loaded {
             let (there, wanted) = (&data.event_shape, self.model.event());
             bail!("{} has rows of shape {there:?}, the model was trained on {wanted:?}", self.data.name);
         }
+        let (there, wanted) = (data.preprocessing.levels(), self.preprocessing.levels());
+        if there != wanted {
+            bail!("{} has {there:?} levels, the model was trained on {wanted:?}", self.data.name);
+        }
+        output::notes(&data);
         Ok(data)
     }
 
@@ -63,6 +70,7 @@ impl Loaded {
         };
         let data = match &self.data.name {
             Spec::Mnist => "MNIST".to_owned(),
+            Spec::Cifar10 => "CIFAR-10".to_owned(),
             other => other.to_string(),
         };
         format!("{model} on {data}")

@@ -1,15 +1,21 @@
-//! The command `flow`: train, evaluate, sample, trace and animate normalizing flows.
+//! The command `flow`: train, evaluate, sample, trace and animate normalizing flows, and look into their latents.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
 
 mod args;
 mod arrays;
+mod by_class;
 mod commands;
 mod interrupt;
+mod latent;
 mod layers;
 mod loaded;
+mod others;
 mod output;
 mod progress;
+mod real;
+mod roc;
+mod rows;
 
 use std::process::ExitCode;
 
@@ -23,7 +29,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));
-            ExitCode::FAILURE
+            if error.is::<output::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -33,6 +39,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Train(args) => return commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args)?,
         Command::Sample(args) => commands::sample::run(&args)?,
+        Command::Sheet(args) => commands::sheet::run(&args)?,
+        Command::Interpolate(args) => commands::interpolate::run(&args)?,
+        Command::Attribute(args) => commands::attribute::run(&args)?,
+        Command::Resample(args) => commands::resample::run(&args)?,
+        Command::Score(args) => commands::score::run(&args)?,
+        Command::Classify(args) => commands::classify::run(&args)?,
         Command::LogProb(args) => commands::log_prob::run(&args)?,
         Command::Trace(args) => commands::trace::run(&args)?,
         Command::Animate(args) => commands::animate::run(&args)?,

@@ -1,9 +1,22 @@
-//! Files that commands leave, each written beside and renamed.
+//! What commands leave and say: files, each written beside and renamed, and notes on standard error.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use flow_data::DataSet;
+
+/// What a person asked for that makes no sense whatever the model: wrong usage, like what the parser refuses.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
 
 /// The ending of a file's name, which must be one of `known`.
 pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
@@ -12,6 +25,11 @@ pub fn ending<'a>(path: &Path, known: &[&'a str]) -> anyhow::Result<&'a str> {
         Some(known) => Ok(known),
         None => bail!("{}: the name must end in .{}", path.display(), known.join(" or .")),
     }
+}
+
+/// Says what a person should know of how data were read, such as which files were left out.
+pub fn notes(data: &DataSet) {
+    data.notes.iter().for_each(|note| eprintln!("{note}"));
 }
 
 /// Writes `bytes` to `path`, making its folder.

@@ -18,6 +18,7 @@ fn main() -> Result<()> {
     }
     for name in names {
         let data = load(&name.parse()?, &LoadOptions::default())?;
+        data.notes.iter().for_each(|note| eprintln!("{note}"));
         summarise(&data);
         if let Some(toy) = data.toy() {
             compare(toy, data.test.to_reals().view());

@@ -19,6 +19,9 @@ pub struct DataSet {
     pub validation: Split,
     /// What to report.
     pub test: Split,
+    /// What a person should know of how it was read, each a line to print: the files that were left out, say. Empty as
+    /// a rule.
+    pub notes: Vec<String>,
 }
 
 /// Where training rows come from.

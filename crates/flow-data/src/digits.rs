@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The side of an image.
-const SIDE: usize = 8;
+pub(crate) const SIDE: usize = 8;
 /// Pixels are 0 to 16.
 const LEVELS: u32 = 17;
 

@@ -12,8 +12,8 @@ use crate::idx::IdxProblem;
 pub enum Error {
     /// A name that is no data set's.
     #[error(
-        "unknown data set {name:?}: expected moons, two-moons, circles, digits, mnist, iris, winequality, diabetes, \
-         csv:PATH or npy:PATH"
+        "unknown data set {name:?}: expected moons, two-moons, circles, digits, mnist, cifar10, iris, winequality, \
+         diabetes, csv:PATH, npy:PATH, images:DIR or idx:FILE"
     )]
     UnknownSpec {
         /// What was asked for.
@@ -83,6 +83,35 @@ pub enum Error {
         places: Vec<MissingIn>,
     },
 
+    /// The six files of CIFAR-10 are not together in any of the places looked at.
+    #[error(
+        "CIFAR-10 is in none of these places:{}\nget its binary version from https://www.cs.toronto.edu/~kriz/cifar.html, \
+         unpack it in datasets, or name the folder in FLOW_DATA_DIR",
+        list(places)
+    )]
+    CifarMissing {
+        /// Every folder looked at, in order, with what is missing there.
+        places: Vec<MissingIn>,
+    },
+
+    /// A file or a folder of images that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Images {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, where in it, and what to do.
+        problem: String,
+    },
+
+    /// An option of images that the data set cannot follow.
+    #[error("{spec}: {problem}")]
+    ImageOption {
+        /// The data set asked for.
+        spec: String,
+        /// Which option, and what it could be.
+        problem: String,
+    },
+
     /// A file of MNIST whose decompressed bytes are not the published ones.
     #[error("{}: not MNIST: SHA-256 of the decompressed file is {found}, expected {expected}", path.display())]
     Digest {
@@ -136,7 +165,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A table too short to be split into training, validation and test rows.
+    /// A table or a file of images too short to be split into training, validation and test rows.
     #[error("{}: {rows} rows, at least {needed} are needed to split them 80/10/10", path.display())]
     TooFewRows {
         /// The file.
@@ -159,7 +188,7 @@ pub enum Error {
     },
 }
 
-/// A folder in which MNIST was looked for, and the files that are not there.
+/// A folder in which fetched data was looked for, and the files that are not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingIn {
     /// The folder.

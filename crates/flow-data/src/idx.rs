@@ -113,6 +113,11 @@ impl Idx {
         &self.data
     }
 
+    /// The values alone, the last dimension fastest.
+    pub(crate) fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
     /// The values with their shape.
     pub fn into_array(self) -> ArrayD<u8> {
         ArrayD::from_shape_vec(self.dims(), self.data).expect("the product of the dimensions was read")

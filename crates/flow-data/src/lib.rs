@@ -1,4 +1,5 @@
-//! Data sets for density models: toys with known densities, MNIST, digits, tables, your own files.
+//! Data sets for density models: toys with known densities, MNIST, CIFAR-10, digits, tables, your own images
+//! and tables.
 //!
 //! A density model is judged by one number, the mean log-likelihood of rows that it has not seen. For that number to mean
 //! something, everything in front of the model must be settled: which rows are held back, in which unit the values are,
@@ -31,7 +32,7 @@
 //!
 //! # Units
 //!
-//! No value is rescaled on its way: whole numbers stay whole numbers ([`Values::Levels`]), tables stay in their columns'
+//! No value is rescaled on its way, unless [`ImageOptions`] asks for other images: whole numbers stay whole numbers ([`Values::Levels`]), tables stay in their columns'
 //! units ([`Values::Reals`]). Noise on levels is a matter of training; a logit or a standardisation of columns is part of
 //! a model, so that its log-determinant is part of the likelihood. The toys are *defined* as standardised by their exact
 //! moments. All densities are in nats.
@@ -52,24 +53,47 @@
 //!
 //! # Files
 //!
-//! IDX, CSV and NPY files are taken for hostile: sizes are checked before memory is taken, gzip is not unpacked further
-//! than promised, and every [`Error`] names the file and the place in it. MNIST is looked for in
+//! All files are taken for hostile: sizes are checked before memory is taken, gzip is not unpacked further than promised,
+//! and every [`Error`] names the file and the place in it. MNIST and CIFAR-10 are looked for in
 //! [`LoadOptions::data_dir`], or else in `FLOW_DATA_DIR` and in `datasets` of the current folder, in each first in the
-//! sub-folder `mnist`; its files are checked by their SHA-256.
+//! sub-folders `mnist`, and `cifar-10-batches-bin` and `cifar10`. MNIST's files are checked by their SHA-256, CIFAR-10's
+//! by size and labels.
+//!
+//! # Images
+//!
+//! Images are square, grey or RGB, in rows `[channels, height, width]` flattened: a channel after the other, each row by
+//! row. `images:DIR` takes the files `.png`, `.jpg` and `.jpeg` (in any case) that lie in the folder or in its
+//! sub-folders, not deeper; files of other endings and all whose names begin with a dot are passed over. Where every
+//! image lies in a sub-folder, the sub-folders that hold any are, by their sorted names, the classes 0, 1, ..., if they
+//! are 256 at most; otherwise there are no labels.
+//!
+//! Each is turned as its EXIF says, laid on black where it is transparent, taken to 8 bits a channel, cut to its middle
+//! square and resized to [`ImageOptions::size`] by a bicubic filter. A set is grey where all images are, pixel for pixel,
+//! however they are stored, and otherwise RGB. A file that cannot be read, cut off, broken or absurdly large, is left out
+//! and named in [`DataSet::notes`]. The rest is dealt out 80 / 10 / 10 in an order that the seed decides, from an order
+//! that file names decide.
+//!
+//! `idx:FILE` is a file as MNIST's, dealt out likewise. Its labels are those in the file beside it that is named so,
+//! `labels-idx1` for `images-idx3`, where it has one for each image.
 //!
 //! # Elsewhere
 //!
 //! [`Rows`] is all that training needs of its rows. [`DataSet::to_linfa`] and [`DataSet::to_linfa_labelled`] give the rows
 //! to the rest of the Rust world.
 
+mod cifar;
 mod dataset;
 mod digits;
 mod error;
 pub mod idx;
+mod idx_images;
+mod image_options;
+mod images;
 mod linfa_view;
 mod load;
 mod mnist;
 mod partition;
+mod places;
 mod preprocessing;
 mod random;
 mod rows;
@@ -80,8 +104,9 @@ mod toy;
 
 pub use dataset::{DataSet, Part, Source};
 pub use error::{Error, MissingIn};
+pub use image_options::ImageOptions;
 pub use load::{LoadOptions, load};
-pub use mnist::DATA_DIR_VARIABLE;
+pub use places::DATA_DIR_VARIABLE;
 pub use preprocessing::Preprocessing;
 pub use rows::{Rows, Values};
 pub use spec::Spec;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    DataSet, Error, Preprocessing, Source, Spec, Split, Table, Toy, Values, digits, mnist,
+    DataSet, Error, ImageOptions, Preprocessing, Source, Spec, Split, Table, Toy, Values, cifar, digits, idx_images,
+    images, mnist,
     random::{Purpose, stream},
     table,
 };
@@ -19,10 +20,13 @@ pub struct LoadOptions {
     /// What drawing, shuffling and splitting depend on.
     pub seed: u64,
     /// The folder of fetched data, in place of the environment's `FLOW_DATA_DIR` and of `datasets` in the current
-    /// folder. MNIST is looked for in its sub-folder `mnist` and in the folder itself.
+    /// folder. MNIST is looked for in its sub-folder `mnist` and in the folder itself, CIFAR-10 in
+    /// `cifar-10-batches-bin`, `cifar10` and the folder itself.
     pub data_dir: Option<PathBuf>,
     /// Toys only: so many fixed training points in place of fresh draws.
     pub fixed: Option<usize>,
+    /// Images only: their side and their levels.
+    pub image: ImageOptions,
 }
 
 /// Loads a data set, ready to train on.
@@ -30,9 +34,11 @@ pub struct LoadOptions {
 /// A toy has 5,000 validation and 20,000 test points of its own streams; a finite set is split in a seeded order.
 ///
 /// # Errors
-/// [`Error`] where a file is missing or not what it should be, or `options.fixed` is set for what is not a toy.
+/// [`Error`] where a file is missing or not what it should be, or `options.fixed` is set for what is not a toy, or
+/// `options.image` for what has no pixels, or not those.
 pub fn load(spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
     let seed = options.seed;
+    options.image.check(spec)?;
     if let Some(toy) = spec.toy() {
         return load_toy(toy, options);
     }
@@ -43,6 +49,9 @@ pub fn load(spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
         Spec::Moons | Spec::TwoMoons | Spec::Circles => unreachable!("toys were loaded above"),
         Spec::Digits => digits::load(seed),
         Spec::Mnist => mnist::load(options),
+        Spec::Cifar10 => cifar::load(options),
+        Spec::Images(folder) => images::load(folder, spec, options),
+        Spec::Idx(file) => idx_images::load(file, spec, options),
         Spec::Iris => table::iris(seed),
         Spec::WineQuality => table::winequality(seed),
         Spec::Diabetes => table::diabetes(seed),
@@ -68,5 +77,6 @@ fn load_toy(toy: Toy, options: &LoadOptions) -> Result<DataSet, Error> {
         train,
         validation: points(TOY_VALIDATION, Purpose::Validation)?,
         test: points(TOY_TEST, Purpose::Test)?,
+        notes: Vec::new(),
     })
 }

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array1, Array2, s};
 
-use crate::{DataSet, Error, LoadOptions, MissingIn, Preprocessing, Source, Spec, Split, Values, idx::Idx};
+use crate::{
+    DataSet, Error, ImageOptions, LoadOptions, Source, Spec, Split,
+    idx::Idx,
+    places::{first_with_all, places},
+};
 
-/// The environment variable that names the folder of fetched data.
-pub const DATA_DIR_VARIABLE: &str = "FLOW_DATA_DIR";
 /// The training file's rows that are trained on; the other 10,000 are for validation.
 const TRAIN_ROWS: usize = 50_000;
 /// The side of an image.
-const SIDE: usize = 28;
+pub(crate) const SIDE: usize = 28;
 
 /// A file of MNIST.
 struct File {
@@ -38,39 +40,24 @@ const FILES: [&File; 4] = [&TRAIN_IMAGES, &TRAIN_LABELS, &TEST_IMAGES, &TEST_LAB
 
 /// Reads the four files out of the first folder that has them all.
 pub(crate) fn load(options: &LoadOptions) -> Result<DataSet, Error> {
-    let folder = find(&places(options.data_dir.as_deref(), std::env::var_os(DATA_DIR_VARIABLE).map(PathBuf::from)))?;
+    let folder = find(&places(options.data_dir.as_deref(), &["mnist"]))?;
+    let image = options.image;
     let training = read_split(&folder, &TRAIN_IMAGES, &TRAIN_LABELS)?;
     let rows = training.0.nrows();
     Ok(DataSet {
         spec: Spec::Mnist,
         event_shape: vec![1, SIDE, SIDE],
-        preprocessing: Preprocessing::Levels { levels: 256, height: SIDE, width: SIDE, channels: 1 },
-        train: Source::Fixed(rows_of(&training, 0, TRAIN_ROWS)?),
-        validation: rows_of(&training, TRAIN_ROWS, rows)?,
-        test: rows_of(&read_split(&folder, &TEST_IMAGES, &TEST_LABELS)?, 0, usize::MAX)?,
+        preprocessing: image.preprocessing(1, SIDE),
+        train: Source::Fixed(rows_of(&training, 0, TRAIN_ROWS, image)?),
+        validation: rows_of(&training, TRAIN_ROWS, rows, image)?,
+        test: rows_of(&read_split(&folder, &TEST_IMAGES, &TEST_LABELS)?, 0, usize::MAX, image)?,
+        notes: Vec::new(),
     })
 }
 
-/// Where to look, in order: a folder that was named, or else the environment's and then `datasets`; in each first the
-/// sub-folder `mnist` and then the folder itself.
-fn places(named: Option<&Path>, environment: Option<PathBuf>) -> Vec<PathBuf> {
-    let folders = match named {
-        Some(named) => vec![named.to_owned()],
-        None => environment.into_iter().chain([PathBuf::from("datasets")]).collect(),
-    };
-    folders.into_iter().flat_map(|folder| [folder.join("mnist"), folder]).collect()
-}
-
 fn find(places: &[PathBuf]) -> Result<PathBuf, Error> {
-    let mut missing = Vec::new();
-    for folder in places {
-        let files: Vec<_> = FILES.iter().map(|file| file.name).filter(|name| path(folder, name).is_none()).collect();
-        if files.is_empty() {
-            return Ok(folder.clone());
-        }
-        missing.push(MissingIn { folder: folder.clone(), files });
-    }
-    Err(Error::MnistMissing { places: missing })
+    first_with_all(places, &FILES.map(|file| file.name), |folder, name| path(folder, name).is_some())
+        .map_err(|places| Error::MnistMissing { places })
 }
 
 /// The file, plain or gzipped.
@@ -96,9 +83,14 @@ fn read(folder: &Path, file: &File) -> Result<Idx, Error> {
     Ok(idx)
 }
 
-fn rows_of((pixels, labels): &(Array2<u8>, Array1<u8>), from: usize, to: usize) -> Result<Split, Error> {
+fn rows_of(
+    (pixels, labels): &(Array2<u8>, Array1<u8>),
+    from: usize,
+    to: usize,
+    image: ImageOptions,
+) -> Result<Split, Error> {
     let to = to.min(pixels.nrows());
-    let values = Values::Levels { data: pixels.slice(s![from..to, ..]).to_owned(), levels: 256 };
+    let values = image.values(pixels.slice(s![from..to, ..]).to_owned());
     Split::new(values, vec![1, SIDE, SIDE], Some(labels.slice(s![from..to]).to_owned()))
 }
 
@@ -106,19 +98,6 @@ fn rows_of((pixels, labels): &(Array2<u8>, Array1<u8>), from: usize, to: usize) 
 mod tests {
     use super::*;
     use crate::Rows;
-
-    #[test]
-    fn a_named_folder_is_the_only_one_looked_at() {
-        let named = Some(Path::new("a"));
-        assert_eq!(places(named, Some("b".into())), [Path::new("a/mnist"), Path::new("a")]);
-    }
-
-    #[test]
-    fn without_one_the_environment_comes_before_datasets() {
-        let expected = ["b/mnist", "b", "datasets/mnist", "datasets"];
-        assert_eq!(places(None, Some("b".into())), expected.map(Path::new));
-        assert_eq!(places(None, None), expected[2..].iter().map(Path::new).collect::<Vec<_>>());
-    }
 
     #[test]
     fn the_first_folder_that_has_all_four_is_taken_gzipped_or_not() {
@@ -138,7 +117,8 @@ mod tests {
     #[test]
     fn rows_are_cut_with_their_labels() {
         let pixels = Array2::from_shape_fn((5, SIDE * SIDE), |(row, _)| row as u8);
-        let cut = rows_of(&(pixels, Array1::from_iter(10..15)), 3, usize::MAX).unwrap();
+        let rows = (pixels, Array1::from_iter(10..15));
+        let cut = rows_of(&rows, 3, usize::MAX, ImageOptions::default()).unwrap();
         assert_eq!((cut.len(), cut.event_shape()), (2, &[1, SIDE, SIDE][..]));
         assert_eq!(cut.labels, Some(Array1::from_iter(13..15)));
         assert_eq!(cut.to_reals()[[0, 0]], 3.0);

@@ -2,6 +2,9 @@
 
 use crate::{DataSet, Preprocessing, Rows, Source, Spec, Split, random::permutation};
 
+/// With fewer rows a tenth of them is none.
+pub(crate) const MIN_ROWS: usize = 10;
+
 /// How many rows are held back; the rest is for training.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -40,6 +43,7 @@ impl Parts {
             train: Source::Fixed(self.train),
             validation: self.validation,
             test: self.test,
+            notes: Vec::new(),
         }
     }
 }

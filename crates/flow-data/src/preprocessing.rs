@@ -24,7 +24,8 @@ pub enum Preprocessing {
     },
     /// Images of whole numbers k: the model sees (k + u) / levels, u uniform on [0, 1), on the unit cube.
     Levels {
-        /// How many different numbers a pixel can have.
+        /// How many different numbers a value can have: 256 as read, 2^bits where [`crate::ImageOptions::bits`] took
+        /// the lowest bits away, 17 in `digits`.
         levels: u32,
         /// Rows of pixels.
         height: usize,

@@ -29,6 +29,9 @@ pub enum Spec {
     Digits,
     /// `mnist`: 70,000 handwritten digits of 28 x 28 pixels, levels 0 to 255, from four IDX files.
     Mnist,
+    /// `cifar10`: 60,000 colour images of 32 x 32 pixels in ten classes, levels 0 to 255, from the six files of its
+    /// binary version.
+    Cifar10,
     /// `iris`: 150 flowers, 4 measurements, embedded.
     Iris,
     /// `winequality`: 1,599 red wines, 11 measurements, embedded.
@@ -39,6 +42,10 @@ pub enum Spec {
     Csv(PathBuf),
     /// `npy:PATH`: a two-dimensional NumPy array of one's own.
     Npy(PathBuf),
+    /// `images:DIR`: the PNG and JPEG files of a folder of one's own, and of its sub-folders, which are their classes.
+    Images(PathBuf),
+    /// `idx:FILE`: images of one's own in an IDX file as MNIST's, gzipped or not.
+    Idx(PathBuf),
 }
 
 impl Spec {
@@ -64,6 +71,7 @@ impl FromStr for Spec {
             "circles" => Spec::Circles,
             "digits" => Spec::Digits,
             "mnist" => Spec::Mnist,
+            "cifar10" => Spec::Cifar10,
             "iris" => Spec::Iris,
             "winequality" => Spec::WineQuality,
             "diabetes" => Spec::Diabetes,
@@ -71,6 +79,8 @@ impl FromStr for Spec {
                 (_, "") => return Err(unknown()),
                 ("csv", path) => Spec::Csv(path.into()),
                 ("npy", path) => Spec::Npy(path.into()),
+                ("images", path) => Spec::Images(path.into()),
+                ("idx", path) => Spec::Idx(path.into()),
                 _ => return Err(unknown()),
             },
         })
@@ -85,11 +95,14 @@ impl fmt::Display for Spec {
             Spec::Circles => "circles",
             Spec::Digits => "digits",
             Spec::Mnist => "mnist",
+            Spec::Cifar10 => "cifar10",
             Spec::Iris => "iris",
             Spec::WineQuality => "winequality",
             Spec::Diabetes => "diabetes",
             Spec::Csv(path) => return write!(f, "csv:{}", path.display()),
             Spec::Npy(path) => return write!(f, "npy:{}", path.display()),
+            Spec::Images(path) => return write!(f, "images:{}", path.display()),
+            Spec::Idx(path) => return write!(f, "idx:{}", path.display()),
         })
     }
 }
@@ -120,11 +133,14 @@ mod tests {
             "circles",
             "digits",
             "mnist",
+            "cifar10",
             "iris",
             "winequality",
             "diabetes",
             "csv:a b/c.csv",
             "npy:c:x.npy",
+            "images:my pictures",
+            "idx:a/train-images-idx3-ubyte.gz",
         ] {
             let spec: Spec = name.parse().unwrap();
             assert_eq!(spec.to_string(), name);
@@ -136,9 +152,9 @@ mod tests {
 
     #[test]
     fn other_names_are_refused_with_the_known_ones() {
-        for name in ["", "moon", "csv", "csv:", "npy:", "xml:a", "Moons"] {
+        for name in ["", "moon", "csv", "csv:", "npy:", "images", "images:", "idx:", "cifar", "xml:a", "Moons"] {
             let error = name.parse::<Spec>().unwrap_err().to_string();
-            assert!(error.contains(&format!("{name:?}")) && error.contains("two-moons"), "{error}");
+            assert!(error.contains(&format!("{name:?}")) && error.contains("images:DIR"), "{error}");
         }
         assert!(serde_json::from_str::<Spec>("\"moon\"").is_err());
     }

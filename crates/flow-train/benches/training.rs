@@ -29,6 +29,7 @@ fn like_mnist() -> DataSet {
         train: images(10_000),
         validation: few.clone(),
         test: few,
+        notes: Vec::new(),
     }
 }
 

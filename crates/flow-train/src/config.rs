@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use flow_data::{DataSet, LoadOptions, Preprocessing, Spec};
+use flow_data::{DataSet, ImageOptions, LoadOptions, Preprocessing, Spec};
 use flow_models::{Head, ModelConfig, Preset, preset};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Device, Error, Result};
 
@@ -42,9 +42,21 @@ pub struct DataConfig {
     pub seed: u64,
     /// Toys: so many fixed training points in place of fresh draws; 0 for fresh draws.
     pub fixed: usize,
+    /// Images: the side in pixels, to which `images:DIR` resizes; 0 for what flow-data takes without being told. Runs
+    /// and model files from before there was a choice lack this field and the next.
+    #[serde(default)]
+    pub size: usize,
+    /// Images of 256 levels: bits a channel, 0 for all 8.
+    #[serde(default)]
+    pub bits: u8,
 }
 
 impl DataConfig {
+    /// A data set as it is, with seed 0.
+    pub fn new(name: Spec) -> Self {
+        DataConfig { name, seed: 0, fixed: 0, size: 0, bits: 0 }
+    }
+
     /// Loads it.
     ///
     /// # Errors
@@ -52,7 +64,37 @@ impl DataConfig {
     /// What flow-data says.
     pub fn load(&self) -> Result<DataSet> {
         let fixed = (self.fixed > 0).then_some(self.fixed);
-        Ok(flow_data::load(&self.name, &LoadOptions { seed: self.seed, data_dir: None, fixed })?)
+        let size = (self.size > 0).then_some(self.size);
+        let bits = (self.bits > 0).then_some(self.bits);
+        let image = ImageOptions { size, bits };
+        Ok(flow_data::load(&self.name, &LoadOptions { seed: self.seed, data_dir: None, fixed, image })?)
+    }
+
+    /// Sets one field as [`RunConfig::set`] does: `data.seed=7`, `data.bits=5`.
+    ///
+    /// # Errors
+    ///
+    /// As there; fields that do not begin with `data.` are unknown.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let all = assign(json!({ "data": self }), assignment)?;
+        *self = serde_json::from_value(all["data"].clone()).map_err(|e| not_of_this_type(assignment, &e))?;
+        Ok(())
+    }
+
+    /// The same with the size and the bits that images of this `preprocessing` have, where `images:DIR` was resized and
+    /// levels were reduced: a model file says them there, and there only.
+    #[must_use]
+    pub fn of_images(mut self, preprocessing: &Preprocessing) -> Self {
+        if let Preprocessing::Levels { levels, height, .. } = *preprocessing {
+            if matches!(self.name, Spec::Images(_)) {
+                self.size = height;
+            }
+            // Digits have 17 levels, no power of two, and all that they had.
+            if levels < 256 && levels.is_power_of_two() {
+                self.bits = levels.trailing_zeros() as u8;
+            }
+        }
+        self
     }
 }
 
@@ -212,7 +254,10 @@ impl RunConfig {
             device: Device::Auto,
             preset: preset_name,
             train: crate::recipe::recipe(model, preset_name, data_set),
-            data: DataConfig { name: data, seed: 0, fixed: data_set.toy().and(data_set.train.rows()).unwrap_or(0) },
+            data: DataConfig {
+                fixed: data_set.toy().and(data_set.train.rows()).unwrap_or(0),
+                ..DataConfig::new(data).of_images(&data_set.preprocessing)
+            },
             model: config,
         })
     }
@@ -224,29 +269,9 @@ impl RunConfig {
     ///
     /// An unknown field, with those that there are, or a value of the wrong type.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
-        let (key, text) = assignment
-            .split_once('=')
-            .ok_or_else(|| Error::Config(format!("{assignment:?} is not of the form key=value")))?;
-        let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        let mut all = serde_json::to_value(&*self).expect("a configuration is plain data");
-        // Factors of rates are the one place where names are free, and may hold dots.
-        let parts: Vec<&str> = match key.strip_prefix("train.rates.") {
-            Some(prefix) => {
-                all["train"]["rates"][prefix] = Value::Null;
-                vec!["train", "rates", prefix]
-            }
-            None => key.split('.').collect(),
-        };
-        let mut place = &mut all;
-        for part in parts {
-            let known = keys(place);
-            place = place.get_mut(part).ok_or_else(|| {
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Error::Config(format!("there is no field {part:?} in {key:?}; there are {known}"))
-            })?;
-        }
-        *place = value;
-        *self = serde_json::from_value(all).map_err(|e| Error::Config(format!("{assignment}: {e}")))?;
+        let all = serde_json::to_value(&*self).expect("a configuration is plain data");
+        let all = assign(all, assignment)?;
+        *self = serde_json::from_value(all).map_err(|e| not_of_this_type(assignment, &e))?;
         Ok(())
     }
 
@@ -267,6 +292,9 @@ impl RunConfig {
         if self.data.fixed > 1 << 26 {
             return Err(Error::Config("data.fixed must be at most 67108864".to_owned()));
         }
+        if self.data.size > 1024 || self.data.bits > 8 {
+            return Err(Error::Config("data.size must be at most 1024 and data.bits at most 8".to_owned()));
+        }
         if self.model.context() > self.model.classes() {
             return Err(Error::Config(
                 "model.context must be 0: no data set here gives a context to train on".to_owned(),
@@ -281,6 +309,36 @@ impl RunConfig {
         }
         Ok(())
     }
+}
+
+/// `all` with one field set by its dotted name; its type is for the caller to check.
+fn assign(mut all: Value, assignment: &str) -> Result<Value> {
+    let (key, text) = assignment
+        .split_once('=')
+        .ok_or_else(|| Error::Config(format!("{assignment:?} is not of the form key=value")))?;
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    // Factors of rates are the one place where names are free, and may hold dots.
+    let parts: Vec<&str> = match key.strip_prefix("train.rates.") {
+        Some(prefix) if all.get("train").is_some() => {
+            all["train"]["rates"][prefix] = Value::Null;
+            vec!["train", "rates", prefix]
+        }
+        _ => key.split('.').collect(),
+    };
+    let mut place = &mut all;
+    for part in parts {
+        let known = keys(place);
+        place = place.get_mut(part).ok_or_else(|| {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Error::Config(format!("there is no field {part:?} in {key:?}; there are {known}"))
+        })?;
+    }
+    *place = value;
+    Ok(all)
+}
+
+fn not_of_this_type(assignment: &str, error: &serde_json::Error) -> Error {
+    Error::Config(format!("{assignment}: {error}"))
 }
 
 fn keys(value: &Value) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use flow_viz::*;
-use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, Array3, Array4, ArrayView2, Axis, Zip};
 use ndarray_rand::RandomExt;
 use ndarray_rand::rand::{SeedableRng, rngs::StdRng};
 use ndarray_rand::rand_distr::StandardNormal;
@@ -29,6 +29,16 @@ fn main() -> Result<()> {
     save("inverse_images.png", inverse_images()?)?;
     save("digits.gif", moving_digits()?)?;
     save("samples.png", samples()?)?;
+    save("rows.png", interpolations()?)?;
+    save("strengths.png", strengths()?)?;
+    save("scores.png", scores()?)?;
+    save("colour_layers.png", colour_layers()?)?;
+    save("colours.gif", moving_colours()?)?;
+    save("interpolation.gif", moving_interpolation()?)?;
+    save("daylight.gif", moving_daylight()?)?;
+    save("confusion.png", confused()?)?;
+    save("many_layers.png", many_layers()?)?;
+    save("many_layers.gif", many_moving_layers()?)?;
     Ok(())
 }
 
@@ -217,4 +227,185 @@ fn samples() -> Result<Vec<u8>> {
         ..SheetConfig::default()
     };
     Ok(sheet(digits(225).view().into_dyn(), &config)?)
+}
+
+/// Digit `i` at share 0, digit `j` at share 1, and what a picture of distances would give in between.
+fn between_digits(i: usize, j: usize, share: f32) -> Array2<f32> {
+    let (a, b) = (digit(i), digit(j));
+    Zip::from(&a).and(&b).map_collect(|a, b| (1.4 * (a * (1.0 - share) + b * share) - 0.2).clamp(0.0, 1.0))
+}
+
+fn stacked(images: impl Iterator<Item = Array2<f32>>) -> Result<Array3<f32>> {
+    let images: Vec<_> = images.collect();
+    let views: Vec<_> = images.iter().map(|i| i.view()).collect();
+    Ok(ndarray::stack(Axis(0), &views)?)
+}
+
+fn interpolations() -> Result<Vec<u8>> {
+    let row = |(from, to): (usize, usize)| {
+        let images = stacked((0..10).map(|k| between_digits(from, to, k as f32 / 9.0)))?;
+        let name = |i: usize| ["0", "1", "2", "7"][i % 4];
+        Ok(ImageRow::new(format!("{} → {}", name(from), name(to)), images).with_framed([0, 9]))
+    };
+    let rows = [(0, 1), (1, 2), (2, 7), (4, 9), (3, 6)].into_iter().map(row).collect::<Result<Vec<_>>>()?;
+    let config = ImageRowsConfig {
+        caption: "A toy flow on drawn digits, interpolations in the latent".into(),
+        columns: (0..10).map(|k| format!("{:.2}", k as f32 / 9.0)).collect(),
+        columns_name: "share of the way".into(),
+        frame_note: "images of the test set".into(),
+        ..ImageRowsConfig::default()
+    };
+    Ok(image_rows(&rows, &config)?)
+}
+
+/// A coloured landscape of 32 x 32, `[3, 32, 32]`, the sun `height` up in the sky.
+fn landscape(i: usize, height: f32) -> Array3<f32> {
+    let sun = (8.0 + (i * 7 % 17) as f32, 26.0 - 20.0 * height);
+    Array3::from_shape_fn((3, 32, 32), |(c, y, x)| {
+        let (x, y) = (x as f32, y as f32);
+        let hill = 20.0 + 3.0 * (x / 5.0 + i as f32).sin();
+        let sky = [[0.9, 0.45, 0.3], [0.45, 0.7, 0.95]].map(|sky: [f32; 3]| sky[c]);
+        let day = sky[0] + (sky[1] - sky[0]) * height;
+        let glow = (4.5 - (x - sun.0).hypot(y - sun.1)).clamp(0.0, 1.0);
+        match y > hill {
+            true => [0.15, 0.4 + 0.01 * (y - hill), 0.18][c] * (0.5 + 0.5 * height),
+            false => day * (1.0 - glow) + [1.0, 0.95, 0.6][c] * glow,
+        }
+    })
+}
+
+fn strengths() -> Result<Vec<u8>> {
+    let row = |i: usize| {
+        let images: Vec<_> = (0..7).map(|k| landscape(i, k as f32 / 6.0)).collect();
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        Ok(ImageRow::new(format!("image {i}"), ndarray::stack(Axis(0), &views)?).with_framed([3]))
+    };
+    let rows = (0..4).map(row).collect::<Result<Vec<_>>>()?;
+    let config = ImageRowsConfig {
+        caption: "Attribute \"daylight\", added in the latent".into(),
+        columns: ["−1", "−2/3", "−1/3", "0", "1/3", "2/3", "1"].map(String::from).to_vec(),
+        columns_name: "strength".into(),
+        frame_note: "as it is".into(),
+        ..ImageRowsConfig::default()
+    };
+    Ok(image_rows(&rows, &config)?)
+}
+
+fn scores() -> Result<Vec<u8>> {
+    let sample = |name: &str, n: usize, seed: u64, mean: f64, deviation: f64| {
+        let noise = Array1::<f32>::random_using(n, StandardNormal, &mut StdRng::seed_from_u64(seed));
+        let mut values: Vec<f64> =
+            noise.iter().map(|&z| mean + deviation * z as f64 * (1.0 + 0.1 * z as f64)).collect();
+        values[0] = mean - 40.0 * deviation;
+        Histogram::new(name, values)
+    };
+    let samples = [
+        sample("training digits", 10_000, 5, -1180.0, 60.0),
+        sample("test digits", 2_000, 6, -1192.0, 66.0),
+        sample("letters", 2_000, 7, -1620.0, 160.0),
+    ];
+    let config = HistogramsConfig {
+        title: "A toy flow on drawn digits: does it know what it has not seen?".into(),
+        ..HistogramsConfig::default()
+    };
+    Ok(histograms(&samples, &[Reference::new("5 % of the training images lie below", -1283.2)], &config)?)
+}
+
+/// The states of a flow of many layers, named as a multi-scale model names them.
+fn path_layers(n: usize) -> Vec<LayerImages> {
+    let few = image_layers(n);
+    let last = few.len() - 1;
+    let state = |k: usize| {
+        let (level, step) = (3 - k / 8, 8 - k % 8);
+        let kind = ["coupling", "conv1x1", "actnorm"][k % 3];
+        let share = k as f32 / 23.0 * last as f32;
+        let (from, part) = (share as usize, share.fract());
+        let images = &few[from].images * (1.0 - part) + &few[(from + 1).min(last)].images * part;
+        LayerImages::rgb(format!("level_{level}.step_{step}.{kind}"), images)
+    };
+    (0..24).map(state).collect()
+}
+
+fn many_layers() -> Result<Vec<u8>> {
+    let config = LayersImagesConfig {
+        caption: "A toy flow of 24 layers on drawn digits, latent to data".into(),
+        ..LayersImagesConfig::default()
+    };
+    Ok(layers_images(&path_layers(8), &config)?)
+}
+
+fn many_moving_layers() -> Result<Vec<u8>> {
+    let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
+    Ok(animate_images(&path_layers(16), &config)?)
+}
+
+/// Noise in three channels that turns into landscapes.
+fn landscape_layers(n: usize) -> Result<Vec<LayerImages>> {
+    let data: Vec<_> = (0..n).map(|i| landscape(i, 0.35 + 0.6 * (i % 5) as f32 / 4.0)).collect();
+    let views: Vec<_> = data.iter().map(|image| image.view()).collect();
+    let data = ndarray::stack(Axis(0), &views)?;
+    let noise = Array4::<f32>::random_using(data.dim(), StandardNormal, &mut StdRng::seed_from_u64(8));
+    let names = ["latent", "step 4", "step 3", "step 2", "step 1", "logit", "data"];
+    let last = names.len() - 1;
+    let layer = |(k, name): (usize, &&str)| {
+        let share = k as f32 / last as f32;
+        match k == last {
+            true => LayerImages::rgb(*name, data.clone()).with_range(0.0, 1.0),
+            false => LayerImages::rgb(*name, &noise * (1.0 - share) + 4.0 * (&data - 0.5) * share),
+        }
+    };
+    Ok(names.iter().enumerate().map(layer).collect())
+}
+
+fn colour_layers() -> Result<Vec<u8>> {
+    let config = LayersImagesConfig {
+        caption: "A toy flow on drawn landscapes, latent to data".into(),
+        ..LayersImagesConfig::default()
+    };
+    Ok(layers_images(&landscape_layers(6)?, &config)?)
+}
+
+fn moving_colours() -> Result<Vec<u8>> {
+    let config = AnimateImagesConfig { title: "Toy flow".into(), ..AnimateImagesConfig::default() };
+    Ok(animate_images(&landscape_layers(16)?, &config)?)
+}
+
+fn moving_interpolation() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images = stacked((0..8).map(|i| between_digits(i, i + 1 + i / 4, t as f32 / 29.0)))?;
+        Ok(images.into_dyn())
+    };
+    let frames = (0..30).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig { title: "A toy flow on drawn digits".into(), ..AnimateStripConfig::default() };
+    Ok(animate_strip(&frames, &config)?)
+}
+
+fn moving_daylight() -> Result<Vec<u8>> {
+    let frame = |t: usize| -> Result<_> {
+        let images: Vec<_> = (0..5).map(|i| landscape(i, t as f32 / 24.0)).collect();
+        let views: Vec<_> = images.iter().map(|image| image.view()).collect();
+        Ok(ndarray::stack(Axis(0), &views)?.into_dyn())
+    };
+    let frames = (0..25).map(frame).collect::<Result<Vec<_>>>()?;
+    let config = AnimateStripConfig {
+        title: "Daylight".into(),
+        names: (0..25).map(|t| format!("strength {:.2}", t as f32 / 24.0)).collect(),
+        ..AnimateStripConfig::default()
+    };
+    Ok(animate_strip(&frames, &config)?)
+}
+
+fn confused() -> Result<Vec<u8>> {
+    let taken = |(i, j): (usize, usize)| match (i * 7 + j * 3) % 10 {
+        _ if i == j => 940 - 13 * i as u64,
+        r if r < 4 => 0,
+        r => (r * r / 9) as u64 * if (i, j) == (4, 9) || (i, j) == (7, 2) { 12 } else { 1 },
+    };
+    let counts = Array2::from_shape_fn((10, 10), taken);
+    let names: Vec<_> = (0..10).map(|i| i.to_string()).collect();
+    let config = ConfusionConfig {
+        caption: "A toy flow on drawn digits, p(class | x) by Bayes".into(),
+        ..ConfusionConfig::default()
+    };
+    Ok(confusion(counts.view(), &names, &config)?)
 }

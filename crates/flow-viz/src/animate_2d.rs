@@ -3,13 +3,13 @@
 use ndarray::{Array2, ArrayView2, Zip};
 
 use crate::axes::Axes;
-use crate::canvas::{Anchor, Canvas, Rect, Text};
-use crate::color::{FAINT, INK, Rgb, SOFT};
+use crate::canvas::{Canvas, Rect};
+use crate::color::{FAINT, Rgb};
 use crate::ease::{Moment, moments};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::film::{self, Quality};
-use crate::font;
+use crate::film_head::HEAD;
 use crate::grid::Grid;
 use crate::layer::{Layer2d, check_points};
 use crate::panels_2d::{draw_grid, draw_points, shared_extent};
@@ -58,8 +58,6 @@ const QUALITIES: [Quality; 6] = [
 ];
 
 const MARGIN: f32 = 12.0;
-const TITLE: f32 = 20.0;
-const HEAD: f32 = 46.0;
 
 /// A GIF that takes the points through `layers` in their order (latent first, to see samples being born), pausing at
 /// each, the name of the layer at work in the title.
@@ -77,11 +75,11 @@ pub fn animate_2d(layers: &[Layer2d], colors: &[Rgb], config: &Animate2dConfig) 
         return Err(Error::setting("side", "must be 100 to 2000 pixels"));
     }
     let extent = shared_extent(layers, config.extent)?;
-    film::within(config.max_bytes, &QUALITIES, |quality| {
+    film::within(config.max_bytes, &QUALITIES, |quality, limit| {
         let moments = moments(layers.len(), config.seconds, quality.tweens)?;
         let delays: Vec<u16> = moments.iter().map(|m| m.delay).collect();
         let draw = |i: usize| draw_frame(layers, colors, config, extent, moments[i]);
-        film::encode(&delays, &film::samples(&moments), quality.colors, draw)
+        film::encode(&delays, &film::samples(&moments), quality.colors, limit, draw)
     })
 }
 
@@ -91,7 +89,7 @@ fn draw_frame(layers: &[Layer2d], colors: &[Rgb], config: &Animate2dConfig, exte
     let mut canvas = Canvas::new(size.0 as usize, size.1 as usize);
     let rect = Rect::new(MARGIN, HEAD, side, side);
     let name = &layers[moment.layer()].name;
-    draw_head(&mut canvas, rect, &config.title, name, moment, layers.len());
+    moment.head(&config.title, name, layers.len()).draw(&mut canvas, rect);
     canvas.frame(rect, FAINT);
     let axes = Axes { rect, extent, names: ("", ""), numbers: (false, false), ticks: (0, 0), mesh: false };
     let (here, next) = (&layers[moment.from], &layers[(moment.from + 1).min(layers.len() - 1)]);
@@ -101,25 +99,6 @@ fn draw_frame(layers: &[Layer2d], colors: &[Rgb], config: &Animate2dConfig, exte
     let points = between(here.points.view(), next.points.view(), moment);
     draw_points(&mut canvas, &axes, points.view(), colors, config.radius);
     canvas
-}
-
-/// The title, the layer's name, and a bar that fills from layer to layer.
-pub(crate) fn draw_head(canvas: &mut Canvas, below: Rect, title: &str, layer: &str, moment: Moment, layers: usize) {
-    let baseline = below.y - 16.0;
-    let count = format!("{} / {}", moment.layer() + 1, layers);
-    let count_width = font::width(&format!("{layers} / {layers}"), 16.0) + 12.0;
-    canvas.text(&count, (below.right(), baseline), Text::new(16.0, SOFT).at(Anchor::End, Anchor::End));
-    let mut x = below.x;
-    if !title.is_empty() {
-        let title = font::fit(title, TITLE, 0.6 * below.w);
-        canvas.text(&title, (x, baseline), Text::new(TITLE, INK).bold());
-        x += font::width(&title, TITLE) + 14.0;
-    }
-    let layer = font::fit(layer, TITLE, below.right() - count_width - x);
-    canvas.text(&layer, (x, baseline), Text::new(TITLE, INK));
-    let done = (moment.from as f32 + moment.share) / (layers - 1).max(1) as f32;
-    canvas.fill(Rect::new(below.x, below.y - 8.0, below.w, 3.0), FAINT);
-    canvas.fill(Rect::new(below.x, below.y - 8.0, done * below.w, 3.0), SOFT);
 }
 
 fn between(a: ArrayView2<f32>, b: ArrayView2<f32>, moment: Moment) -> Array2<f32> {

@@ -2,16 +2,16 @@
 
 use ndarray::Axis;
 
-use crate::animate_2d::draw_head;
 use crate::canvas::{Anchor, Canvas, Rect, Text};
-use crate::color::{FAINT, INK, MISSING, Rgb, SOFT};
+use crate::color::{FAINT, INK, SOFT};
 use crate::ease::{Moment, moments};
 use crate::error::{Error, Result};
 use crate::film::{self, Quality};
+use crate::film_sheet::FilmSheet;
 use crate::font;
 use crate::layer::{LayerImages, check_images};
 use crate::number;
-use crate::pixels::{draw_grey_bar, draw_square, scale_to};
+use crate::pixels::{draw_grey_bar, draw_values, level, level_of, scale_to};
 
 /// How [`animate_images`] looks.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,8 @@ pub struct AnimateImagesConfig {
     pub scale: Option<usize>,
     /// The longest the film may take, in seconds.
     pub seconds: f32,
-    /// The largest the file may be, in bytes: frames and greys are saved until it fits.
+    /// The largest the file may be, in bytes: frames and colours are saved until it fits, then the
+    /// scale where that is `None`.
     pub max_bytes: usize,
 }
 
@@ -46,18 +47,28 @@ const QUALITIES: [Quality; 8] = [
     Quality { tweens: 0, colors: 8 },
 ];
 
-const MARGIN: f32 = 12.0;
-const HEAD: f32 = 46.0;
+/// The same for colours, of which noise has more than a palette holds.
+const QUALITIES_RGB: [Quality; 8] = [
+    Quality { tweens: 12, colors: 224 },
+    Quality { tweens: 10, colors: 160 },
+    Quality { tweens: 8, colors: 112 },
+    Quality { tweens: 6, colors: 80 },
+    Quality { tweens: 4, colors: 64 },
+    Quality { tweens: 2, colors: 48 },
+    Quality { tweens: 1, colors: 32 },
+    Quality { tweens: 0, colors: 16 },
+];
+
+/// The first quality worth a try with smaller images.
+const SMALL: usize = 4;
+
 const FOOT: f32 = 34.0;
-const GAP: f32 = 4.0;
 const NOTE: f32 = 15.0;
-/// The narrowest film whose title can be read.
-const NARROWEST: f32 = 320.0;
 
 /// A GIF that takes a sheet of images through `layers` in their order (latent first, to see samples being born),
 /// pausing at each, the name of the layer at work in the title.
 ///
-/// All layers hold `[n, h, w]`. The grey scale of each layer is that of
+/// All layers hold `[n, h, w]`, or all `[n, 3, h, w]` in colour. The scale of each layer is that of
 /// [`layers_images`](crate::layers_images()); between two layers it moves from one to the other, and its ends are
 /// written below the sheet in every frame.
 ///
@@ -66,72 +77,49 @@ const NARROWEST: f32 = 320.0;
 /// When there is no layer or no pixel, when shapes differ, when a layer holds no finite value, when a setting makes no
 /// sense, or when the film is too large even with the fewest frames.
 pub fn animate_images(layers: &[LayerImages], config: &AnimateImagesConfig) -> Result<Vec<u8>> {
-    let shape = check_images(layers)?;
+    let (n, channels, h, w) = check_images(layers)?;
     let ranges = layers.iter().map(LayerImages::black_and_white).collect::<Result<Vec<_>>>()?;
-    let sheet = Sheet::new(shape, config)?;
-    film::within(config.max_bytes, &QUALITIES, |quality| {
-        let moments = moments(layers.len(), config.seconds, quality.tweens)?;
-        let delays: Vec<u16> = moments.iter().map(|m| m.delay).collect();
-        let draw = |i: usize| {
-            let film = Film { layers, ranges: &ranges, config, sheet: &sheet, greys: quality.colors };
-            film.frame(moments[i])
-        };
-        // Beside the greys of the images: paper, ink and what lies between them in letters.
-        film::encode(&delays, &film::samples(&moments), quality.colors + 16, draw)
-    })
-}
-
-/// Where the images are.
-struct Sheet {
-    columns: usize,
-    scale: usize,
-    cell: (f32, f32),
-    rect: Rect,
-}
-
-impl Sheet {
-    fn new((n, h, w): (usize, usize, usize), config: &AnimateImagesConfig) -> Result<Self> {
-        let columns = config.columns.unwrap_or((n as f64).sqrt().ceil() as usize).min(n);
-        let rows = n.div_ceil(columns.max(1));
-        let scale = config.scale.unwrap_or_else(|| scale_to((columns * w).max(rows * h), 400));
-        if columns == 0 || !(1..=64).contains(&scale) {
-            let reason = "at least one column, and 1 to 64 pixels a value";
-            return Err(Error::setting("columns, scale", reason));
+    let columns = config.columns.unwrap_or((n as f64).sqrt().ceil() as usize).min(n);
+    let rows = n.div_ceil(columns.max(1));
+    let scale = config.scale.unwrap_or_else(|| scale_to((columns * w).max(rows * h), 400));
+    let qualities = if channels == 1 { &QUALITIES } else { &QUALITIES_RGB };
+    let film = |scale: usize, qualities: &[Quality]| {
+        let sheet = FilmSheet::new((n, h, w), columns, scale, FOOT)?;
+        film::within(config.max_bytes, qualities, |quality, limit| {
+            let moments = moments(layers.len(), config.seconds, quality.tweens)?;
+            let delays: Vec<u16> = moments.iter().map(|m| m.delay).collect();
+            let greys = (channels == 1).then_some(quality.colors);
+            let draw = |i: usize| Film { layers, ranges: &ranges, config, sheet, greys }.frame(moments[i]);
+            // Beside the colours of the images: paper, ink and what lies between them in letters.
+            film::encode(&delays, &film::samples(&moments), quality.colors + 16, limit, draw)
+        })
+    };
+    // Very many layers of noise fit at no quality: where nobody asked for a scale, the images get smaller.
+    let scales = if config.scale.is_some() { scale..=scale } else { 1..=scale };
+    let mut bytes = film(scale, qualities);
+    for smaller in scales.rev().skip(1) {
+        match bytes {
+            Err(Error::TooLarge { .. }) => bytes = film(smaller, &qualities[SMALL..]),
+            _ => break,
         }
-        let cell = ((w * scale) as f32 + GAP, (h * scale) as f32 + GAP);
-        let (width, height) = (columns as f32 * cell.0 - GAP, rows as f32 * cell.1 - GAP);
-        let inset = (0.5 * (NARROWEST - width)).max(0.0).round();
-        if width > 4000.0 || height > 4000.0 {
-            return Err(Error::setting("columns, scale", "a film larger than 4000 pixels"));
-        }
-        Ok(Self { columns, scale, cell, rect: Rect::new(MARGIN + inset, HEAD, width, height) })
     }
-
-    /// The line of the title and of the numbers: as wide as the sheet, or wider where that is narrow.
-    fn line(&self) -> Rect {
-        let w = self.rect.w.max(NARROWEST);
-        Rect::new(MARGIN, self.rect.y, w, self.rect.h)
-    }
-
-    fn canvas(&self) -> Canvas {
-        let line = self.line();
-        Canvas::new((line.w + 2.0 * MARGIN) as usize, (line.bottom() + FOOT) as usize)
-    }
+    bytes
 }
 
 struct Film<'a> {
     layers: &'a [LayerImages],
     ranges: &'a [(f32, f32)],
     config: &'a AnimateImagesConfig,
-    sheet: &'a Sheet,
-    greys: usize,
+    sheet: FilmSheet,
+    /// The steps from black to white; in colour the palette alone decides.
+    greys: Option<usize>,
 }
 
 impl Film<'_> {
     fn frame(&self, moment: Moment) -> Canvas {
         let mut canvas = self.sheet.canvas();
         let layer = &self.layers[moment.layer()].name;
-        draw_head(&mut canvas, self.sheet.line(), &self.config.title, layer, moment, self.layers.len());
+        moment.head(&self.config.title, layer, self.layers.len()).draw(&mut canvas, self.sheet.line());
         let next = (moment.from + 1).min(self.layers.len() - 1);
         let (a, b) = (self.ranges[moment.from], self.ranges[next]);
         let range = (moment.between(a.0, b.0), moment.between(a.1, b.1));
@@ -142,25 +130,15 @@ impl Film<'_> {
 
     fn draw_sheet(&self, canvas: &mut Canvas, moment: Moment, next: usize, range: (f32, f32)) {
         let (here, next) = (&self.layers[moment.from].images, &self.layers[next].images);
-        let Sheet { columns, scale, cell, rect } = *self.sheet;
-        canvas.fill(rect, FAINT);
+        canvas.fill(self.sheet.rect, FAINT);
         for (i, (a, b)) in here.axis_iter(Axis(0)).zip(next.axis_iter(Axis(0))).enumerate() {
-            let corner = (rect.x + (i % columns) as f32 * cell.0, rect.y + (i / columns) as f32 * cell.1);
-            for (at, &value) in a.indexed_iter() {
-                let color = self.grey(moment.between(value, b[at]), range);
-                draw_square(canvas, corner, at, scale, color);
-            }
+            let value = |at, value| moment.between(value, b[at]);
+            let level = |value| match self.greys {
+                Some(steps) => level_of(steps, value, range),
+                None => level(value, range),
+            };
+            draw_values(canvas, a, self.sheet.corner(i), self.sheet.scale, value, level);
         }
-    }
-
-    /// The grey of a value, in as many steps as the film has greys.
-    fn grey(&self, value: f32, (black, white): (f32, f32)) -> Rgb {
-        if !value.is_finite() {
-            return MISSING;
-        }
-        let steps = (self.greys.max(2) - 1) as f32;
-        let step = ((value - black) / (white - black)).clamp(0.0, 1.0) * steps;
-        Rgb::grey((step.round() * 255.0 / steps).round() as u8)
     }
 
     /// Which values are black and white in this frame.

@@ -80,9 +80,9 @@ const MARGIN: f32 = 18.0;
 const TITLE: f32 = 21.0;
 const LABEL: f32 = 15.0;
 /// Colours of the series in turn, and of the reference lines.
-const COLORS: [Rgb; 5] =
+pub(crate) const SERIES: [Rgb; 5] =
     [Rgb([38, 108, 190]), Rgb([222, 106, 26]), Rgb([34, 140, 98]), Rgb([152, 74, 168]), Rgb([126, 104, 40])];
-const REFERENCE: Rgb = Rgb([176, 32, 56]);
+pub(crate) const REFERENCE: Rgb = Rgb([176, 32, 56]);
 
 /// A PNG with the `series` as curves over steps and the `references` as dashed lines.
 ///
@@ -104,7 +104,7 @@ pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) 
     let mut canvas = Canvas::new(width, height);
     let legend = legend(series, references, extent, width as f32 - 120.0);
     let axes = axes(config, extent, &legend);
-    let colors = COLORS.into_iter().cycle();
+    let colors = SERIES.into_iter().cycle();
     let named = series.iter().zip(&finite).zip(colors);
     let curves: Vec<Drawn> = named.flat_map(|((s, points), color)| drawn(s, points, color)).collect();
     let lines = references.iter().filter(|r| within(r.value, extent.y));
@@ -283,7 +283,7 @@ fn draw_title(canvas: &mut Canvas, config: &CurveConfig) {
 fn legend(series: &[Series], references: &[Reference], extent: Extent, room: f32) -> Legend {
     let mut legend = Legend::new(room);
     for (i, series) in series.iter().enumerate() {
-        legend.add(series.name.clone(), COLORS[i % COLORS.len()], false);
+        legend.add(series.name.clone(), SERIES[i % SERIES.len()], false);
     }
     for reference in references {
         let seen = within(reference.value, extent.y);

@@ -1,6 +1,7 @@
 //! When an animation shows what: a pause at each layer, a soft move to the next.
 
 use crate::error::{Error, Result};
+use crate::film_head::FilmHead;
 
 /// Slow at both ends: 0 at 0, 1 at 1, with no speed at either.
 pub(crate) fn smoothstep(t: f32) -> f32 {
@@ -22,6 +23,12 @@ impl Moment {
     /// The layer that is shown, or that is at work.
     pub fn layer(self) -> usize {
         self.from + usize::from(self.share > 0.0)
+    }
+
+    /// The line over this frame of a film through `layers` layers, `name` being that of the layer shown.
+    pub fn head<'a>(self, title: &'a str, name: &'a str, layers: usize) -> FilmHead<'a> {
+        let done = (self.from as f32 + self.share) / (layers - 1).max(1) as f32;
+        FilmHead { title, name, count: Some((self.layer() + 1, layers)), done }
     }
 
     /// The value between `a` (at this layer) and `b` (at the next).
@@ -55,6 +62,8 @@ pub(crate) fn moments(layers: usize, seconds: f32, tweens: usize) -> Result<Vec<
     // Players slow down frames shorter than 0.02 s; below 0.04 s nobody sees a difference.
     let frames = tweens.min((MOVE * scale / 4.0) as usize);
     let delay = (MOVE * scale / frames.max(1) as f64) as u16;
+    // Where nothing moves, the time of the move goes to the pause: many layers flash by as it is.
+    let pause = if frames == 0 { pause + (MOVE * scale * moves / layers as f64) as u16 } else { pause };
     let mut moments = Vec::new();
     for from in 0..layers {
         let rest = if from + 1 == layers { REST * scale } else { 0.0 };
@@ -88,6 +97,10 @@ mod tests {
             assert!(total <= 1200, "{layers} layers take {total}");
             assert_eq!(frames.iter().filter(|m| m.share == 0.0).count(), layers);
             assert!(frames.iter().all(|m| m.delay >= 2));
+            let still = moments(layers, 12.0, 0).unwrap();
+            let total: u32 = still.iter().map(|m| m.delay as u32).sum();
+            assert!(still.len() == layers && total <= 1200, "{layers} layers take {total}");
+            assert!(layers < 12 || total > 900, "{layers} layers take only {total}");
         }
     }
 

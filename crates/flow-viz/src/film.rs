@@ -16,11 +16,12 @@ const SAME: u8 = 0;
 /// Writes the frames that `draw(i)` gives, `delays[i]` hundredths of a second each, for ever repeated.
 ///
 /// The palette of at most `colors` entries is made from the frames named in `sample`. Every frame is drawn when it is
-/// needed, so that a long film takes no more memory than two frames.
+/// needed, so that a long film takes no more memory than two frames; a film that grows beyond `limit` bytes is given up.
 pub(crate) fn encode(
     delays: &[u16],
     sample: &[usize],
     colors: usize,
+    limit: usize,
     draw: impl Fn(usize) -> Canvas,
 ) -> Result<Vec<u8>> {
     let stills: Vec<Canvas> = sample.iter().map(|&i| draw(i)).collect();
@@ -38,6 +39,10 @@ pub(crate) fn encode(
         let frame = difference(&shown, &next, size);
         encoder.write_frame(&Frame { delay, ..frame })?;
         shown = next;
+        let bytes = encoder.get_ref().len();
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
     }
     drop(encoder);
     Ok(bytes)
@@ -87,20 +92,27 @@ pub(crate) struct Quality {
 }
 
 /// The first of `qualities` whose film stays within `limit` bytes.
-pub(crate) fn within(
+///
+/// `film` is told how many bytes it may take: no more than the limit, but for the last quality any number, so that the
+/// error says how large the smallest film is.
+pub(crate) fn within<Q: Copy>(
     limit: usize,
-    qualities: &[Quality],
-    film: impl Fn(Quality) -> Result<Vec<u8>>,
+    qualities: &[Q],
+    film: impl Fn(Q, usize) -> Result<Vec<u8>>,
 ) -> Result<Vec<u8>> {
-    let mut smallest = usize::MAX;
-    for &quality in qualities {
-        let bytes = film(quality)?;
-        if bytes.len() <= limit {
-            return Ok(bytes);
+    let (last, before) = qualities.split_last().ok_or_else(|| Error::empty("the list of qualities"))?;
+    for &quality in before {
+        match film(quality, limit) {
+            Ok(bytes) if bytes.len() <= limit => return Ok(bytes),
+            Ok(_) | Err(Error::TooLarge { .. }) => continue,
+            other => return other,
         }
-        smallest = smallest.min(bytes.len());
     }
-    Err(Error::TooLarge { bytes: smallest, limit })
+    let bytes = film(*last, usize::MAX)?;
+    match bytes.len() <= limit {
+        true => Ok(bytes),
+        false => Err(Error::TooLarge { bytes: bytes.len(), limit }),
+    }
 }
 
 /// The frames that stand for all when the palette is chosen: each layer, and halfway to the next.

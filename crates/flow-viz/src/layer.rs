@@ -1,6 +1,6 @@
 //! What a figure knows of a layer: its name, and where the samples are after it.
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Array4, Axis};
 
 use crate::color::Rgb;
 use crate::error::{Error, Result};
@@ -30,20 +30,26 @@ impl Layer2d {
     }
 }
 
-/// Grey images after one layer of a flow. Image `i` is the same sample in every layer.
+/// Images after one layer of a flow, grey or in colour. Image `i` is the same sample in every layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerImages {
     /// The layer's name, shown as title.
     pub name: String,
-    /// `[n, h, w]`, in the layer's own unit.
-    pub images: Array3<f32>,
-    /// The values shown as black and as white; chosen from the values where it is `None`.
+    /// `[n, 1, h, w]` in grey, `[n, 3, h, w]` in red, green and blue, in the layer's own unit.
+    pub images: Array4<f32>,
+    /// The values shown as black and as white, for all channels alike; chosen from the values where it is `None`.
     pub range: Option<(f32, f32)>,
 }
 
 impl LayerImages {
-    /// A layer whose black and white are the percentiles 1 and 99 of its values; `images` is `[n, h, w]`.
+    /// A grey layer whose black and white are the percentiles 1 and 99 of its values; `images` is `[n, h, w]`.
     pub fn new(name: impl Into<String>, images: Array3<f32>) -> Self {
+        Self::rgb(name, images.insert_axis(Axis(1)))
+    }
+
+    /// A layer in colour, `images` being `[n, 3, h, w]`. Its black and white are the percentiles 1 and 99 of all three
+    /// channels together: were each stretched on its own, a hidden layer would be tinted by nothing but its scale.
+    pub fn rgb(name: impl Into<String>, images: Array4<f32>) -> Self {
         Self { name: name.into(), images, range: None }
     }
 
@@ -99,18 +105,22 @@ pub(crate) fn check_points(layers: &[Layer2d], colors: &[Rgb], grid: Option<&Gri
     Ok(n)
 }
 
-/// Checks that all layers have the same `[n, h, w]`, none of them 0; gives them.
-pub(crate) fn check_images(layers: &[LayerImages]) -> Result<(usize, usize, usize)> {
+/// Checks that all layers have the same `[n, c, h, w]`, none of them 0 and c 1 or 3; gives them.
+pub(crate) fn check_images(layers: &[LayerImages]) -> Result<(usize, usize, usize, usize)> {
     let first = layers.first().ok_or_else(|| Error::empty("the list of layers"))?;
-    let (n, h, w) = first.images.dim();
-    if n * h * w == 0 {
+    let (n, c, h, w) = first.images.dim();
+    if first.images.is_empty() {
         return Err(Error::empty(format!("layer {:?}", first.name)));
     }
+    if c != 1 && c != 3 {
+        let what = format!("layer {:?}", first.name);
+        return Err(Error::shape(what, "[n, 1, h, w] or [n, 3, h, w]", first.images.shape()));
+    }
     for layer in layers {
-        if layer.images.dim() != (n, h, w) {
+        if layer.images.dim() != (n, c, h, w) {
             let what = format!("layer {:?}", layer.name);
-            return Err(Error::shape(what, format!("[{n}, {h}, {w}]"), layer.images.shape()));
+            return Err(Error::shape(what, format!("[{n}, {c}, {h}, {w}]"), layer.images.shape()));
         }
     }
-    Ok((n, h, w))
+    Ok((n, c, h, w))
 }

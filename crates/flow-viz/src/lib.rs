@@ -6,10 +6,19 @@
 //! | | side by side (PNG) | in motion (GIF) |
 //! | --- | --- | --- |
 //! | points of the plane, [`Layer2d`] | [`layers_2d()`] | [`animate_2d()`] |
-//! | grey images, [`LayerImages`] | [`layers_images()`] | [`animate_images()`] |
+//! | images, grey or in colour, [`LayerImages`] | [`layers_images()`] | [`animate_images()`] |
 //!
-//! Beside these stand [`sheet()`] for samples of images, [`density()`] for what a model of the plane takes for likely,
-//! and [`curve()`] for how it was trained.
+//! Beside these stand pictures of what a model makes and of what it knows:
+//!
+//! | | |
+//! | --- | --- |
+//! | [`sheet()`] | samples of images |
+//! | [`image_rows()`] | rows of images with labels: temperatures, interpolations, attributes, classes |
+//! | [`animate_strip()`] | a few images that change from frame to frame, forth and back |
+//! | [`density()`] | what a model of the plane takes for likely |
+//! | [`histograms()`] | how likely it takes each of many images to be, one data set beside another |
+//! | [`confusion()`] | which class it takes for which |
+//! | [`curve()`] | how it was trained |
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
 //! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
@@ -46,18 +55,27 @@
 
 mod animate_2d;
 mod animate_images;
+mod animate_strip;
 mod axes;
+mod bins;
 mod canvas;
 mod color;
 mod colormap;
+mod confusion;
 mod curve;
 mod density;
 mod ease;
 mod error;
 mod extent;
 mod film;
+mod film_head;
+mod film_sheet;
 mod font;
 mod grid;
+mod heads;
+mod histograms;
+mod image_rows;
+mod images;
 mod layer;
 mod legend;
 mod mask;
@@ -71,13 +89,17 @@ mod sheet;
 
 pub use animate_2d::{Animate2dConfig, animate_2d};
 pub use animate_images::{AnimateImagesConfig, animate_images};
+pub use animate_strip::{AnimateStripConfig, animate_strip};
 pub use color::Rgb;
 pub use colormap::{angle_color, angle_colors, density_color};
+pub use confusion::{ConfusionConfig, confusion};
 pub use curve::{CurveConfig, Reference, Series, curve};
 pub use density::{DensityConfig, density};
 pub use error::{Error, Result};
 pub use extent::Extent;
 pub use grid::Grid;
+pub use histograms::{Histogram, HistogramsConfig, histograms};
+pub use image_rows::{ImageRow, ImageRowsConfig, image_rows};
 pub use layer::{Layer2d, LayerImages};
 pub use panels_2d::{Layers2dConfig, layers_2d};
 pub use panels_images::{LayersImagesConfig, layers_images};

@@ -36,6 +36,17 @@ pub(crate) fn exact(value: f64) -> String {
     }
 }
 
+/// `value` with about five digits: a mean to compare with another.
+pub(crate) fn close(value: f64) -> String {
+    match (1e-3..1e6).contains(&value.abs()) {
+        true => {
+            let decimals = (4 - value.abs().log10().floor() as i32).clamp(0, 4) as usize;
+            minus(group(format!("{value:.decimals$}")))
+        }
+        false => short(value),
+    }
+}
+
 /// `value` with two decimals, so that a number that changes from frame to frame keeps its width.
 pub(crate) fn fixed(value: f64) -> String {
     match value.abs() < 1e5 {
@@ -86,6 +97,8 @@ mod tests {
         assert_eq!(short(1980.6), "1981");
         assert_eq!(short(0.012345), "0.0123");
         assert_eq!(short(1.5e7), "1.5e7");
+        assert_eq!(close(-1187.5006), "−1,187.5");
+        assert_eq!(close(1.23456), "1.2346");
     }
 
     #[test]

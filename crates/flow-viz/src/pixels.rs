@@ -1,36 +1,36 @@
 //! Small images enlarged by whole factors, every value a square of pixels.
 
-use ndarray::{ArrayView2, ArrayView3};
+use ndarray::ArrayView3;
 
 use crate::canvas::{Canvas, Rect};
 use crate::color::{MISSING, Rgb};
 
-/// The grey of `value` between `black` and `white`; values beyond them are black and white.
-pub(crate) fn grey(value: f32, (black, white): (f32, f32)) -> Rgb {
-    match value.is_finite() {
-        true => Rgb::grey(level(value, (black, white))),
+/// The byte of `value` between `black` and `white`; values beyond them are black and white.
+pub(crate) fn level(value: f32, (black, white): (f32, f32)) -> u8 {
+    (((value - black) / (white - black)).clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
+/// The same in `steps` equal steps from 0 to 255, at least two.
+pub(crate) fn level_of(steps: usize, value: f32, (black, white): (f32, f32)) -> u8 {
+    let top = (steps.max(2) - 1) as f32;
+    let step = ((value - black) / (white - black)).clamp(0.0, 1.0) * top;
+    (step.round() * 255.0 / top).round() as u8
+}
+
+/// The colour of a place in an image of 1 or 3 channels, `level` giving the byte of a value. A place of which one value
+/// is not finite is missing as a whole.
+pub(crate) fn color(channels: usize, value: impl Fn(usize) -> f32, level: impl Fn(f32) -> u8) -> Rgb {
+    let grey = channels == 1;
+    let values: [f32; 3] = std::array::from_fn(|c| if grey { value(0) } else { value(c) });
+    match values.iter().all(|v| v.is_finite()) {
+        true if grey => Rgb::grey(level(values[0])),
+        true => Rgb(values.map(level)),
         false => MISSING,
     }
 }
 
-fn level(value: f32, (black, white): (f32, f32)) -> u8 {
-    (((value - black) / (white - black)).clamp(0.0, 1.0) * 255.0).round() as u8
-}
-
-/// Draws an image `[h, w]` with its upper left corner at `(x, y)`, each value `scale` pixels wide and high.
-pub(crate) fn draw_grey(
-    canvas: &mut Canvas,
-    image: ArrayView2<f32>,
-    (x, y): (f32, f32),
-    scale: usize,
-    range: (f32, f32),
-) {
-    for ((i, j), &value) in image.indexed_iter() {
-        draw_square(canvas, (x, y), (i, j), scale, grey(value, range));
-    }
-}
-
-/// Draws an image `[1 or 3, h, w]`, red, green and blue in turn.
+/// Draws an image `[1 or 3, h, w]`, red, green and blue in turn, with its upper left corner at `corner` and each value
+/// `scale` pixels wide and high.
 pub(crate) fn draw_channels(
     canvas: &mut Canvas,
     image: ArrayView3<f32>,
@@ -38,23 +38,27 @@ pub(crate) fn draw_channels(
     scale: usize,
     range: (f32, f32),
 ) {
+    draw_values(canvas, image, corner, scale, |_, value| value, |value| level(value, range));
+}
+
+/// The same with `value(at, v)` instead of each value v at `at` (channel, row, column), and `level` giving its byte.
+pub(crate) fn draw_values(
+    canvas: &mut Canvas,
+    image: ArrayView3<f32>,
+    corner: (f32, f32),
+    scale: usize,
+    value: impl Fn((usize, usize, usize), f32) -> f32,
+    level: impl Fn(f32) -> u8,
+) {
     let (channels, h, w) = image.dim();
-    for (i, j) in (0..h).flat_map(|i| (0..w).map(move |j| (i, j))) {
-        let value = |c: usize| image[[c.min(channels - 1), i, j]];
-        let finite = (0..3).all(|c| value(c).is_finite());
-        let color = if finite { Rgb(std::array::from_fn(|c| level(value(c), range))) } else { MISSING };
-        draw_square(canvas, corner, (i, j), scale, color);
+    for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+        let color = color(channels, |c| value((c, y, x), image[[c, y, x]]), &level);
+        draw_square(canvas, corner, (y, x), scale, color);
     }
 }
 
 /// The square of one value.
-pub(crate) fn draw_square(
-    canvas: &mut Canvas,
-    (x, y): (f32, f32),
-    (row, column): (usize, usize),
-    scale: usize,
-    color: Rgb,
-) {
+fn draw_square(canvas: &mut Canvas, (x, y): (f32, f32), (row, column): (usize, usize), scale: usize, color: Rgb) {
     let side = scale as f32;
     canvas.fill(Rect::new(x + column as f32 * side, y + row as f32 * side, side, side), color);
 }

@@ -1,11 +1,12 @@
 //! `*_samples.png`: many images on one sheet, square pixels, the caption above.
 
-use ndarray::{ArrayViewD, Axis, Ix4};
+use ndarray::{ArrayViewD, Axis};
 
 use crate::canvas::{Anchor, Canvas, Text};
 use crate::color::{INK, SOFT};
 use crate::error::{Error, Result};
 use crate::font;
+use crate::images::{check_range, with_channels};
 use crate::number;
 use crate::pixels::{draw_channels, scale_to};
 
@@ -43,12 +44,9 @@ const NOTE: f32 = 15.0;
 /// When there is no image or no pixel, when the shape is none of these, when no value is finite, or when a setting
 /// makes no sense.
 pub fn sheet(images: ArrayViewD<f32>, config: &SheetConfig) -> Result<Vec<u8>> {
-    let images = with_channels(images)?;
+    let images = with_channels("the batch of images", images)?;
     let (n, _, h, w) = images.dim();
-    let (black, white) = config.range;
-    if !(black.is_finite() && white.is_finite() && black < white) {
-        return Err(Error::setting("range", format!("black {black} is not below white {white}")));
-    }
+    check_range(config.range)?;
     let columns = config.columns.unwrap_or((n as f64).sqrt().ceil() as usize).min(n);
     let scale = config.scale.unwrap_or_else(|| scale_to(columns * w.max(h), 840));
     if columns == 0 || !(1..=64).contains(&scale) {
@@ -80,17 +78,4 @@ pub fn sheet(images: ArrayViewD<f32>, config: &SheetConfig) -> Result<Vec<u8>> {
 /// The width a caption wants, within reason: a sheet of few small images grows to hold it.
 fn caption_width(config: &SheetConfig) -> f32 {
     (font::width(&config.caption, CAPTION) + 2.0 * MARGIN + 2.0).min(640.0)
-}
-
-/// The images as `[n, c, h, w]`, c being 1 or 3.
-fn with_channels(images: ArrayViewD<f32>) -> Result<ndarray::ArrayView4<f32>> {
-    let found = images.shape().to_vec();
-    let wrong = || Error::shape("the images", "[n, h, w], [n, 1, h, w] or [n, 3, h, w]", &found);
-    let images = if found.len() == 3 { images.insert_axis(Axis(1)) } else { images };
-    let images = images.into_dimensionality::<Ix4>().map_err(|_| wrong())?;
-    match images.dim() {
-        _ if images.is_empty() => Err(Error::empty("the batch of images")),
-        (_, 1 | 3, _, _) => Ok(images),
-        _ => Err(wrong()),
-    }
 }

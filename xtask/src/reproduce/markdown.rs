@@ -29,7 +29,7 @@ fn opening(summary: &Summary) -> String {
         summary.command, summary.date
     );
     if summary.quick {
-        page += "\n> **A first look.** Every model was trained for a few hundred steps only. None of these numbers is what \
+        page += "\n> **A first look.** Every model was trained for some dozens or hundreds of steps only. None of these numbers is what \
                  the model can reach: for that, leave out `--quick`.\n";
     }
     if let Some(why) = &summary.no_mnist {
@@ -63,6 +63,7 @@ fn table(summary: &Summary) -> String {
 
 fn cells(row: &Row) -> [String; 11] {
     let evaluation = &row.evaluation;
+    let reached = evaluation.comparable();
     let other = |kind| references::find(row.model, row.data, kind).map_or("-".to_owned(), |it| numbers(&it));
     let published = match row.data {
         Data::Moons => format!("floor {}", -MOONS_FLOOR),
@@ -72,14 +73,15 @@ fn cells(row: &Row) -> [String; 11] {
         row.model.title().to_owned(),
         row.data.title().to_owned(),
         match row.purpose {
+            Purpose::Gallery if evaluation.given_class => format!("{}, class-conditional", evaluation.preset),
             Purpose::Gallery => evaluation.preset.clone(),
             Purpose::FixedPoints => {
                 format!("{}, on {} fixed points", evaluation.preset, grouped(plan::FIXED_POINTS.into()))
             }
             Purpose::Seed => format!("{} (the original's)", evaluation.preset),
         },
-        nats(evaluation.nats),
-        evaluation.bits_per_dim.map_or("-".to_owned(), |bits| format!("{:.4} ± {:.4}", bits.mean, bits.se)),
+        nats(reached.nats),
+        reached.bits_per_dim.map_or("-".to_owned(), |bits| format!("{:.4} ± {:.4}", bits.mean, bits.se)),
         evaluation.floor.map_or("-".to_owned(), |floor| format!("{:.4} ± {:.4}", floor.gap, floor.gap_se)),
         published,
         other(Kind::Original),
@@ -123,9 +125,37 @@ fn reading(summary: &Summary) -> String {
             "- *bits/dim*: log2({levels}) - nats / (D ln 2), for D pixels of {levels} levels. Lower is better."
         );
     }
+    for row in summary.rows.iter().filter(|row| row.evaluation.given_class) {
+        page += &given_class(row);
+    }
     page += "- *steps x batch (best)*: how long it was trained, and the step whose weights did best on the validation set \
              and are the ones tested.\n- *training*: wall time on the machine below, validation included.\n";
     page
+}
+
+/// What a class-conditional model's numbers are numbers of.
+fn given_class(row: &Row) -> String {
+    let evaluation = &row.evaluation;
+    let name = format!("*{} on {}*", row.model.title(), row.data.title());
+    let given = nats(evaluation.nats);
+    if evaluation.marginal_nats.is_none() {
+        return format!(
+            "- {name} is told the class of each image, and its nats and bits/dim are those of p(x|c) for the true one: not to \
+             be compared with the others'.\n"
+        );
+    }
+    let accuracy = evaluation.accuracy.map_or(String::new(), |accuracy| {
+        format!(
+            " The class that makes it likeliest is the true one for {:.2} ± {:.2} % of the test images.",
+            100.0 * accuracy.mean,
+            100.0 * accuracy.se
+        )
+    });
+    format!(
+        "- {name} is trained on ln p(x|c), the class c known. Its nats and bits/dim above are those of p(x) = Σ p(x|c)/C, all \
+         C classes alike probable, which no label helps, so that they compare with the others'. Told the true class it \
+         reaches {given} nats.{accuracy}\n"
+    )
 }
 
 fn others(summary: &Summary) -> String {
@@ -137,9 +167,9 @@ fn others(summary: &Summary) -> String {
     page += "\nThe rows of the original's nets were measured once, on a machine of 2 cores, with the likelihood as defined below \
              on test data that training has not seen; the original itself reports none.";
     if summary.images == Data::Mnist {
-        page += " Preprocessing decides much: NICE here, as in its paper, works on the unit cube with no logit; RealNVP here \
-                 works on logits of α + (1 - 2α) x with α = 1e-3, in the MAF paper with α = 1e-6. Convolutional flows reach \
-                 1.06 bits/dim and less (RealNVP, as reported by FFJORD).";
+        page += " Preprocessing decides much: NICE here, as in its paper, works on the unit cube with no logit; the others here \
+                 work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the MAF paper with α = 1e-6), the convolutional \
+                 ones with a learned spline behind them. With the preset `cpu` these are small nets, trained for minutes.";
     } else {
         page += " No published numbers are known for `digits` under this protocol.";
     }
@@ -159,13 +189,21 @@ fn pictures(summary: &Summary) -> String {
     page
 }
 
-/// What kind of picture a file is, by its ending.
+/// What kind of picture a file is, by its ending: the first that fits.
 fn kind(file: &str) -> &'static str {
     let endings = [
+        ("_interpolation.gif", "interpolation, as a film"),
         (".gif", "from latent to data"),
         ("_forward.png", "from data to latent"),
         ("_inverse.png", "from latent to data, panel by panel"),
         ("_samples.png", "samples"),
+        ("_temperatures.png", "temperatures"),
+        ("_classes.png", "samples by class"),
+        ("_interpolation.png", "interpolation"),
+        ("_levels.png", "what the levels hold"),
+        ("_attribute.png", "a class as a direction"),
+        ("_scores.png", "likelihoods of odd images"),
+        ("_confusion.png", "classes by Bayes"),
         ("_density.png", "density"),
         ("_curve.png", "learning curve"),
     ];
@@ -174,6 +212,7 @@ fn kind(file: &str) -> &'static str {
 
 fn caption(summary: &Summary, row: &Row, file: &str) -> String {
     let image = row.data.is_image();
+    let classes = row.evaluation.given_class;
     match kind(file) {
         "from latent to data" if image => {
             "Draws from the base on their way through the inverse, layer by layer. Between two layers the picture only moves \
@@ -185,11 +224,16 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
              with. Between two layers the points only move evenly: those frames are no states of the model."
                 .into()
         }
-        "from data to latent" if image => {
+        "from data to latent" if image => format!(
             "Test images on their way to the latent: a row a digit, a column a layer, left to right. The grey scale is chosen \
-             for the picture's sake and named in it."
-                .into()
-        }
+             for the picture's sake and named in it.{}",
+            if row.model.is_convolutional(row.data) {
+                " All levels are shown on the plane of the image: a number stands where the pixels are that it was made of. \
+                 Where there are more layers than fit, some are left out, evenly."
+            } else {
+                ""
+            }
+        ),
         "from data to latent" => "Test points on their way to the latent: one panel a layer, all axes alike.".into(),
         "from latent to data, panel by panel" if image => {
             "Draws from the base on their way to an image: a row a draw, a column a layer, left to right.".into()
@@ -198,12 +242,55 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
             "Draws from the base on their way to the data: one panel a layer, all axes alike.".into()
         }
         "samples" => format!(
-            "The first {} samples of seed {}, none picked, at temperature {}: more alike and cleaner than draws from the model \
+            "The first {} samples of seed {}{}, none picked, at temperature {}: more alike and cleaner than draws from the model \
              itself, whose temperature is 1.",
             plan::SHEET,
             summary.seed,
+            if classes { ", a row a class and again from the first after the last" } else { "" },
             plan::TEMPERATURE
         ),
+        "temperatures" => format!(
+            "The same noise in every row, times the temperature of the row: a column is one draw{}. Temperature 1 is the model \
+             itself; 0 is the image at the latent's origin, which need not look like any other.",
+            if classes { ", of the class above it" } else { "" }
+        ),
+        "samples by class" => format!(
+            "A row a class, the same noise in all of them: what differs within a column is the class alone. The first draws of \
+             seed {}, none picked, at temperature {}.",
+            summary.seed,
+            plan::TEMPERATURE
+        ),
+        "interpolation" => {
+            "The framed ends are test images, drawn at random; what is between them is made from points on the arc between \
+             their latents (spherical, since draws of the base all lie about as far from the origin), the class mixed in the \
+             same shares."
+                .into()
+        }
+        "interpolation, as a film" => "The same pairs, all at once, forth and back.".into(),
+        "what the levels hold" => {
+            "Test images above. In the rows below, the latents of the coarsest levels are kept and those of the finer ones drawn \
+             anew at temperature 1, the same draw in every row: what survives is what the kept levels hold. The last row \
+             keeps none, only the class."
+                .into()
+        }
+        "a class as a direction" => format!(
+            "Test images of a {from} (framed), moved in the latent along the mean latent of the {to}s less that of the {from}s, \
+             both of training images. The model goes on being told that it is a {from}: what changes is what the latent holds \
+             of a class beside what the model is told.",
+            from = plan::FROM_TO[0],
+            to = plan::FROM_TO[1]
+        ),
+        "likelihoods of odd images" => {
+            "Log-likelihoods ln p(x) of the test images and of the same turned by half a turn. The AUROC in the title is how \
+             often one of the former gets the higher one; 0.5 is chance. Flows may give odd images more than their own kind, so \
+             likelihood by itself is no detector of what does not belong."
+                .into()
+        }
+        "classes by Bayes" => {
+            "Test images by their true class (row) and by the class that makes them likeliest (column), all classes alike \
+             probable beforehand. The model was trained for likelihood, not to tell classes apart."
+                .into()
+        }
         "density" => "The model's density beside the true one.".into(),
         "learning curve" => learning_curve(row),
         _ => String::new(),
@@ -216,9 +303,16 @@ fn learning_curve(row: &Row) -> String {
         (Data::Moons, _) => format!(" The line is the floor, {} nats.", -MOONS_FLOOR),
         (Data::Mnist, Model::Nice) => " The line is the NICE paper's test result.".to_owned(),
         (Data::Mnist, Model::RealNvp) => " The line is the test result of RealNVP(5) in the MAF paper.".to_owned(),
+        (Data::Mnist, Model::RealNvpImage | Model::Glow) => {
+            let model = if row.model == Model::Glow { "Glow" } else { "multi-scale RealNVP" };
+            format!(" The line is the test result of {model} as reported by FFJORD.")
+        }
         (Data::Digits, _) => String::new(),
     };
-    format!("Training and validation likelihood against steps. The tested weights are those of step {best}.{line}")
+    let given = if row.evaluation.given_class { ", given the true class (the table has p(x))" } else { "" };
+    format!(
+        "Training and validation likelihood against steps{given}. The tested weights are those of step {best}.{line}"
+    )
 }
 
 fn protocol(summary: &Summary) -> String {
@@ -234,6 +328,9 @@ fn protocol(summary: &Summary) -> String {
         let draws = match (row.data.is_image(), evaluation.draws) {
             (false, _) => String::new(),
             (true, 1) => ", 1 dequantization draw each".to_owned(),
+            (true, draws) if evaluation.marginal_nats.is_some() => {
+                format!(", 1 dequantization draw each for p(x), {draws} for p(x|c), averaged")
+            }
             (true, draws) => format!(", {draws} dequantization draws each, averaged"),
         };
         let unit = match evaluation.unit.as_str() {
@@ -241,11 +338,16 @@ fn protocol(summary: &Summary) -> String {
             "as read" => "in the unit of the data as they are".to_owned(),
             other => other.to_owned(),
         };
-        let line = format!("- {}: {} test points{draws}; {unit}.", row.data.title(), grouped(evaluation.count));
-        if !seen.contains(&line) {
-            let _ = writeln!(page, "{line}");
-            seen.push(line);
+        let line = format!("{} test points{draws}; {unit}.", grouped(evaluation.count));
+        // The first line on some data holds for all models but those that have one of their own.
+        let data = row.data.title();
+        if seen.contains(&(data, line.clone())) {
+            continue;
         }
+        let exception = seen.iter().any(|(of, _)| *of == data);
+        let whose = if exception { format!(", {}", row.model.title()) } else { String::new() };
+        let _ = writeln!(page, "- {data}{whose}: {line}");
+        seen.push((data, line));
     }
     page += "- `moons` is the crescent x2 ~ N(0, 4²), x1 ~ N(x2²/4, 1), standardised by its exact moments; training draws \
              fresh points at every step unless the row says otherwise.\n";

@@ -31,6 +31,8 @@ pub enum Kind {
 
 const NICE_PAPER: &str = "the NICE paper: 4 couplings of 5 x 1,000, 1,500 epochs";
 const MAF_PAPER: &str = "RealNVP(5) in the MAF paper, fully connected, logit-MNIST";
+const FFJORD_REALNVP: &str = "multi-scale RealNVP, convolutional, as reported by FFJORD";
+const FFJORD_GLOW: &str = "Glow, as reported by FFJORD";
 const ORIGINAL: &str = "the original's nets, steps and batches, trained in PyTorch; the weights of the last step";
 
 /// All that is known for these data.
@@ -46,19 +48,18 @@ pub fn all(images: Data) -> Vec<Reference> {
     let mut references =
         vec![original(Model::Nice, Data::Moons, -1.186, None), original(Model::RealNvp, Data::Moons, -1.326, None)];
     if images == Data::Mnist {
-        let (data, kind) = (Data::Mnist, Kind::Published);
+        let data = Data::Mnist;
+        let published = |model, nats, bits_per_dim, source| {
+            let bits_per_dim = Some(bits_per_dim);
+            Reference { model, data, nats, bits_per_dim, source, kind: Kind::Published }
+        };
         references.extend([
             original(Model::Nice, data, 1437.0, Some(5.36)),
             original(Model::RealNvp, data, 1006.0, Some(6.149)),
-            Reference {
-                model: Model::Nice,
-                data,
-                nats: Some(1980.50),
-                bits_per_dim: Some(4.356),
-                source: NICE_PAPER,
-                kind,
-            },
-            Reference { model: Model::RealNvp, data, nats: None, bits_per_dim: Some(1.93), source: MAF_PAPER, kind },
+            published(Model::Nice, Some(1980.50), 4.356, NICE_PAPER),
+            published(Model::RealNvp, None, 1.93, MAF_PAPER),
+            published(Model::RealNvpImage, None, 1.06, FFJORD_REALNVP),
+            published(Model::Glow, None, 1.05, FFJORD_GLOW),
         ]);
     }
     references
@@ -75,7 +76,12 @@ pub fn line(model: Model, data: Data) -> Option<String> {
     }
     let published = find(model, data, Kind::Published)?;
     let nats = published.nats.or_else(|| published.bits_per_dim.map(mnist_nats))?;
-    let label = if model == Model::Nice { "the NICE paper" } else { "RealNVP in the MAF paper" };
+    let label = match model {
+        Model::Nice => "the NICE paper",
+        Model::RealNvp => "RealNVP in the MAF paper",
+        Model::RealNvpImage => "RealNVP as reported by FFJORD",
+        Model::Glow => "Glow as reported by FFJORD",
+    };
     Some(format!("{nats:.1}:{label}"))
 }
 
@@ -101,6 +107,9 @@ mod tests {
     fn lines_are_in_nats() {
         assert_eq!(line(Model::Nice, Data::Mnist).unwrap(), "1980.5:the NICE paper");
         assert_eq!(line(Model::RealNvp, Data::Mnist).unwrap(), "3298.6:RealNVP in the MAF paper");
+        assert_eq!(line(Model::RealNvpImage, Data::Mnist).unwrap(), "3771.4:RealNVP as reported by FFJORD");
+        assert_eq!(line(Model::Glow, Data::Mnist).unwrap(), "3776.8:Glow as reported by FFJORD");
         assert_eq!(line(Model::RealNvp, Data::Digits), None);
+        assert_eq!(line(Model::Glow, Data::Moons).unwrap(), "-1.0896:the best any model can do");
     }
 }

@@ -32,6 +32,34 @@ pub struct Evaluation {
     pub nats: Mean,
     pub bits_per_dim: Option<Mean>,
     pub floor: Option<Floor>,
+    /// Whether `nats` and `bits_per_dim` are those of p(x|c), the class being told.
+    #[serde(default)]
+    pub given_class: bool,
+    /// Of p(x), from a class-conditional model, by one draw of the noise.
+    #[serde(default)]
+    pub marginal_nats: Option<Mean>,
+    #[serde(default)]
+    pub marginal_bits_per_dim: Option<Mean>,
+    /// The share of rows whose class is the one that makes them likeliest.
+    #[serde(default)]
+    pub accuracy: Option<Mean>,
+}
+
+/// A likelihood in both units.
+pub struct Reached {
+    pub nats: Mean,
+    /// Of integer data.
+    pub bits_per_dim: Option<Mean>,
+}
+
+impl Evaluation {
+    /// The likelihood that compares between models: that of p(x), where it is known.
+    pub fn comparable(&self) -> Reached {
+        match self.marginal_nats {
+            Some(nats) => Reached { nats, bits_per_dim: self.marginal_bits_per_dim },
+            None => Reached { nats: self.nats, bits_per_dim: self.bits_per_dim },
+        }
+    }
 }
 
 /// A mean with its standard error.

@@ -1,14 +1,15 @@
 //! `flow density`: a density on the plane beside the true one.
 
 use anyhow::bail;
+use flow_data::{Split, Values};
 use flow_viz::{DensityConfig, Extent, density};
 use ndarray::Array2;
-use tch::Kind;
 
 use crate::args::DensityArgs;
-use crate::arrays::{matrix, tensor};
+use crate::arrays::matrix;
 use crate::loaded::Loaded;
 use crate::output;
+use crate::rows::log_probs;
 
 /// Cells on each side.
 const CELLS: usize = 160;
@@ -26,10 +27,10 @@ pub fn run(args: &DensityArgs) -> anyhow::Result<()> {
     let test = data.test.to_reals();
     let extent = Extent::robust([test.view()])?;
     let cells = extent.cell_centers(CELLS, CELLS);
-    let log_prob = tch::no_grad(|| flow.log_prob(&tensor(cells.view(), flow.device()), None));
-    let model = grid(Vec::<f64>::try_from(log_prob.to_kind(Kind::Double))?);
+    let model = grid(log_probs(&loaded, &Split::new(Values::Reals(cells.clone()), vec![2], None)?, None, 1, 0)?);
     let truth = data.toy().and_then(|toy| toy.log_prob(cells.view())).map(|values| grid(values.to_vec()));
-    let draws = matrix(&flow.sample(DRAWS, 1.0, args.seed, None));
+    let context = loaded.context(loaded.class_or_in_turn(None, DRAWS).as_deref());
+    let draws = matrix(&flow.sample(DRAWS, 1.0, args.seed, context.as_ref()));
     let names = loaded.preprocessing.column_names();
     let config = DensityConfig {
         title: loaded.title(),

@@ -5,6 +5,7 @@ use flow_train::evaluate::{Likelihood, evaluate};
 use serde_json::{Value, json};
 
 use crate::args::EvalArgs;
+use crate::by_class::Marginal;
 use crate::loaded::Loaded;
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
@@ -16,15 +17,16 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let draws = args.draws as usize;
     let reached =
         evaluate(loaded.model.flow(), loaded.card.model.classes(), split, args.split, data.toy(), draws, args.seed)?;
+    let marginal = if args.no_marginal { None } else { Marginal::of(&loaded, split, args.split, args.seed)? };
     if args.json {
-        println!("{}", report(&loaded, &reached));
+        println!("{}", report(&loaded, &reached, marginal.as_ref()));
     } else {
-        print!("{}", text(&loaded, &reached));
+        print!("{}{}", text(&loaded, &reached), marginal.as_ref().map(marginal_text).unwrap_or_default());
     }
     Ok(())
 }
 
-fn report(loaded: &Loaded, reached: &Likelihood) -> Value {
+fn report(loaded: &Loaded, reached: &Likelihood, marginal: Option<&Marginal>) -> Value {
     let trained = &loaded.card.reached;
     let mut report = json!({
         "model": loaded.card.model.name(),
@@ -39,7 +41,21 @@ fn report(loaded: &Loaded, reached: &Likelihood) -> Value {
             report[name] = value.clone();
         }
     }
+    if let Some(marginal) = marginal {
+        report["marginal_nats"] = json!(marginal.nats);
+        report["marginal_bits_per_dim"] = json!(marginal.bits_per_dim);
+        report["accuracy"] = json!(marginal.accuracy);
+    }
     report
+}
+
+fn marginal_text(marginal: &Marginal) -> String {
+    let Marginal { nats, bits_per_dim, accuracy, .. } = marginal;
+    let mut text = format!("log p(x)   {:.4} ± {:.4} nats, the class summed out, 1 draw\n", nats.mean, nats.se);
+    if let Some(bits) = bits_per_dim {
+        text += &format!("bits/dim   {:.4} ± {:.4}\n", bits.mean, bits.se);
+    }
+    text + &format!("accuracy   {:.4} ± {:.4}, by the likeliest class\n", accuracy.mean, accuracy.se)
 }
 
 fn text(loaded: &Loaded, reached: &Likelihood) -> String {

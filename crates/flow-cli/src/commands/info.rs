@@ -41,7 +41,8 @@ fn layers(loaded: &Loaded) -> Vec<Layer> {
         let shape = value.size()[1..].to_vec();
         layers.push(Layer { name: name.to_owned(), shape, parameters: count(name, true), fixed: count(name, false) });
     };
-    let _ = tch::no_grad(|| flow.trace_forward(&x, None, &mut probe));
+    let context = loaded.context(loaded.class_or_in_turn(Some(0), 1).as_deref());
+    let _ = tch::no_grad(|| flow.trace_forward(&x, context.as_ref(), &mut probe));
     layers
 }
 
@@ -59,12 +60,16 @@ fn report(loaded: &Loaded, layers: &[Layer]) -> serde_json::Value {
 
 fn text(loaded: &Loaded, layers: &[Layer]) -> anyhow::Result<String> {
     let mut text = format!("{}, data of shape {:?}\n\n", loaded.title(), loaded.model.event());
-    text += &format!("{:<20} {:>12} {:>12} {:>8}\n", "layer", "output", "parameters", "fixed");
+    let wide = layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max(20);
+    text += &format!("{:<wide$} {:>12} {:>12} {:>8}\n", "layer", "output", "parameters", "fixed");
     for layer in layers {
         let shape = format!("{:?}", layer.shape);
-        text += &format!("{:<20} {shape:>12} {:>12} {:>8}\n", layer.name, layer.parameters, layer.fixed);
+        text += &format!("{:<wide$} {shape:>12} {:>12} {:>8}\n", layer.name, layer.parameters, layer.fixed);
     }
-    text += &format!("{:<20} {:>12} {:>12}\n\n", "total", "", loaded.model.parameters());
+    text += &format!("{:<wide$} {:>12} {:>12}\n\n", "total", "", loaded.model.parameters());
+    if loaded.classes() > 0 {
+        text += &format!("classes: {}, given to every net\n", loaded.classes());
+    }
     text += &format!("base: {:?}\n", loaded.model.flow().base());
     text += &format!("configuration: {}\n", serde_json::to_string(&loaded.card.model)?);
     text += &format!("trained: {}\n", loaded.card.reached);

@@ -1,10 +1,13 @@
 //! `flow sample`: draws, as a picture or an array.
 
+use std::ops::Range;
+
 use anyhow::bail;
-use flow_core::rng::derive_seed;
+use flow_core::rng::{derive_seed, with_seed};
 use flow_viz::{Layer2d, Layers2dConfig, SheetConfig, angle_colors, layers_2d, sheet};
 use ndarray::{Array2, Axis, concatenate, s};
 use serde_json::json;
+use tch::{Device, Kind, Tensor};
 
 use crate::args::SampleArgs;
 use crate::arrays::{csv, matrix, npy, with_event};
@@ -22,39 +25,74 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
     if ending == "png" && args.number > LARGEST_SHEET {
         bail!("{} are too many for a picture; at most {LARGEST_SHEET}, or write .npy", args.number);
     }
-    let rows = draw(&loaded, args)?;
+    let class = loaded.class(args.class)?;
+    let rows = draw(&loaded, args, ending == "png", class)?;
     let bytes = match ending {
-        "png" => picture(&loaded, args, rows)?,
+        "png" => picture(&loaded, args, class, rows)?,
         "npy" => npy(&with_event(rows, loaded.model.event()))?,
         _ => csv(&loaded.preprocessing.column_names(), rows.rows().into_iter().map(|row| row.to_vec()))?,
     };
     output::write(&args.out, &bytes)?;
     if args.json {
         let (n, temperature) = (args.number, args.temperature);
-        println!("{}", json!({"out": args.out, "number": n, "temperature": temperature, "seed": args.seed}));
+        println!(
+            "{}",
+            json!({"out": args.out, "number": n, "temperature": temperature, "class": class, "seed": args.seed})
+        );
     }
     Ok(())
 }
 
 /// `[n, D]`.
-fn draw(loaded: &Loaded, args: &SampleArgs) -> anyhow::Result<Array2<f32>> {
+fn draw(loaded: &Loaded, args: &SampleArgs, sheet: bool, class: Option<usize>) -> anyhow::Result<Array2<f32>> {
     let number = args.number as usize;
     let chunks: Vec<Array2<f32>> = (0..number.div_ceil(ROWS))
         .map(|i| {
-            let n = ROWS.min(number - i * ROWS);
+            let (first, n) = (i * ROWS, ROWS.min(number - i * ROWS));
             let seed = derive_seed(args.seed, "sample", i as u64);
-            matrix(&loaded.model.flow().sample(n, args.temperature, seed, None))
+            let classes = match class {
+                None if sheet => by_row(loaded, number, first..first + n),
+                None => drawn(loaded, n, derive_seed(args.seed, "class", i as u64)),
+                Some(class) => vec![class; n],
+            };
+            let context = (loaded.classes() > 0).then_some(classes).and_then(|c| loaded.context(Some(&c)));
+            matrix(&loaded.model.flow().sample(n, args.temperature, seed, context.as_ref()))
         })
         .collect();
     let views: Vec<_> = chunks.iter().map(|chunk| chunk.view()).collect();
     Ok(concatenate(Axis(0), &views)?)
 }
 
-fn picture(loaded: &Loaded, args: &SampleArgs, rows: Array2<f32>) -> anyhow::Result<Vec<u8>> {
-    let caption = format!("{}: {} samples, temperature {}", loaded.title(), args.number, args.temperature);
+/// A row of the sheet a class, again from the first after the last.
+fn by_row(loaded: &Loaded, number: usize, images: Range<usize>) -> Vec<usize> {
+    images.map(|i| i / columns(number) % loaded.classes().max(1)).collect()
+}
+
+/// Classes drawn uniformly.
+fn drawn(loaded: &Loaded, n: usize, seed: u64) -> Vec<usize> {
+    let classes = loaded.classes().max(1) as i64;
+    let drawn = with_seed(seed, || Tensor::randint(classes, [n as i64], (Kind::Int64, Device::Cpu)));
+    Vec::<i64>::try_from(drawn).expect("a vector").into_iter().map(|class| class as usize).collect()
+}
+
+/// Images in a row of a square sheet.
+fn columns(number: usize) -> usize {
+    (number as f64).sqrt().ceil() as usize
+}
+
+fn picture(loaded: &Loaded, args: &SampleArgs, class: Option<usize>, rows: Array2<f32>) -> anyhow::Result<Vec<u8>> {
+    let which = match class {
+        Some(class) => format!(" of class {class}"),
+        None if loaded.classes() > 0 => ", a row a class".to_owned(),
+        None => String::new(),
+    };
+    let caption = format!("{}: {} samples{which}, temperature {}", loaded.title(), args.number, args.temperature);
     if loaded.image().is_some() {
         let images = with_event(rows, loaded.model.event());
-        return Ok(sheet(images.view(), &SheetConfig { caption, ..SheetConfig::default() })?);
+        return Ok(sheet(
+            images.view(),
+            &SheetConfig { caption, columns: Some(columns(args.number as usize)), ..SheetConfig::default() },
+        )?);
     }
     let plane = rows.slice(s![.., ..2]).to_owned();
     let colors = angle_colors(plane.view());

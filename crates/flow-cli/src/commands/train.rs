@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use flow_data::{DataSet, Spec};
+use flow_data::{DataSet, Source, Spec};
 use flow_train::{DataConfig, Outcome, RunConfig, Trainer, folder};
 use serde_json::json;
 
 use crate::args::{ModelName, TrainArgs};
 use crate::interrupt;
+use crate::output;
 use crate::progress::{Progress, Unit};
 
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
@@ -24,6 +25,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         report(args, &trainer, &dir, Outcome::Finished);
         return Ok(ExitCode::SUCCESS);
     }
+    output::notes(trainer.data());
     announce(&trainer, &dir);
     let mut progress = Progress::new(trainer.progress().step, trainer.config().train.steps, unit(&trainer));
     let outcome = trainer.run(&mut progress);
@@ -35,26 +37,30 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 
 fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Trainer, PathBuf)> {
     let spec = absolute(spec)?;
-    let mut data = DataConfig { name: spec.clone(), seed: 0, fixed: 0 }.load()?;
-    let preset = |data: &DataSet| RunConfig::preset(model.name(), args.preset, spec.clone(), data);
-    let mut config = preset(&data)?;
-    for assignment in &args.set {
-        config.set(assignment)?;
+    // Its own fields first: a preset is one for the data as they will be, and a folder of images is read once.
+    let mut data_config = DataConfig::new(spec.clone());
+    for assignment in
+        args.set.iter().filter(|assignment| assignment.starts_with("data.") || assignment.starts_with("data="))
+    {
+        data_config.set(assignment)?;
     }
-    // Other data, other recipe: the preset is taken anew, then changed as asked.
-    let data_config = config.data.clone();
-    if args.set.iter().any(|assignment| assignment.starts_with("data.")) {
-        data = data_config.load()?;
-        config = RunConfig { data: data_config, ..preset(&data)? };
-        for assignment in &args.set {
-            config.set(assignment)?;
-        }
+    if data_config.name != spec {
+        bail!("the data is chosen by --data, not by --set data.name");
+    }
+    let data = data_config.load()?;
+    let preset = RunConfig::preset(model.name(), args.preset, spec.clone(), &data)?;
+    let mut config = changed(RunConfig { data: data_config, ..preset }, &args.set)?;
+    if args.classes {
+        config.set(&format!("model.classes={}", count_classes(model, &data)?))?;
     }
     config.seed = args.seed;
     config.device = args.device;
     config.threads = args.threads.map_or(config.threads, usize::from);
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.batch = args.batch.unwrap_or(config.train.batch);
+    if args.classes && args.set.iter().any(|assignment| assignment.starts_with("model.classes=")) {
+        bail!("the number of classes is set twice, by --classes and by --set model.classes");
+    }
     if config.data.name != spec {
         bail!("the data is chosen by --data, not by --set data.name");
     }
@@ -67,19 +73,45 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     Ok((trainer, dir))
 }
 
-/// A table's path made absolute, so that the run can go on from any folder.
+fn changed(mut config: RunConfig, assignments: &[String]) -> anyhow::Result<RunConfig> {
+    for assignment in assignments {
+        config.set(assignment)?;
+    }
+    Ok(config)
+}
+
+/// One more than the largest label.
+fn count_classes(model: ModelName, data: &DataSet) -> anyhow::Result<usize> {
+    if !matches!(model, ModelName::Glow | ModelName::RealnvpImage) {
+        bail!("--classes: {} takes none; glow and realnvp-image do", model.name());
+    }
+    let Source::Fixed(train) = &data.train else {
+        bail!("--classes: {} draws its training points afresh, without labels", data.spec);
+    };
+    let labels = [train, &data.validation, &data.test].into_iter().filter_map(|split| split.labels.as_ref());
+    match labels.flatten().max() {
+        Some(largest) => Ok(usize::from(*largest) + 1),
+        None => bail!("--classes: {} has no labels", data.spec),
+    }
+}
+
+/// The path of a person's own data made absolute, so that the run can go on from any folder.
 fn absolute(spec: &Spec) -> anyhow::Result<Spec> {
     let whole = |path: &PathBuf| std::path::absolute(path).with_context(|| path.display().to_string());
     Ok(match spec {
         Spec::Csv(path) => Spec::Csv(whole(path)?),
         Spec::Npy(path) => Spec::Npy(whole(path)?),
+        Spec::Images(path) => Spec::Images(whole(path)?),
+        Spec::Idx(path) => Spec::Idx(whole(path)?),
         other => other.clone(),
     })
 }
 
 fn default_folder(model: ModelName, spec: &Spec) -> PathBuf {
     let data = match spec {
-        Spec::Csv(path) | Spec::Npy(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        Spec::Csv(path) | Spec::Npy(path) | Spec::Images(path) | Spec::Idx(path) => {
+            path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+        }
         named => named.to_string(),
     };
     Path::new("runs").join(format!("{}-{data}", model.name()))

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,6 +16,21 @@ pub struct Place {
 impl Place {
     pub fn new() -> Self {
         Place { dir: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A folder with a small Glow in `run`, of two levels and conditioned on the classes of the digits; trained once for all
+    /// tests.
+    pub fn with_glow() -> Self {
+        static MODEL: OnceLock<Vec<u8>> = OnceLock::new();
+        let model = MODEL.get_or_init(|| {
+            let place = Place::new();
+            place.flow(&format!("train glow --data digits --preset cpu --classes --out run {SMALL_GLOW}"));
+            fs::read(place.path("run/model.safetensors")).expect("the trained model")
+        });
+        let place = Place::new();
+        fs::create_dir(place.path("run")).expect("a folder in the temporary one");
+        fs::write(place.path("run/model.safetensors"), model).expect("a file in the temporary folder");
+        place
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -66,6 +82,10 @@ impl Place {
 /// What keeps a training to a second.
 pub const SMALL: &str = "--steps 6 --batch 64 --threads 1 --device cpu --set model.conditioner.hidden=16 \
                          --set train.validate_every=3 --set train.log_every=1";
+
+/// The same for a Glow of images.
+pub const SMALL_GLOW: &str = "--steps 30 --batch 64 --threads 1 --device cpu --set model.net.width=8 \
+                              --set model.depth=2 --set train.validate_every=30 --set train.log_every=10";
 
 /// Width and height of a PNG, from its header.
 pub fn png_size(path: &Path) -> (u32, u32) {

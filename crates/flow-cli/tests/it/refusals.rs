@@ -7,7 +7,7 @@ use crate::common::{Place, SMALL};
 #[test]
 fn wrong_usage_is_refused_with_code_2() {
     let place = Place::new();
-    assert!(place.fails("train glow --data moons", 2).contains("glow"));
+    assert!(place.fails("train planar --data moons", 2).contains("planar"));
     assert!(place.fails("train nice --data mons", 2).contains("mons"));
     assert!(place.fails("train nice", 2).contains("--data"));
     assert!(place.fails("train nice --data moons --preset best", 2).contains("paper"));
@@ -24,6 +24,9 @@ fn what_is_not_there_is_named() {
     assert!(place.fails("train --resume nowhere", 1).contains("nowhere"));
     assert!(place.fails(&format!("train nice --data csv:none.csv {SMALL}"), 1).contains("none.csv"));
     assert!(place.fails(&format!("train nice --data mnist {SMALL}"), 1).contains("cargo xtask fetch mnist"));
+    assert!(place.fails(&format!("train nice --data cifar10 {SMALL}"), 1).contains("kriz/cifar.html"));
+    assert!(place.fails(&format!("train nice --data images:none {SMALL}"), 1).contains("none: no such folder"));
+    assert!(place.fails(&format!("train nice --data idx:none {SMALL}"), 1).contains("none"));
     assert!(place.fails("train nice --data moons --steps 2 --device cuda:99", 1).contains("cuda"));
     assert!(!place.path("runs").exists());
 }
@@ -39,6 +42,8 @@ fn wrong_configurations_say_what_would_be_right() {
     assert!(set("model.pattern=checkerboard").contains("no image"));
     assert!(set("steps").contains("key=value"));
     assert!(set("data.name=circles").contains("--data"));
+    assert!(set("data.bits=5").contains("for images"));
+    assert!(set("data.bit=5").contains("bits"));
 }
 
 #[test]
@@ -77,7 +82,21 @@ fn completions_and_help_are_there() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(place.flow(&format!("completions {shell}")).contains("log-prob"), "{shell}");
     }
-    for command in ["train", "eval", "sample", "log-prob", "trace", "animate", "curve"] {
+    for command in [
+        "train",
+        "eval",
+        "sample",
+        "sheet",
+        "interpolate",
+        "attribute",
+        "resample",
+        "score",
+        "classify",
+        "log-prob",
+        "trace",
+        "animate",
+        "curve",
+    ] {
         assert!(place.flow(&format!("{command} --help")).contains("Example"), "{command}");
     }
 }

@@ -11,11 +11,8 @@ use ndarray::{Array1, Array2, Axis};
 pub(crate) use self::embedded::{diabetes, iris, winequality};
 use crate::{
     DataSet, Error, Preprocessing, Spec, Split, Values,
-    partition::{Sizes, deal},
+    partition::{MIN_ROWS, Sizes, deal},
 };
-
-/// With fewer rows a tenth of them is none.
-const MIN_ROWS: usize = 10;
 
 /// Named columns of finite numbers, in the order of the file.
 #[derive(Clone, Debug, PartialEq)]

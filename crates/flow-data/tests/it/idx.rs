@@ -1,19 +1,15 @@
 //! IDX files: good ones, and every kind of bad one.
 
-use std::{
-    io::{Cursor, Write},
-    path::Path,
-};
+use std::{io::Cursor, path::Path};
 
-use flate2::{Compression, write::GzEncoder};
 use flow_data::{
     Error,
     idx::{Idx, IdxProblem, MAX_BYTES},
 };
 
-use crate::file;
+use crate::{file, gzip};
 
-fn header(element_type: u8, dims: &[u32]) -> Vec<u8> {
+pub fn header(element_type: u8, dims: &[u32]) -> Vec<u8> {
     let mut bytes = vec![0, 0, element_type, dims.len() as u8];
     dims.iter().for_each(|dim| bytes.extend(dim.to_be_bytes()));
     bytes
@@ -21,12 +17,6 @@ fn header(element_type: u8, dims: &[u32]) -> Vec<u8> {
 
 fn small() -> Vec<u8> {
     [header(8, &[2, 3]), vec![1, 2, 3, 4, 5, 6]].concat()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// The place and kind of what is wrong; the message must name the file and the place.

@@ -1,8 +1,8 @@
 //! Fields are set by name, and what cannot be is refused by name.
 
-use flow_data::Spec;
+use flow_data::{Preprocessing, Spec};
 use flow_models::ModelConfig;
-use flow_train::{Device, RunConfig, Schedule, Trainer};
+use flow_train::{DataConfig, Device, RunConfig, Schedule, Trainer};
 
 use crate::tiny;
 
@@ -33,6 +33,7 @@ fn fields_of_every_kind() {
     assert_eq!(set("device=cuda:1").device, Device::Cuda(1));
     assert_eq!(set("data.fixed=1000").data.fixed, 1000);
     assert_eq!(set("data.name=two-moons").data.name, Spec::TwoMoons);
+    assert_eq!((set("data.size=64").data.size, set("data.bits=5").data.bits), (64, 5));
     let ModelConfig::Nice(nice) = set("model.conditioner.init={\"uniform\":0.02}").model else { unreachable!() };
     assert_eq!(nice.conditioner.init, flow_models::WeightInit::Uniform(0.02));
     let ModelConfig::Nice(nice) = set("model.base=logistic").model else { unreachable!() };
@@ -107,6 +108,8 @@ fn values_out_of_range_are_refused_by_name() {
         ("seed=9223372036854775808", "seeds"),
         ("data.seed=9223372036854775808", "seeds"),
         ("data.fixed=1000000000000", "data.fixed"),
+        ("data.size=1025", "data.size"),
+        ("data.bits=9", "data.bits"),
         ("model.context=3", "model.context"),
     ] {
         let error = set(text).validate().unwrap_err().to_string();
@@ -115,6 +118,48 @@ fn values_out_of_range_are_refused_by_name() {
     let mut config = config();
     config.train.clip = f64::NAN;
     assert!(config.validate().is_err());
+}
+
+#[test]
+fn the_fields_of_data_can_be_set_before_there_is_a_run() {
+    let mut data = DataConfig::new(Spec::Mnist);
+    data.set("data.seed=3").unwrap();
+    data.set("data.bits=5").unwrap();
+    assert_eq!(data, DataConfig { seed: 3, bits: 5, ..DataConfig::new(Spec::Mnist) });
+    for text in ["data.bit=5", "train.ema=0", "train.rates.scaling=2", "data.bits=many", "data.bits=256", "data.bits"] {
+        let before = data.clone();
+        let error = data.set(text).unwrap_err().to_string();
+        assert!(error.contains(text.split('=').next().unwrap()) && data == before, "{error}");
+    }
+}
+
+#[test]
+fn configurations_from_before_there_were_bits_are_read() {
+    let old = r#"{"name": "mnist", "seed": 1, "fixed": 0}"#;
+    let read: DataConfig = serde_json::from_str(old).unwrap();
+    assert_eq!(read, DataConfig { seed: 1, ..DataConfig::new(Spec::Mnist) });
+    assert!(serde_json::from_str::<DataConfig>(r#"{"name": "mnist", "seed": 1, "fixed": 0, "bit": 5}"#).is_err());
+}
+
+#[test]
+fn size_and_bits_are_those_of_the_images() {
+    let images = |levels| Preprocessing::Levels { levels, height: 64, width: 64, channels: 3 };
+    let of = |name: &str, levels| {
+        let data = DataConfig::new(name.parse().unwrap()).of_images(&images(levels));
+        (data.size, data.bits)
+    };
+    assert_eq!(of("images:a", 32), (64, 5));
+    assert_eq!(of("images:a", 256), (64, 0));
+    assert_eq!(of("cifar10", 2), (0, 1));
+    assert_eq!(of("digits", 17), (0, 0));
+}
+
+#[test]
+fn data_of_fewer_bits_are_loaded_as_configured() {
+    let mut data = DataConfig::new(Spec::Digits);
+    assert_eq!(data.load().unwrap().preprocessing.levels(), Some(17));
+    data.bits = 4;
+    assert!(data.load().unwrap_err().to_string().contains("17 levels"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn like_mnist() -> DataSet {
         train: Source::Fixed(split(50_000)),
         validation: split(1),
         test: split(1),
+        notes: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Animations.
 
 use flow_viz::*;
-use ndarray::{Array2, Array3, array};
+use ndarray::{Array2, Array3, Array4, array};
 
 use crate::seen::*;
 
@@ -96,11 +96,52 @@ fn noise_turns_into_images_within_time_and_size() {
     assert_eq!(last.width(), 4 * 84 + 3 * 4 + 24);
     let pixel = |x: u32, y: u32| last.get_pixel(12 + 3 * x + 1, 46 + 3 * y + 1).0;
     for (x, y) in [(0, 0), (3, 0), (4, 0), (10, 0), (0, 13), (0, 14), (27, 27)] {
-        let white = layers[6].images[[0, y, x]] > 0.5;
+        let white = layers[6].images[[0, 0, y, x]] > 0.5;
         let seen = pixel(x as u32, y as u32);
         assert_eq!(seen[0] > 200, white, "{x} {y}: {seen:?}");
         assert!(white || seen[0] < 50);
     }
+}
+
+#[test]
+fn a_film_of_many_layers_stays_small_and_short() {
+    // The worst there is: every value of every layer is new.
+    let noise = |k: usize| Array3::from_shape_vec((16, 28, 28), normal(16 * 784, 10 + k as u64)).unwrap();
+    let name = |k: usize| format!("level_{}.step_{}.coupling", 1 + k / 8, 1 + k % 8);
+    let layers: Vec<_> = (0..24).map(|k| LayerImages::new(name(k), noise(k))).collect();
+    let bytes = animate_images(&layers, &AnimateImagesConfig::default()).unwrap();
+    assert!(bytes.len() < 1_500_000, "{}", bytes.len());
+    let film = film(&bytes);
+    assert!((1000..=1200).contains(&time(&film)), "{}", time(&film));
+    assert!(film.len() > 24, "it moves between layers");
+}
+
+#[test]
+fn noise_turns_into_colours() {
+    let noise = Array4::from_shape_vec((4, 3, 32, 32), normal(4 * 3 * 1024, 5)).unwrap();
+    let mut data = Array4::zeros((4, 3, 32, 32));
+    data.slice_mut(ndarray::s![.., 0, .., ..16]).fill(1.0);
+    data.slice_mut(ndarray::s![.., 2, .., 16..]).fill(1.0);
+    let layers = [LayerImages::rgb("latent", noise), LayerImages::rgb("data", data).with_range(0.0, 1.0)];
+    let film = film(&animate_images(&layers, &AnimateImagesConfig::default()).unwrap());
+    let of = |i: usize, seen: &dyn Fn([u8; 3]) -> bool| film[i].0.pixels().filter(|p| seen(p.0)).count();
+    let about = |wanted: [u8; 3]| move |p: [u8; 3]| (0..3).all(|c| p[c].abs_diff(wanted[c]) < 20);
+    let (last, half) = (film.len() - 1, 4 * 32 * 16 * 36);
+    assert_eq!((of(last, &about([255, 0, 0])), of(last, &about([0, 0, 255]))), (half, half));
+    let colourful = of(0, &|p| p.iter().max().unwrap() - p.iter().min().unwrap() > 60);
+    assert!(colourful > half, "noise in three channels is colourful: {colourful}");
+}
+
+#[test]
+fn a_film_too_large_gets_smaller_images_unless_their_scale_is_fixed() {
+    let layers = sheets(4);
+    let config = AnimateImagesConfig { max_bytes: 60_000, ..AnimateImagesConfig::default() };
+    let small = animate_images(&layers, &config).unwrap();
+    assert!(small.len() <= 60_000);
+    let width = film(&animate_images(&layers, &AnimateImagesConfig::default()).unwrap())[0].0.width();
+    assert!(film(&small)[0].0.width() < width);
+    let fixed = AnimateImagesConfig { scale: Some(7), ..config };
+    assert!(matches!(animate_images(&layers, &fixed), Err(Error::TooLarge { limit: 60_000, .. })));
 }
 
 #[test]

@@ -98,3 +98,79 @@ fn long_names_stand_upright_and_constant_images_are_grey() {
     assert!(long.height() > short.height() + 80);
     assert!(count(&short, Rgb([128; 3])) >= 2 * 56 * 56);
 }
+
+#[test]
+fn layers_of_three_channels_are_colours_on_one_scale() {
+    // Red rises from −2 to 2 while green and blue rest in the middle of the range.
+    let mut images = Array4::zeros((1, 3, 28, 28));
+    images.slice_mut(ndarray::s![0, 0, .., ..]).assign(&(ramp(1).remove_axis(ndarray::Axis(0)) * 4.0 - 2.0));
+    let layer = |name: &str| LayerImages::rgb(name, images.clone()).with_range(-2.0, 2.0);
+    let config = LayersImagesConfig { scale: Some(2), ..LayersImagesConfig::default() };
+    let image = png(&layers_images(&[layer("hidden"), layer("data")], &config).unwrap());
+    assert!(count(&image, Rgb([0, 128, 128])) >= 2 * 4, "the darkest red");
+    assert!(count(&image, Rgb([255, 128, 128])) >= 2 * 4, "the lightest");
+    let free = LayersImagesConfig { scale: Some(2), ..LayersImagesConfig::default() };
+    let shared = png(&layers_images(&[LayerImages::rgb("hidden", images.clone())], &free).unwrap());
+    assert!(count(&shared, Rgb([255, 128, 128])) > 0, "channels share the range chosen from all of them");
+    images[[0, 2, 5, 5]] = f32::NAN;
+    let broken = png(&layers_images(&[LayerImages::rgb("hidden", images)], &free).unwrap());
+    assert_eq!(broken.pixels().filter(|p| p.0 == [226, 106, 170]).count(), 4);
+}
+
+#[test]
+fn one_channel_is_grey_whichever_way_it_comes() {
+    let grey = LayerImages::new("a", ramp(2));
+    let same = LayerImages::rgb("a", ramp(2).insert_axis(ndarray::Axis(1)));
+    assert_eq!(grey, same);
+    let mixed = [grey, LayerImages::rgb("b", Array4::zeros((2, 3, 28, 28)))];
+    assert!(matches!(layers_images(&mixed, &LayersImagesConfig::default()), Err(Error::Shape { .. })));
+    let two = [LayerImages::rgb("b", Array4::zeros((2, 2, 28, 28)))];
+    assert!(matches!(animate_images(&two, &AnimateImagesConfig::default()), Err(Error::Shape { .. })));
+}
+
+/// Layers of a multi-scale model, each image black but for the last layer's.
+fn path_layers(layers: usize, n: usize) -> Vec<LayerImages> {
+    let value = |k: usize| if k + 1 == layers { 0.25 } else { 0.0 };
+    let name = |k: usize| format!("level_{}.step_{}.coupling", 1 + k / 8, 1 + k % 8);
+    (0..layers)
+        .map(|k| LayerImages::new(name(k), Array3::from_elem((n, 28, 28), value(k))).with_range(0.0, 1.0))
+        .collect()
+}
+
+/// The upper left corner of the first image of the last of these layers, the only one that is this grey.
+fn last_layer(image: &image::RgbImage) -> (u32, u32) {
+    let grey = |x: u32, y: u32| image.get_pixel_checked(x, y).is_some_and(|p| p.0 == [64; 3]);
+    let block = |x: u32, y: u32| (0..56).all(|d| grey(x + d, y) && grey(x, y + d));
+    let mut places = (0..image.height()).flat_map(|y| (0..image.width()).map(move |x| (x, y)));
+    places.find(|&(x, y)| block(x, y)).unwrap()
+}
+
+#[test]
+fn many_layers_are_broken_into_bands_and_their_names_do_not_touch() {
+    let image = png(&layers_images(&path_layers(24, 8), &LayersImagesConfig::default()).unwrap());
+    assert!(image.width() < 1100, "{:?} fits a page", image.dimensions());
+    // Two bands of 12: the last layer lies below the first band, right under its last column.
+    let last = last_layer(&image);
+    let (left, top) = corner(&image);
+    assert_eq!(last.0, left + 11 * 62);
+    assert!(last.1 > top + 8 * 62);
+    // Between the names of neighbouring columns there is paper, in both bands.
+    for base in [top, last.1] {
+        for column in 0..11 {
+            let between = left + column * 62 + 59;
+            let free = |x: u32| (base - 60..base - 4).all(|y| image.get_pixel(x, y).0[0] > 200);
+            assert!((between - 3..=between + 3).any(free), "column {column} touches the next");
+        }
+    }
+    let six = LayersImagesConfig { columns: Some(6), ..LayersImagesConfig::default() };
+    assert!(png(&layers_images(&path_layers(24, 8), &six).unwrap()).width() < 560);
+    let none = LayersImagesConfig { columns: Some(0), ..LayersImagesConfig::default() };
+    assert!(matches!(layers_images(&path_layers(2, 1), &none), Err(Error::Setting { .. })));
+}
+
+#[test]
+fn layers_that_fit_a_page_are_one_band() {
+    let image = png(&layers_images(&path_layers(16, 2), &LayersImagesConfig::default()).unwrap());
+    let (left, top) = corner(&image);
+    assert_eq!(last_layer(&image), (left + 15 * 62, top));
+}
