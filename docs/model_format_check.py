@@ -411,12 +411,29 @@ def read_rows(path, dim):
     return torch.from_numpy(rows.astype(np.float64)).reshape(len(rows), dim)
 
 
+def log_prob(model, x, arguments):
+    """Given what is known of the rows; of a class that is not known the sum over all."""
+    classes = model.config.get("classes", 0)
+    if arguments.context:
+        return model.log_prob(x, read_rows(arguments.context, model.context))
+    by_class = torch.eye(classes, dtype=x.dtype)
+    if arguments.label is not None:
+        return model.log_prob(x, by_class[arguments.label].expand(len(x), classes))
+    if classes > 0:
+        each = torch.stack([model.log_prob(x, row.expand(len(x), classes)) for row in by_class])
+        return each.logsumexp(0) - math.log(classes)
+    if model.context > 0:
+        raise ValueError(f"the model wants a context of width {model.context}")
+    return model.log_prob(x)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a model.safetensors, or the folder that holds one")
     parser.add_argument("rows", type=Path, help=".npy, one row a datum, in the model's input unit")
     parser.add_argument("log_prob", type=Path, nargs="?", help=".npy, what the program computed, in nats")
     parser.add_argument("--context", type=Path, help=".npy, one row a datum; classes one-hot")
+    parser.add_argument("--class", dest="label", type=int, help="the class of all rows, as --class of flow log-prob")
     parser.add_argument("--out", type=Path, help="writes the log-densities computed here, f64")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="nats per dimension (default %(default)s)")
     arguments = parser.parse_args()
@@ -425,14 +442,11 @@ def main():
     try:
         model = Model(path)
         x = read_rows(arguments.rows, model.dim)
-        context = read_rows(arguments.context, model.context) if arguments.context else None
-        if (context is None) != (model.context == 0):
-            raise ValueError(f"the model wants a context of width {model.context}")
-        mine = model.log_prob(x, context).numpy()
+        mine = log_prob(model, x, arguments).numpy()
         theirs = np.load(arguments.log_prob).astype(np.float64) if arguments.log_prob else None
         if theirs is not None and theirs.shape != mine.shape:
             raise ValueError(f"{arguments.log_prob} is {theirs.shape}, for {len(mine)} rows")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, IndexError, SafetensorError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     if model.unused:
