@@ -148,7 +148,7 @@ pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
             checkers: 2,
             checker_net: ConvNetConfig { blocks: 2, residual: true, pointwise: true, ..net(48) },
             depth: 6,
-            net: net(32),
+            net: net(48),
             ..common
         },
     })

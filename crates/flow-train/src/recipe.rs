@@ -72,7 +72,7 @@ fn images(nice: bool, data: &DataSet) -> TrainConfig {
 fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
     let small = data.train.rows().is_some_and(|rows| rows < 10_000);
     let cpu = preset == Preset::Cpu;
-    let steps = if model == "glow" { 10_000 } else { 3_500 };
+    let steps = if model == "glow" { 8_000 } else { 4_500 };
     TrainConfig {
         steps: match (cpu, small) {
             (true, true) => 1_500,
