@@ -187,7 +187,7 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: all of them]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// What the draws depend on
     #[arg(long, default_value_t = 0)]
@@ -216,7 +216,7 @@ pub struct SheetArgs {
     #[arg(value_enum)]
     pub kind: SheetKind,
     /// Images in a row
-    #[arg(short = 'n', long = "number", default_value_t = 12, value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(short = 'n', long = "number", default_value_t = 10, value_parser = value_parser!(u32).range(1..=1_000))]
     pub number: u32,
     /// The rows of a sheet of temperatures
     #[arg(
@@ -231,7 +231,7 @@ pub struct SheetArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class of a sheet of temperatures, for a model that is conditioned on classes [default: a column a class]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// What the noise depends on
     #[arg(long, default_value_t = 0)]
@@ -264,10 +264,10 @@ pub struct InterpolateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Where to begin: the number of a test image, from 0; repeatable
-    #[arg(long, value_name = "I", requires = "to")]
+    #[arg(long, value_name = "I", requires = "to", allow_negative_numbers = true)]
     pub from: Vec<usize>,
     /// Where to end; as often as --from
-    #[arg(long, value_name = "J", requires = "from")]
+    #[arg(long, value_name = "J", requires = "from", allow_negative_numbers = true)]
     pub to: Vec<usize>,
     /// So many pairs drawn by --seed, where none is named
     #[arg(
@@ -305,10 +305,10 @@ pub struct AttributeArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// The label of the images that are shown
-    #[arg(long, value_name = "A")]
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub from_class: usize,
     /// The label that they are moved to
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", allow_negative_numbers = true)]
     pub to_class: usize,
     /// How many images
     #[arg(short = 'n', long = "number", default_value_t = 6, value_parser = value_parser!(u32).range(1..=100))]
@@ -317,7 +317,7 @@ pub struct AttributeArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = odd)]
     pub steps: u8,
     /// The strength of the last image in a row; that of the first is its negative
-    #[arg(long, default_value_t = 1.0, value_parser = strength)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = strength)]
     pub strength: f64,
     /// A .png
     #[arg(long, value_name = "FILE")]
@@ -337,7 +337,7 @@ pub struct ResampleArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// How many of the coarsest levels are kept [default: a row for each number]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub keep_levels: Option<usize>,
     /// Rows of draws with --keep-levels
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u8).range(1..=100))]
@@ -378,6 +378,9 @@ pub struct ScoreArgs {
     /// Which rows: train, validation or test [default: test]
     #[arg(long)]
     pub split: Option<Part>,
+    /// The first so many images of each set [default: all]
+    #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..))]
+    pub number: Option<u32>,
     /// What to tell them from: upside-down, negative, noise, or a .npy or .csv file
     #[arg(long, value_name = "WHAT", default_value = "upside-down", value_parser = against)]
     pub against: Against,
@@ -426,6 +429,9 @@ pub struct ClassifyArgs {
     /// Which rows: train, validation or test
     #[arg(long, default_value = "test")]
     pub split: Part,
+    /// The first so many rows [default: all]
+    #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..))]
+    pub number: Option<u32>,
     /// What the noise depends on
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -456,7 +462,7 @@ pub struct LogProbArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: summed out, log p(x)]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// Draws of the dequantization noise for each row of levels
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -488,7 +494,7 @@ pub struct TraceArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: each image's own, or all in turn]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// The most layers that are shown, one a step of a multi-scale model; of more, some evenly left out, never first and
     /// last
@@ -523,7 +529,7 @@ pub struct AnimateArgs {
     #[arg(long, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: all in turn]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// The most layers that are shown, one a step of a multi-scale model; of more, some evenly left out, never first and
     /// last
