@@ -141,7 +141,7 @@ pub struct ModelArgs {
 /// Likelihood of a split, with its standard error
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A model that is conditioned on classes is told the class of each row, log p(x|c); then, by one draw of the noise, log p(x)
+A model that is conditioned on classes is told the class of each row, log p(x|c); then, by one draw of the noise, log p(x) \
 with the class summed out and how often the likeliest class is the true one. This takes as many passes as there are classes.
 
 Examples:
@@ -170,7 +170,7 @@ pub struct EvalArgs {
 /// Draw from a model
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A model that is conditioned on classes draws them uniformly for an array, and a row a class for a picture, unless --class
+A model that is conditioned on classes draws them uniformly for an array, and a row a class for a picture, unless --class \
 names one.
 
 Examples:
@@ -252,8 +252,8 @@ pub enum SheetKind {
 /// From one test image to another, through the latent
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The way is the arc between the two latents, its length changing evenly (spherical interpolation). Both ends are the images
-themselves. Images of a model that is conditioned on classes are encoded with their own class; on the way the two one-hot
+The way is the arc between the two latents, its length changing evenly (spherical interpolation). Both ends are the images \
+themselves. Images of a model that is conditioned on classes are encoded with their own class; on the way the two one-hot \
 vectors are mixed linearly, (1 - t) from + t to, which the nets have not seen in training.
 
 Examples:
@@ -292,11 +292,11 @@ pub struct InterpolateArgs {
 /// Real images moved along what tells one class from another
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The direction is the mean latent of --to-class less that of --from-class, over as many as 2,000 training images each. It is
-added to the latents of test images of --from-class, at strengths from -1 to 1; at 0 stands the image itself. The labels are
+The direction is the mean latent of --to-class less that of --from-class, over as many as 2,000 training images each. It is \
+added to the latents of test images of --from-class, at strengths from -1 to 1; at 0 stands the image itself. The labels are \
 the data's, so any model of labelled images will do.
 
-Images of a model that is conditioned on classes are encoded and decoded with their own class. The nets then see to the
+Images of a model that is conditioned on classes are encoded and decoded with their own class. The nets then see to the \
 class, and what moves is what the latent still holds of it; `flow sheet DIR classes` shows the rest.
 
 Example:
@@ -327,7 +327,7 @@ pub struct AttributeArgs {
 /// What each level of a multi-scale model holds: the coarsest kept, the finer ones drawn anew
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of the latents of test images the coordinates of the K coarsest levels are kept, and those of the finer ones drawn from the
+Of the latents of test images the coordinates of the K coarsest levels are kept, and those of the finer ones drawn from the \
 base. Without --keep-levels there is a row for each K from all but one down to none, with the same draw in every row.
 
 Examples:
@@ -359,11 +359,11 @@ pub struct ResampleArgs {
 /// Log-likelihood image by image, and whether it tells other images from the model's own kind
 #[derive(Debug, Args)]
 #[command(after_help = "\
---against upside-down turns each image by half a turn, negative swaps black and white, noise draws every level uniformly; or
-give images in a file. Files are as flow log-prob reads them: u8 levels or floats on the unit cube in .npy, or .csv. One draw
+--against upside-down turns each image by half a turn, negative swaps black and white, noise draws every level uniformly; or \
+give images in a file. Files are as flow log-prob reads them: u8 levels or floats on the unit cube in .npy, or .csv. One draw \
 of the dequantization noise; a model that is conditioned on classes has them summed out.
 
---out .png is a histogram of both; .csv has a line an image: set, image, nats, bits_per_dim; .npy is [images of both, 2]:
+--out .png is a histogram of both; .csv has a line an image: set, image, nats, bits_per_dim; .npy is [images of both, 2]: \
 0 or 1 for the set, nats.
 
 Examples:
@@ -418,7 +418,7 @@ impl fmt::Display for Against {
 /// The class of each row by Bayes, and the likelihood with the class summed out
 #[derive(Debug, Args)]
 #[command(after_help = "\
-p(class | x) of a model that is conditioned on classes, each being as likely before a row is seen; one draw of the
+p(class | x) of a model that is conditioned on classes, each being as likely before a row is seen; one draw of the \
 dequantization noise a row.
 
 Example:
@@ -446,8 +446,8 @@ pub struct ClassifyArgs {
 /// Log-density of rows of your own
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rows are in the model's input unit: tables as read, images on the unit cube [0, 1] (floats) or as levels (u8 in .npy,
-which are dequantized). The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K)
+Rows are in the model's input unit: tables as read, images on the unit cube [0, 1] (floats) or as levels (u8 in .npy, \
+which are dequantized). The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K) \
 with --class K, and log p(x) without, each class being as likely.
 
 Example:

@@ -78,6 +78,10 @@ impl Loaded {
         let data = match &self.data.name {
             Spec::Mnist => "MNIST".to_owned(),
             Spec::Cifar10 => "CIFAR-10".to_owned(),
+            // A path would leave a caption no room.
+            Spec::Csv(path) | Spec::Npy(path) | Spec::Images(path) | Spec::Idx(path) => {
+                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+            }
             other => other.to_string(),
         };
         format!("{model} on {data}")
