@@ -146,9 +146,9 @@ pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
         Preset::Seed | Preset::Default => GlowConfig { levels: 3.min(most), depth: 16, net: net(128), ..common },
         Preset::Cpu => GlowConfig {
             checkers: 2,
-            checker_net: ConvNetConfig { residual: true, pointwise: true, ..net(32) },
+            checker_net: ConvNetConfig { blocks: 2, residual: true, pointwise: true, ..net(48) },
             depth: 6,
-            net: net(32),
+            net: net(48),
             ..common
         },
     })

@@ -319,8 +319,8 @@ fn protocol(summary: &Summary) -> String {
     let mut page = "\n## Protocol\n\n\
         - A likelihood is that of the data as they are, with all constants: preprocessing (logit, scaling) is part of the \
         model and of its log-determinant.\n\
-        - The weights tested are chosen on the validation set. The test set is used once, after that, and nothing is chosen \
-        on it.\n"
+        - The weights tested are chosen on the validation set. The test set is used after that alone, and nothing is \
+        chosen on it.\n"
         .to_owned();
     let mut seen = Vec::new();
     for row in summary.rows.iter().filter(|row| row.purpose == Purpose::Gallery) {

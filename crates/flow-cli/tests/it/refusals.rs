@@ -7,7 +7,7 @@ use crate::common::{Place, SMALL};
 #[test]
 fn wrong_usage_is_refused_with_code_2() {
     let place = Place::new();
-    assert!(place.fails("train maf --data moons", 2).contains("realnvp-image"));
+    assert!(place.fails("train planar --data moons", 2).contains("planar"));
     assert!(place.fails("train nice --data mons", 2).contains("mons"));
     assert!(place.fails("train nice", 2).contains("--data"));
     assert!(place.fails("train nice --data moons --preset best", 2).contains("paper"));

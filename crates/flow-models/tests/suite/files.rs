@@ -121,17 +121,25 @@ fn densities_agree_with_pytorch() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    assert_eq!(folders.len(), 4, "{folders:?}");
+    assert_eq!(folders.len(), 9, "{folders:?}");
     for folder in folders {
-        let (model, _) = file::load(&folder.join("model.safetensors"), Device::Cpu).unwrap();
+        let (mut model, _) = file::load(&folder.join("model.safetensors"), Device::Cpu).unwrap();
         let read = |name: &str| Tensor::read_npy(folder.join(name)).unwrap();
         let context = (model.config().context() > 0).then(|| read("context.npy"));
-        let log_prob = tch::no_grad(|| model.flow().log_prob(&read("rows.npy"), context.as_ref()));
-        let expected = read("log_prob.npy");
-        assert_eq!(log_prob.size(), [16]);
+        let (rows, expected) = (read("rows.npy"), read("log_prob.npy"));
         assert_eq!(expected.kind(), Kind::Double);
-        let worst = (log_prob.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+        assert_eq!(expected.size(), [16]);
         let dim: usize = model.event().iter().product();
-        assert!(worst / (dim as f64) < 2e-6, "{}: off by {worst} nats", folder.display());
+        // In f64 what is computed must be the same; in f32, as programs compute it, to the rounding of steep splines.
+        for (kind, tolerance) in [(Kind::Float, 1e-4), (Kind::Double, 1e-12)] {
+            if kind == Kind::Double {
+                model.vs_mut().double();
+            }
+            let context = context.as_ref().map(|context| context.to_kind(kind));
+            let log_prob = tch::no_grad(|| model.flow().log_prob(&rows.to_kind(kind), context.as_ref()));
+            assert_eq!((log_prob.kind(), log_prob.size()), (kind, expected.size()));
+            let worst = (log_prob.to_kind(Kind::Double) - &expected).abs().max().double_value(&[]) / dim as f64;
+            assert!(worst < tolerance, "{}: off by {worst:e} nats per dimension in {kind:?}", folder.display());
+        }
     }
 }
