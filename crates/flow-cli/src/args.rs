@@ -141,7 +141,7 @@ pub struct ModelArgs {
 /// Likelihood of a split, with its standard error
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A model that is conditioned on classes is told the class of each row, log p(x|c); then, by one draw of the noise, log p(x)
+A model that is conditioned on classes is told the class of each row, log p(x|c); then, by one draw of the noise, log p(x) \
 with the class summed out and how often the likeliest class is the true one. This takes as many passes as there are classes.
 
 Examples:
@@ -170,7 +170,7 @@ pub struct EvalArgs {
 /// Draw from a model
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A model that is conditioned on classes draws them uniformly for an array, and a row a class for a picture, unless --class
+A model that is conditioned on classes draws them uniformly for an array, and a row a class for a picture, unless --class \
 names one.
 
 Examples:
@@ -187,7 +187,7 @@ pub struct SampleArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: all of them]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// What the draws depend on
     #[arg(long, default_value_t = 0)]
@@ -216,7 +216,7 @@ pub struct SheetArgs {
     #[arg(value_enum)]
     pub kind: SheetKind,
     /// Images in a row
-    #[arg(short = 'n', long = "number", default_value_t = 12, value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(short = 'n', long = "number", default_value_t = 10, value_parser = value_parser!(u32).range(1..=1_000))]
     pub number: u32,
     /// The rows of a sheet of temperatures
     #[arg(
@@ -231,7 +231,7 @@ pub struct SheetArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class of a sheet of temperatures, for a model that is conditioned on classes [default: a column a class]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// What the noise depends on
     #[arg(long, default_value_t = 0)]
@@ -252,8 +252,8 @@ pub enum SheetKind {
 /// From one test image to another, through the latent
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The way is the arc between the two latents, its length changing evenly (spherical interpolation). Both ends are the images
-themselves. Images of a model that is conditioned on classes are encoded with their own class; on the way the two one-hot
+The way is the arc between the two latents, its length changing evenly (spherical interpolation). Both ends are the images \
+themselves. Images of a model that is conditioned on classes are encoded with their own class; on the way the two one-hot \
 vectors are mixed linearly, (1 - t) from + t to, which the nets have not seen in training.
 
 Examples:
@@ -264,10 +264,10 @@ pub struct InterpolateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Where to begin: the number of a test image, from 0; repeatable
-    #[arg(long, value_name = "I", requires = "to")]
+    #[arg(long, value_name = "I", requires = "to", allow_negative_numbers = true)]
     pub from: Vec<usize>,
     /// Where to end; as often as --from
-    #[arg(long, value_name = "J", requires = "from")]
+    #[arg(long, value_name = "J", requires = "from", allow_negative_numbers = true)]
     pub to: Vec<usize>,
     /// So many pairs drawn by --seed, where none is named
     #[arg(
@@ -292,11 +292,11 @@ pub struct InterpolateArgs {
 /// Real images moved along what tells one class from another
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The direction is the mean latent of --to-class less that of --from-class, over as many as 2,000 training images each. It is
-added to the latents of test images of --from-class, at strengths from -1 to 1; at 0 stands the image itself. The labels are
+The direction is the mean latent of --to-class less that of --from-class, over as many as 2,000 training images each. It is \
+added to the latents of test images of --from-class, at strengths from -1 to 1; at 0 stands the image itself. The labels are \
 the data's, so any model of labelled images will do.
 
-Images of a model that is conditioned on classes are encoded and decoded with their own class. The nets then see to the
+Images of a model that is conditioned on classes are encoded and decoded with their own class. The nets then see to the \
 class, and what moves is what the latent still holds of it; `flow sheet DIR classes` shows the rest.
 
 Example:
@@ -305,10 +305,10 @@ pub struct AttributeArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// The label of the images that are shown
-    #[arg(long, value_name = "A")]
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
     pub from_class: usize,
     /// The label that they are moved to
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", allow_negative_numbers = true)]
     pub to_class: usize,
     /// How many images
     #[arg(short = 'n', long = "number", default_value_t = 6, value_parser = value_parser!(u32).range(1..=100))]
@@ -317,7 +317,7 @@ pub struct AttributeArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = odd)]
     pub steps: u8,
     /// The strength of the last image in a row; that of the first is its negative
-    #[arg(long, default_value_t = 1.0, value_parser = strength)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = strength)]
     pub strength: f64,
     /// A .png
     #[arg(long, value_name = "FILE")]
@@ -327,7 +327,7 @@ pub struct AttributeArgs {
 /// What each level of a multi-scale model holds: the coarsest kept, the finer ones drawn anew
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of the latents of test images the coordinates of the K coarsest levels are kept, and those of the finer ones drawn from the
+Of the latents of test images the coordinates of the K coarsest levels are kept, and those of the finer ones drawn from the \
 base. Without --keep-levels there is a row for each K from all but one down to none, with the same draw in every row.
 
 Examples:
@@ -337,7 +337,7 @@ pub struct ResampleArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// How many of the coarsest levels are kept [default: a row for each number]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub keep_levels: Option<usize>,
     /// Rows of draws with --keep-levels
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u8).range(1..=100))]
@@ -359,11 +359,11 @@ pub struct ResampleArgs {
 /// Log-likelihood image by image, and whether it tells other images from the model's own kind
 #[derive(Debug, Args)]
 #[command(after_help = "\
---against upside-down turns each image by half a turn, negative swaps black and white, noise draws every level uniformly; or
-give images in a file. Files are as flow log-prob reads them: u8 levels or floats on the unit cube in .npy, or .csv. One draw
+--against upside-down turns each image by half a turn, negative swaps black and white, noise draws every level uniformly; or \
+give images in a file. Files are as flow log-prob reads them: u8 levels or floats on the unit cube in .npy, or .csv. One draw \
 of the dequantization noise; a model that is conditioned on classes has them summed out.
 
---out .png is a histogram of both; .csv has a line an image: set, image, nats, bits_per_dim; .npy is [images of both, 2]:
+--out .png is a histogram of both; .csv has a line an image: set, image, nats, bits_per_dim; .npy is [images of both, 2]: \
 0 or 1 for the set, nats.
 
 Examples:
@@ -378,6 +378,9 @@ pub struct ScoreArgs {
     /// Which rows: train, validation or test [default: test]
     #[arg(long)]
     pub split: Option<Part>,
+    /// The first so many images of each set [default: all]
+    #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..))]
+    pub number: Option<u32>,
     /// What to tell them from: upside-down, negative, noise, or a .npy or .csv file
     #[arg(long, value_name = "WHAT", default_value = "upside-down", value_parser = against)]
     pub against: Against,
@@ -415,7 +418,7 @@ impl fmt::Display for Against {
 /// The class of each row by Bayes, and the likelihood with the class summed out
 #[derive(Debug, Args)]
 #[command(after_help = "\
-p(class | x) of a model that is conditioned on classes, each being as likely before a row is seen; one draw of the
+p(class | x) of a model that is conditioned on classes, each being as likely before a row is seen; one draw of the \
 dequantization noise a row.
 
 Example:
@@ -426,6 +429,9 @@ pub struct ClassifyArgs {
     /// Which rows: train, validation or test
     #[arg(long, default_value = "test")]
     pub split: Part,
+    /// The first so many rows [default: all]
+    #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..))]
+    pub number: Option<u32>,
     /// What the noise depends on
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -440,8 +446,8 @@ pub struct ClassifyArgs {
 /// Log-density of rows of your own
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Rows are in the model's input unit: tables as read, images on the unit cube [0, 1] (floats) or as levels (u8 in .npy,
-which are dequantized). The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K)
+Rows are in the model's input unit: tables as read, images on the unit cube [0, 1] (floats) or as levels (u8 in .npy, \
+which are dequantized). The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K) \
 with --class K, and log p(x) without, each class being as likely.
 
 Example:
@@ -456,7 +462,7 @@ pub struct LogProbArgs {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: summed out, log p(x)]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// Draws of the dequantization noise for each row of levels
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
@@ -488,7 +494,7 @@ pub struct TraceArgs {
     #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: each image's own, or all in turn]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// The most layers that are shown, one a step of a multi-scale model; of more, some evenly left out, never first and
     /// last
@@ -523,7 +529,7 @@ pub struct AnimateArgs {
     #[arg(long, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: all in turn]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub class: Option<usize>,
     /// The most layers that are shown, one a step of a multi-scale model; of more, some evenly left out, never first and
     /// last

@@ -30,6 +30,13 @@ impl Loaded {
     pub fn from_path(path: &Path, device: tch::Device) -> anyhow::Result<Self> {
         let path = model_path(path)?;
         let (model, card) = file::load(&path, device)?;
+        let context = card.model.context();
+        if context > card.model.classes() {
+            bail!(
+                "{}: the model wants {context} numbers as context, which flow has not; use the crates",
+                path.display()
+            );
+        }
         let wrong = || format!("{}: the description of its data", path.display());
         let mut data = card.data.clone();
         let preprocessing = data.as_object_mut().and_then(|o| o.remove("preprocessing")).unwrap_or(Value::Null);
@@ -71,6 +78,10 @@ impl Loaded {
         let data = match &self.data.name {
             Spec::Mnist => "MNIST".to_owned(),
             Spec::Cifar10 => "CIFAR-10".to_owned(),
+            // A path would leave a caption no room.
+            Spec::Csv(path) | Spec::Npy(path) | Spec::Images(path) | Spec::Idx(path) => {
+                path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+            }
             other => other.to_string(),
         };
         format!("{model} on {data}")

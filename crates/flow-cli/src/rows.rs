@@ -60,6 +60,14 @@ fn require_unit_cube(rows: &Array2<f32>, path: &str) -> anyhow::Result<()> {
     }
 }
 
+/// The first `number` rows, or all of them where there are no more.
+pub fn first(split: Split, number: Option<u32>) -> Split {
+    match number {
+        Some(number) if (number as usize) < split.len() => split.select(&(0..number as usize).collect::<Vec<_>>()),
+        _ => split,
+    }
+}
+
 /// log p(x) of every row in nats, averaged over `draws` of the dequantization noise. A model that is conditioned on classes
 /// is told `class`, log p(x | class), and the classes are summed out where it is `None`:
 /// log p(x) = logsumexp_c log p(x | c) - ln classes.

@@ -10,6 +10,7 @@ use crate::args::ClassifyArgs;
 use crate::by_class::Marginal;
 use crate::loaded::Loaded;
 use crate::output;
+use crate::rows::first;
 
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     if let Some(out) = &args.out {
@@ -23,6 +24,7 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let Some(split) = data.split(args.split) else {
         bail!("{} draws its training points afresh: there is no {} split to classify", data.spec, args.split);
     };
+    let split = &first(split.clone(), args.number);
     let reached = Marginal::of(&loaded, split, args.split, args.seed)?.expect("a model with classes");
     if let Some(out) = &args.out {
         output::write(out, &picture(&loaded, args, &reached)?)?;
@@ -47,8 +49,7 @@ fn picture(loaded: &Loaded, args: &ClassifyArgs, reached: &Marginal) -> anyhow::
     let classes = loaded.classes();
     let counts = Array2::from_shape_fn((classes, classes), |(i, j)| reached.confusion[i][j]);
     let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
-    let percent = 100.0 * reached.accuracy.mean;
-    let caption = format!("{}: {percent:.1} % of the {} split by Bayes", loaded.title(), args.split);
+    let caption = format!("{}: {} split, classes by Bayes", loaded.title(), args.split);
     Ok(confusion(counts.view(), &names, &ConfusionConfig { caption, ..ConfusionConfig::default() })?)
 }
 

@@ -28,7 +28,7 @@ pub fn run(args: &InterpolateArgs) -> anyhow::Result<()> {
     let shares: Vec<f64> = (0..steps).map(|i| f64::from(i) / f64::from(steps - 1)).collect();
     let images = between(&loaded, &test, &pairs, &shares)?;
     let bytes = match ending {
-        "gif" => film(&loaded, &images)?,
+        "gif" => film(&loaded, &shares, &images)?,
         _ => picture(&loaded, &pairs, &shares, &images)?,
     };
     output::write(&args.out, &bytes)
@@ -98,7 +98,8 @@ fn picture(
 }
 
 /// Forth and back, all pairs at once.
-fn film(loaded: &Loaded, images: &[ArrayD<f32>]) -> anyhow::Result<Vec<u8>> {
-    let config = AnimateStripConfig { title: caption(loaded), back: true, ..AnimateStripConfig::default() };
+fn film(loaded: &Loaded, shares: &[f64], images: &[ArrayD<f32>]) -> anyhow::Result<Vec<u8>> {
+    let names = shares.iter().map(|t| format!("{t:.2} of the way")).collect();
+    let config = AnimateStripConfig { title: loaded.title(), names, back: true, ..AnimateStripConfig::default() };
     Ok(animate_strip(images, &config)?)
 }

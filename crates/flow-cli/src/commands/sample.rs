@@ -26,7 +26,7 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
         bail!("{} are too many for a picture; at most {LARGEST_SHEET}, or write .npy", args.number);
     }
     let class = loaded.class(args.class)?;
-    let rows = draw(&loaded, args, ending == "png", class)?;
+    let rows = draw(&loaded, args, ending == "png" && loaded.image().is_some(), class)?;
     let bytes = match ending {
         "png" => picture(&loaded, args, class, rows)?,
         "npy" => npy(&with_event(rows, loaded.model.event()))?,
@@ -83,8 +83,9 @@ fn columns(number: usize) -> usize {
 fn picture(loaded: &Loaded, args: &SampleArgs, class: Option<usize>, rows: Array2<f32>) -> anyhow::Result<Vec<u8>> {
     let which = match class {
         Some(class) => format!(" of class {class}"),
-        None if loaded.classes() > 0 => ", a row a class".to_owned(),
-        None => String::new(),
+        None if loaded.classes() == 0 => String::new(),
+        None if loaded.image().is_some() => ", a row a class".to_owned(),
+        None => " of all classes".to_owned(),
     };
     let caption = format!("{}: {} samples{which}, temperature {}", loaded.title(), args.number, args.temperature);
     if loaded.image().is_some() {

@@ -16,7 +16,7 @@ use crate::loaded::Loaded;
 use crate::others::others;
 use crate::output;
 use crate::roc::{Auroc, auroc};
-use crate::rows::{in_model_unit, log_probs, read};
+use crate::rows::{first, in_model_unit, log_probs, read};
 
 /// Images under one name, with log p(x) of each in nats and in bits per dimension.
 struct Scored {
@@ -32,8 +32,9 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let loaded = Loaded::open(&args.model)?;
     let image = loaded.require_images("score")?;
     let (name, own) = own(&loaded, args)?;
+    let own = first(own, args.number);
     let (other_name, other) = match &args.against {
-        Against::File(path) => (path.display().to_string(), file(&loaded, path)?),
+        Against::File(path) => (path.display().to_string(), first(file(&loaded, path)?, args.number)),
         made => (made.to_string(), others(&loaded, made, &own, image, args.seed)?),
     };
     let own = scored(&loaded, name, &own, args.seed)?;
@@ -86,7 +87,7 @@ fn bytes(loaded: &Loaded, out: &Path, sets: [&Scored; 2], auroc: Auroc) -> anyho
 }
 
 fn picture(loaded: &Loaded, sets: [&Scored; 2], auroc: Auroc) -> anyhow::Result<Vec<u8>> {
-    let samples = sets.map(|set| Histogram::new(format!("{} ({})", set.name, set.nats.len()), set.nats.clone()));
+    let samples = sets.map(|set| Histogram::new(&set.name, set.nats.clone()));
     let title = format!("{}: told apart by likelihood, AUROC {:.3}", loaded.title(), auroc.mean);
     Ok(histograms(&samples, &[], &HistogramsConfig { title, ..HistogramsConfig::default() })?)
 }

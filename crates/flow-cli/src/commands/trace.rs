@@ -16,7 +16,7 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<()> {
     let class = loaded.class(args.class)?;
     let number = args.number.unwrap_or(if loaded.image().is_some() { 8 } else { 2_000 }) as usize;
     let walk = walk(&loaded, args, class, number)?;
-    let caption = caption(&loaded, args, class) + &walk.note();
+    let caption = caption(&loaded, args, class, &walk.note());
     let bytes = if loaded.image().is_some() {
         picture_images(&loaded, args, caption, &walk.states)?
     } else {
@@ -48,16 +48,16 @@ fn first(test: &Split, class: Option<usize>, number: usize) -> anyhow::Result<Ve
     Ok(index)
 }
 
-fn caption(loaded: &Loaded, args: &TraceArgs, class: Option<usize>) -> String {
+fn caption(loaded: &Loaded, args: &TraceArgs, class: Option<usize>, note: &str) -> String {
     let title = loaded.title();
     match (args.direction, class) {
-        (Direction::Forward, None) => format!("{title}, forward: data to latent"),
-        (Direction::Forward, Some(class)) => format!("{title}, forward: data of class {class} to latent"),
+        (Direction::Forward, None) => format!("{title}, forward{note}: data to latent"),
+        (Direction::Forward, Some(class)) => format!("{title}, forward{note}: data of class {class} to latent"),
         (Direction::Inverse, _) if args.temperature == 1.0 => {
-            format!("{title}, inverse: latent to data{}", class_note(loaded, class))
+            format!("{title}, inverse{note}: latent to data{}", class_note(loaded, class))
         }
         (Direction::Inverse, _) => {
-            format!("{title}, inverse, temperature {}{}", args.temperature, class_note(loaded, class))
+            format!("{title}, inverse{note}, temperature {}{}", args.temperature, class_note(loaded, class))
         }
     }
 }

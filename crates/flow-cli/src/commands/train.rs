@@ -36,6 +36,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Trainer, PathBuf)> {
+    if args.classes && !matches!(model, ModelName::Glow | ModelName::RealnvpImage) {
+        bail!("--classes: {} takes none; glow and realnvp-image do", model.name());
+    }
     let spec = absolute(spec)?;
     // Its own fields first: a preset is one for the data as they will be, and a folder of images is read once.
     let mut data_config = DataConfig::new(spec.clone());
@@ -51,7 +54,7 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     let preset = RunConfig::preset(model.name(), args.preset, spec.clone(), &data)?;
     let mut config = changed(RunConfig { data: data_config, ..preset }, &args.set)?;
     if args.classes {
-        config.set(&format!("model.classes={}", count_classes(model, &data)?))?;
+        config.set(&format!("model.classes={}", count_classes(&data)?))?;
     }
     config.seed = args.seed;
     config.device = args.device;
@@ -81,10 +84,7 @@ fn changed(mut config: RunConfig, assignments: &[String]) -> anyhow::Result<RunC
 }
 
 /// One more than the largest label.
-fn count_classes(model: ModelName, data: &DataSet) -> anyhow::Result<usize> {
-    if !matches!(model, ModelName::Glow | ModelName::RealnvpImage) {
-        bail!("--classes: {} takes none; glow and realnvp-image do", model.name());
-    }
+fn count_classes(data: &DataSet) -> anyhow::Result<usize> {
     let Source::Fixed(train) = &data.train else {
         bail!("--classes: {} draws its training points afresh, without labels", data.spec);
     };

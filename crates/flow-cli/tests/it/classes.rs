@@ -28,6 +28,7 @@ fn eval_and_classify_tell_the_same_of_a_class_that_is_not_told() {
     assert_eq!((counts.len(), counts.iter().flatten().sum::<u64>()), (10, 250));
     let right: u64 = (0..10).map(|i| counts[i][i]).sum();
     assert!((mean(&classify["accuracy"]) - right as f64 / 250.0).abs() < 1e-12);
+    assert_eq!(place.json("classify run -n 20 --json")["count"], 20);
     let (width, height) = png_size(&place.path("table.png"));
     assert!(width > 300 && height > 300);
 
@@ -143,7 +144,7 @@ fn classes_that_are_not_there_are_refused() {
     let train = |what: &str| place.fails(&format!("train {what} --classes --out other {SMALL_GLOW}"), 1);
     assert!(train("nice --data digits").contains("glow and realnvp-image"));
     assert!(train("glow --data two-moons --set model.depth=1").contains("afresh"));
-    assert!(train("glow --data winequality").contains("--classes"));
+    assert!(train("glow --data diabetes").contains("no labels"));
     assert!(train("glow --data digits --set model.classes=10").contains("twice"));
     assert!(place.fails("train --resume run --classes", 2).contains("--classes"));
     assert!(!place.path("x.png").exists() && !place.path("other").exists());

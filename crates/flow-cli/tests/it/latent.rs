@@ -150,6 +150,7 @@ fn what_cannot_be_done_is_said() {
     let place = Place::with_glow();
     let fails = |line: &str, code: i32| place.fails(&format!("{line} --out x.png"), code);
     assert!(fails("interpolate run --from 250 --to 1", 1).contains("0 to 249"));
+    assert!(fails("interpolate run --from -1 --to 2", 2).contains("--from"));
     assert!(fails("interpolate run --from 1", 2).contains("--to"));
     assert!(fails("interpolate run --from 1 --from 2 --to 3", 2).contains("--to"));
     assert!(fails("interpolate run --from 1 --to 2 --pairs 3", 2).contains("--pairs"));

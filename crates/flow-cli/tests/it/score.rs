@@ -32,7 +32,8 @@ fn images_are_told_from_themselves_upside_down_and_from_files() {
     let place = Place::with_glow();
     let text = place.flow("score run --threads 1");
     assert!(text.contains("upside down") && text.contains("AUROC") && text.contains("Nalisnick"), "{text}");
-    place.flow("score run --against negative --split validation");
+    let few = place.json("score run --against negative --split validation -n 30 --json");
+    assert_eq!((&few["images"]["count"], &few["against"]["count"]), (&30.into(), &30.into()));
 
     let levels = Array2::from_shape_fn((6, 64), |(i, j)| ((i * 5 + j) % 17) as u8);
     ndarray_npy::write_npy(place.path("levels.npy"), &levels).unwrap();
