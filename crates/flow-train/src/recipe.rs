@@ -72,7 +72,7 @@ fn images(nice: bool, data: &DataSet) -> TrainConfig {
 fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
     let small = data.train.rows().is_some_and(|rows| rows < 10_000);
     let cpu = preset == Preset::Cpu;
-    let steps = if model == "glow" { 8_000 } else { 4_500 };
+    let steps = if model == "glow" { 6_500 } else { 4_500 };
     TrainConfig {
         steps: match (cpu, small) {
             (true, true) => 1_500,
@@ -85,7 +85,7 @@ fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
         clip: 3_000.0,
         weight_decay: if small { 1.0 } else { 0.0 },
         ema: 0.995,
-        validate_every: if small { 100 } else { 1_000 },
+        validate_every: if small { 250 } else { 2_000 },
         ..TrainConfig::default()
     }
 }

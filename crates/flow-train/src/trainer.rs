@@ -445,6 +445,11 @@ fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
         let rows = rows.map_or_else(|| "fresh draws".to_owned(), |rows| format!("{rows} fixed points"));
         return wrong(format!("data.fixed is {fixed}, the data given are {rows}"));
     }
+    let levels = data.preprocessing.levels();
+    let (bits, whole) = (config.data.bits, if data.spec == flow_data::Spec::Digits { 17 } else { 256 });
+    if levels.is_some_and(|levels| levels != if bits == 0 { whole } else { 1 << bits }) {
+        return wrong(format!("data.bits is {bits}, the data given have {} levels", levels.unwrap_or(0)));
+    }
     if rows == Some(0) || data.validation.is_empty() {
         return wrong("there must be at least one training row and one validation row".to_owned());
     }
