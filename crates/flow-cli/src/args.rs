@@ -525,7 +525,7 @@ pub struct AnimateArgs {
     /// How many points or images [default: 1000 points, 16 images]
     #[arg(short = 'n', long = "number", value_parser = value_parser!(u32).range(1..=10_000))]
     pub number: Option<u32>,
-    /// Factor on the latent [default: 1; 0.75 for images and models of one level]
+    /// Factor on the latent [default: 1 for points, 0.75 for images]
     #[arg(long, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: Option<f64>,
     /// The class, for a model that is conditioned on classes, counted from 0 [default: all in turn]

@@ -242,16 +242,12 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
             "Draws from the base on their way to the data: one panel a layer, all axes alike.".into()
         }
         "samples" => format!(
-            "The first {} samples of seed {}{}, none picked, at temperature {}{}.",
+            "The first {} samples of seed {}{}, none picked, at temperature {}: more alike and cleaner than draws from the model \
+             itself, whose temperature is 1.",
             plan::SHEET,
             summary.seed,
             if classes { ", a row a class and again from the first after the last" } else { "" },
-            row.model.temperature(row.data),
-            if row.model.temperature(row.data) < 1.0 {
-                ": more alike and cleaner than draws from the model itself, whose temperature is 1"
-            } else {
-                ", which is the model itself"
-            }
+            plan::TEMPERATURE
         ),
         "temperatures" => format!(
             "The same noise in every row, times the temperature of the row: a column is one draw{}. Temperature 1 is the model \
@@ -262,7 +258,7 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
             "A row a class, the same noise in all of them: what differs within a column is the class alone. The first draws of \
              seed {}, none picked, at temperature {}.",
             summary.seed,
-            row.model.temperature(row.data)
+            plan::TEMPERATURE
         ),
         "interpolation" => {
             "The framed ends are test images, drawn at random; what is between them is made from points on the arc between \

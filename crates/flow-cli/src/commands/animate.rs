@@ -9,13 +9,8 @@ use crate::layers::{self, Walk};
 use crate::loaded::Loaded;
 use crate::output;
 
-/// The original's temperature for digits, for models of one level. In a multi-scale model strokes wear thin below 1.
+/// The original's temperature for digits.
 const IMAGE_TEMPERATURE: f64 = 0.75;
-
-fn image_temperature(loaded: &Loaded) -> f64 {
-    let levels = loaded.model.config().latent_levels(loaded.model.event());
-    if levels.iter().any(|&level| level > 0) { 1.0 } else { IMAGE_TEMPERATURE }
-}
 
 pub fn run(args: &AnimateArgs) -> anyhow::Result<()> {
     output::ending(&args.out, &["gif"])?;
@@ -57,8 +52,7 @@ fn film_2d(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>) -> anyhow:
 
 fn film_images(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>) -> anyhow::Result<Vec<u8>> {
     let number = args.number.unwrap_or(16) as usize;
-    let Walk { states, .. } =
-        walk(loaded, args, class, number, args.temperature.unwrap_or_else(|| image_temperature(loaded)));
+    let Walk { states, .. } = walk(loaded, args, class, number, args.temperature.unwrap_or(IMAGE_TEMPERATURE));
     let film = image_layers(loaded, &states, states.len() - 1);
     let config = AnimateImagesConfig { title: title(loaded, class), ..AnimateImagesConfig::default() };
     Ok(animate_images(&film, &config)?)
