@@ -296,8 +296,8 @@ The direction is the mean latent of --to-class less that of --from-class, over a
 added to the latents of test images of --from-class, at strengths from -1 to 1; at 0 stands the image itself. The labels are \
 the data's, so any model of labelled images will do.
 
-Images of a model that is conditioned on classes are encoded and decoded with their own class. The nets then see to the \
-class, and what moves is what the latent still holds of it; `flow sheet DIR classes` shows the rest.
+A model that is conditioned on classes is told --from-class throughout, for the images of both: told the true class, it would \
+leave the latent nothing of it.
 
 Example:
   flow attribute runs/glow-mnist --from-class 4 --to-class 9 --out attribute.png")]

@@ -40,7 +40,9 @@ fn direction(loaded: &Loaded, train: &Split, args: &AttributeArgs) -> anyhow::Re
         }
         index.truncate(MOST);
         let real = loaded.real(train, &index)?;
-        Ok(encode(loaded.model.flow(), &real.x, real.context.as_ref()).mean_dim([0i64].as_slice(), false, Kind::Float))
+        // Told what it is, an image of either class has the same latents: both are seen as the first.
+        let context = loaded.context(loaded.class_or_in_turn(Some(args.from_class), index.len()).as_deref());
+        Ok(encode(loaded.model.flow(), &real.x, context.as_ref()).mean_dim([0i64].as_slice(), false, Kind::Float))
     };
     Ok(mean(args.to_class, "--to-class")? - mean(args.from_class, "--from-class")?)
 }
