@@ -29,10 +29,11 @@ impl BatchNorm {
     /// Running moments `path/mean` and `path/variance`, `[features]`, fixed variables that are saved with the model; a
     /// batch moves them by `share`, between 0 and 1.
     pub fn new(path: &nn::Path, features: usize, share: f64) -> Self {
-        let size = [features as i64];
+        // Not `zeros_no_train`, which makes f32 whatever the kind of the store.
+        let start = Tensor::zeros([features as i64], (path.kind(), path.device()));
         BatchNorm {
-            mean: path.zeros_no_train("mean", &size),
-            variance: path.ones_no_train("variance", &size),
+            variance: path.add("variance", start.ones_like(), false),
+            mean: path.add("mean", start, false),
             share,
             training: false,
         }

@@ -199,12 +199,16 @@ impl Conv {
                 let length = tch::no_grad(|| length(&weight).flatten(0, -1).copy());
                 ConvNorm::Weight { gain: path.add("gain", length, true) }
             }
-            Norm::Batch => ConvNorm::Batch {
-                gain: path.ones("gain", &channels),
-                shift: path.zeros("shift", &channels),
-                mean: path.zeros_no_train("mean", &channels),
-                variance: path.ones_no_train("variance", &channels),
-            },
+            Norm::Batch => {
+                // Not `zeros_no_train`, which makes f32 whatever the kind of the store.
+                let start = Tensor::zeros(channels, (path.kind(), path.device()));
+                ConvNorm::Batch {
+                    gain: path.ones("gain", &channels),
+                    shift: path.zeros("shift", &channels),
+                    variance: path.add("variance", start.ones_like(), false),
+                    mean: path.add("mean", start, false),
+                }
+            }
         };
         Conv { weight, bias: path.zeros("bias", &channels), norm }
     }
