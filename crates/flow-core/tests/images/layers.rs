@@ -1,13 +1,12 @@
 //! What image layers are by their papers: moments, starts, places of latents, and gradients by rebuilding.
 
-mod common;
-
-use common::{randn, randomize, store};
 use flow_core::{
     ActNorm, BatchNorm, Bijection, Bound, Chain, Conditioner, Conv1x1, Error, Flow, ImageCoupling, ImageMask, Law,
     Level, Multiscale, Spline, SqueezeOrder, StandardNormal, TopPrior,
 };
 use tch::{Kind, Tensor, nn};
+
+use crate::common::{randn, randomize, store};
 
 fn largest(t: &Tensor) -> f64 {
     t.abs().max().double_value(&[])
