@@ -42,6 +42,7 @@ mod error;
 pub mod evaluate;
 pub mod flat;
 pub mod folder;
+mod gradients;
 mod observe;
 mod recipe;
 mod state;

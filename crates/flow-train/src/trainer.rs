@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use flow_core::Flow;
 use flow_core::rng::{derive_seed, with_seed};
 use flow_data::{DataSet, Rows, Source};
 use flow_models::{Model, ModelCard, file};
@@ -18,6 +17,7 @@ use crate::diagnose::{first_wrong, validation_row};
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, model_file, state_file};
+use crate::gradients::{gradients, rebuilt_gradients};
 use crate::state::{self, Progress};
 use crate::{Error, Event, Observer, Result, RunConfig};
 
@@ -412,26 +412,6 @@ impl Clock {
     fn seconds(&self) -> f64 {
         self.before + self.since.elapsed().as_secs_f64()
     }
-}
-
-/// Mean log p(x) of a batch in nats, and the gradients of its negative in the order of the places.
-fn gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters) -> (f64, Vec<Tensor>) {
-    let loss = flow.log_prob(&batch.x, batch.context.as_ref()).mean(None).neg();
-    let nats = -loss.double_value(&[]);
-    (nats, Tensor::run_backward(&[loss], parameters.variables(), false, false))
-}
-
-/// The same with memory that does not grow with depth; `error` becomes the largest of itself and this batch's.
-fn rebuilt_gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters, error: &mut f64) -> (f64, Vec<Tensor>) {
-    for variable in parameters.variables() {
-        variable.shallow_clone().zero_grad();
-    }
-    let rebuilt = flow.backward_rebuilding(&batch.x, batch.context.as_ref());
-    let own = rebuilt.error / batch.x.std(true).double_value(&[]);
-    // A number that is not finite must not be lost in the maximum.
-    *error = if own.is_finite() { error.max(own) } else { own };
-    let nats = rebuilt.log_prob.mean(None).double_value(&[]);
-    (nats, parameters.variables().iter().map(Tensor::grad).collect())
 }
 
 /// What is trained on must be what the configuration says, or a run that is taken up would go on with other data.
