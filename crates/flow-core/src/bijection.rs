@@ -4,6 +4,9 @@ use std::fmt::Debug;
 
 use tch::Tensor;
 
+use crate::Kept;
+use crate::backward::Taped;
+
 /// An invertible map on batches `[n, ..event]`.
 ///
 /// Both directions return `(value, log_det)`: the mapped batch, and `log_det: [n]`, the logarithm of the absolute
@@ -60,6 +63,13 @@ pub trait Bijection: Debug + Send {
         (x, log_det)
     }
 
+    /// [`Bijection::forward`] for training: what is kept finds the gradients on the way back. A map that knows its own
+    /// gradient says it here; as provided, autograd tapes the map on its own. Not to be called with gradients wanted of
+    /// `x` or `context` by autograd: what comes back is cut off from both.
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        Taped::run(x, |x| self.forward(x, context))
+    }
+
     /// Backward pass from the output alone: given `z = forward(x)` and the gradients of a loss with respect to `z`
     /// `[n, ..event]` and to the log-determinant `[n]`, rebuilds `x` and returns `(x, grad_x)`. Gradients of parameters
     /// are added to the parameters, as by any backward pass.
@@ -110,6 +120,10 @@ impl<B: Bijection + ?Sized> Bijection for Box<B> {
         probe: &mut dyn Probe,
     ) -> (Tensor, Tensor) {
         (**self).inverse_traced(name, z, context, probe)
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        (**self).forward_keeping(x, context)
     }
 
     fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use crate::shape::zero_log_det;
-use crate::{Bijection, Error, Probe, Result};
+use crate::{Backward, Bijection, Error, Gradients, Kept, Probe, Result};
 
 /// Named steps in data to latent order.
 ///
@@ -138,6 +138,16 @@ impl Bijection for Chain {
         run(self.steps.iter().rev(), z, |(inner, step), h| step.inverse_traced(&join(name, inner), h, context, probe))
     }
 
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let mut steps = Vec::with_capacity(self.steps.len());
+        let (value, log_det) = run(self.steps.iter(), x, |(_, step), h| {
+            let Kept { value, log_det, back } = step.forward_keeping(h, context);
+            steps.push(back);
+            (value, log_det)
+        });
+        Kept { value, log_det, back: Box::new(ChainBack(steps)) }
+    }
+
     fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
         let start = (z.shallow_clone(), grad_z.shallow_clone());
         self.steps.iter().rev().fold(start, |(h, grad), (_, step)| step.vjp(&h, context, &grad, grad_log_det))
@@ -151,5 +161,25 @@ impl Bijection for Chain {
         for (_, step) in &mut self.steps {
             step.set_training(training);
         }
+    }
+}
+
+/// The steps' ways back, in data to latent order.
+struct ChainBack<'a>(Vec<Box<dyn Backward + 'a>>);
+
+impl Backward for ChainBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let mut grad = Some(grad_value.shallow_clone());
+        for (i, step) in self.0.into_iter().enumerate().rev() {
+            let after = grad.take().expect("a step gives the gradient that it is asked for");
+            grad = step.backward(&after, grad_log_det, wanted || i > 0, gradients);
+        }
+        grad.filter(|_| wanted)
     }
 }

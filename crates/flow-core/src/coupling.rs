@@ -4,9 +4,11 @@ use std::fmt::Debug;
 
 use tch::{Kind, Tensor};
 
+use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::parameter_gradients;
+use crate::law_backward::LawKept;
 use crate::shape::{flat, sum_event, zero_log_det};
-use crate::{Bijection, Law, Mask};
+use crate::{Backward, Bijection, Gradients, Kept, Law, Mask};
 
 /// The network of a coupling: from what is kept (and the context) to the parameters of the change.
 pub trait Conditioner: Debug + Send {
@@ -14,8 +16,50 @@ pub trait Conditioner: Debug + Send {
     /// [`ImageCoupling`](crate::ImageCoupling) says.
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor;
 
+    /// [`Conditioner::forward`] for training, as [`Bijection::forward_keeping`]; as provided, by autograd.
+    fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
+        ConditionerKept::taped(kept, |kept| self.forward(kept, context))
+    }
+
     /// Switches between training (dropout is on) and evaluation.
     fn set_training(&mut self, _training: bool) {}
+}
+
+/// A conditioner's output and its way back.
+pub struct ConditionerKept<'a> {
+    /// What [`Conditioner::forward`] returns.
+    pub parameters: Tensor,
+    /// The way back.
+    pub back: Box<dyn ConditionerBackward + 'a>,
+}
+
+impl ConditionerKept<'_> {
+    /// By autograd's tape of `map` alone.
+    pub fn taped(kept: &Tensor, map: impl FnOnce(&Tensor) -> Tensor) -> Self {
+        let kept = kept.detach().set_requires_grad(true);
+        let parameters = tch::with_grad(|| map(&kept));
+        ConditionerKept { parameters: parameters.detach(), back: Box::new(Taped { kept, parameters }) }
+    }
+}
+
+/// The way back of a conditioner, once.
+pub trait ConditionerBackward {
+    /// From the gradient with respect to the output to that with respect to `kept`, which need not be computed where it is
+    /// not `wanted`. Those of parameters are given to `gradients`.
+    fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor>;
+}
+
+/// A conditioner taped by autograd.
+struct Taped {
+    kept: Tensor,
+    parameters: Tensor,
+}
+
+impl ConditionerBackward for Taped {
+    fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, _gradients: &mut dyn Gradients) -> Option<Tensor> {
+        tch::with_grad(|| pull_back(&[(&self.parameters, grad)]));
+        wanted.then(|| gradient_or_zeros(&self.kept))
+    }
 }
 
 /// A coupling layer (NICE, section 3.2; RealNVP, section 3.2):
@@ -55,12 +99,16 @@ impl<N: Conditioner> Coupling<N> {
     ) -> (Tensor, Tensor) {
         let (kept, changed) = self.mask.split(&flat(input));
         let parameters = self.conditioner.forward(&kept, context);
-        // A single column would broadcast, and be counted once in the log-determinant.
-        let expected = [changed.size()[0], changed.size()[1] * self.law.parameters() as i64];
-        assert_eq!(parameters.size(), expected, "a conditioner's output for {:?} kept coordinates", kept.size());
+        self.assert_fits(&parameters, &kept, &changed);
         let (changed, log_scale) = direction(&self.law, &changed, &parameters);
         let log_det = log_scale.map_or_else(|| zero_log_det(input), |s| sum_event(&s));
         (self.mask.merge(&kept, &changed).reshape(input.size()), log_det)
+    }
+
+    /// A single column would broadcast, and be counted once in the log-determinant.
+    fn assert_fits(&self, parameters: &Tensor, kept: &Tensor, changed: &Tensor) {
+        let expected = [changed.size()[0], changed.size()[1] * self.law.parameters() as i64];
+        assert_eq!(parameters.size(), expected, "a conditioner's output for {:?} kept coordinates", kept.size());
     }
 }
 
@@ -71,6 +119,16 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         self.map(z, context, Law::inverse)
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let (kept, changed) = self.mask.split(&flat(x));
+        let conditioner = self.conditioner.forward_keeping(&kept, context);
+        self.assert_fits(&conditioner.parameters, &kept, &changed);
+        let (changed, log_scale, law) = self.law.forward_keeping(&changed, &conditioner.parameters);
+        let log_det = log_scale.map_or_else(|| zero_log_det(x), |s| sum_event(&s));
+        let value = self.mask.merge(&kept, &changed).reshape(x.size());
+        Kept { value, log_det, back: Box::new(CouplingBack { coupling: self, law, conditioner: conditioner.back }) }
     }
 
     /// One pass of the conditioner serves both rebuilding and the gradient, for what is kept is known.
@@ -90,5 +148,27 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+}
+
+struct CouplingBack<'a, N> {
+    coupling: &'a Coupling<N>,
+    law: LawKept,
+    conditioner: Box<dyn ConditionerBackward + 'a>,
+}
+
+impl<N: Conditioner> Backward for CouplingBack<'_, N> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let Coupling { mask, law, .. } = self.coupling;
+        let (own, grad_changed) = mask.split(&flat(grad_value));
+        let (grad_changed, grad_parameters) = law.backward(self.law, &grad_changed, grad_log_det, gradients);
+        let grad_kept = self.conditioner.backward(&grad_parameters, wanted, gradients)?;
+        wanted.then(|| mask.merge(&(own + grad_kept), &grad_changed).reshape(grad_value.size()))
     }
 }

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::{Base, Bijection, Probe};
+use crate::{Backward, Base, Bijection, Gradients, Kept, Probe};
 
 /// A density on data, `log p(x) = log p_base(z) + log|det dz/dx|` with `z = bijection.forward(x)`.
 #[derive(Debug)]
@@ -10,6 +10,26 @@ pub struct Flow {
     bijection: Box<dyn Bijection>,
     base: Box<dyn Base>,
     device: Device,
+}
+
+/// What [`Flow::forward_keeping`] returns: a likelihood, and its way back.
+pub struct FlowKept<'a> {
+    /// `log p(x)`, `[n]`.
+    pub log_prob: Tensor,
+    z: Tensor,
+    /// The base's log-density, taped.
+    base: Tensor,
+    back: Box<dyn Backward + 'a>,
+}
+
+impl FlowKept<'_> {
+    /// The backward pass of `-mean log p(x)`.
+    pub fn backward(self, gradients: &mut dyn Gradients) {
+        let share = -1.0 / self.log_prob.size()[0] as f64;
+        tch::with_grad(|| (self.base.sum(None::<Kind>) * share).backward());
+        let grad_log_det = self.log_prob.full_like(share);
+        let _ = tch::no_grad(|| self.back.backward(&self.z.grad(), &grad_log_det, false, gradients));
+    }
 }
 
 /// What [`Flow::backward_rebuilding`] returns.
@@ -52,6 +72,16 @@ impl Flow {
     pub fn log_prob(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         let (z, log_det) = self.bijection.forward(x, context);
         self.base.log_prob(&z) + log_det
+    }
+
+    /// [`Flow::log_prob`] for training, with what the way back needs ([`Bijection::forward_keeping`]).
+    pub fn forward_keeping(&self, x: &Tensor, context: Option<&Tensor>) -> FlowKept<'_> {
+        tch::no_grad(|| {
+            let Kept { value, log_det, back } = self.bijection.forward_keeping(x, context);
+            let z = value.detach().set_requires_grad(true);
+            let base = tch::with_grad(|| self.base.log_prob(&z));
+            FlowKept { log_prob: base.detach() + log_det, z, base, back }
+        })
     }
 
     /// The backward pass of `-mean log p(x)` with memory that does not grow with depth: nothing but `z` is kept on the

@@ -45,7 +45,8 @@ impl Bound {
         Bound::Learned(path.var("bound", &[changed as i64, 1, 1], nn::Init::Const(start)))
     }
 
-    fn times(&self, raw: &Tensor) -> Tensor {
+    /// `bound * raw`.
+    pub(crate) fn times(&self, raw: &Tensor) -> Tensor {
         match self {
             Bound::Fixed(1.0) => raw.shallow_clone(),
             Bound::Fixed(bound) => raw * *bound,

@@ -43,6 +43,7 @@
 
 mod actnorm;
 mod affine;
+mod backward;
 mod base;
 mod batchnorm;
 mod bijection;
@@ -54,6 +55,7 @@ mod flow;
 mod image_coupling;
 mod inverse;
 mod law;
+mod law_backward;
 mod logit;
 mod mask;
 mod multiscale;
@@ -69,14 +71,15 @@ pub mod testing;
 
 pub use actnorm::ActNorm;
 pub use affine::ElementwiseAffine;
+pub use backward::{Backward, Gradients, Kept, ToParameters, gradient_of};
 pub use base::{Base, Logistic, StandardNormal};
 pub use batchnorm::BatchNorm;
 pub use bijection::{Bijection, Probe};
 pub use chain::Chain;
 pub use conv1x1::Conv1x1;
-pub use coupling::{Conditioner, Coupling};
+pub use coupling::{Conditioner, ConditionerBackward, ConditionerKept, Coupling};
 pub use error::{Error, Result};
-pub use flow::{Flow, Rebuilt};
+pub use flow::{Flow, FlowKept, Rebuilt};
 pub use image_coupling::{ImageCoupling, ImageMask};
 pub use inverse::Inverse;
 pub use law::{Bound, Law};

@@ -4,7 +4,7 @@ use tch::{Device, Tensor};
 
 use crate::mask::{invert, pick};
 use crate::shape::{flat, zero_log_det};
-use crate::{Bijection, Error, Result, rng};
+use crate::{Backward, Bijection, Error, Gradients, Kept, Result, rng};
 
 /// A fixed permutation of the flattened event, `[n, ..event]` to the same shape.
 ///
@@ -68,5 +68,24 @@ impl Bijection for Permute {
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         apply(z, &self.inverse)
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, _context: Option<&Tensor>) -> Kept<'a> {
+        let (value, log_det) = apply(x, &self.forward);
+        Kept { value, log_det, back: Box::new(PermuteBack(&self.inverse)) }
+    }
+}
+
+struct PermuteBack<'a>(&'a Tensor);
+
+impl Backward for PermuteBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        _grad_log_det: &Tensor,
+        wanted: bool,
+        _gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        wanted.then(|| apply(grad_value, self.0).0)
     }
 }

@@ -7,8 +7,8 @@ mod images;
 use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::testing::{Tolerance, check};
 use flow_core::{
-    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit,
-    Mask, Permute, Probe, Spline, Squeeze, SqueezeOrder, TopPrior,
+    ActNorm, Backward, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Gradients,
+    Inverse, Kept, Law, Logit, Mask, Permute, Probe, Spline, Squeeze, SqueezeOrder, ToParameters, TopPrior,
 };
 use tch::{Device, Kind, Tensor, nn};
 
@@ -271,9 +271,9 @@ fn logit_in_f32_is_right_up_to_the_ends() {
     }
 }
 
-/// The hook must also leave on the parameters what autograd leaves there.
+/// The hooks must also leave on the parameters what autograd leaves there.
 #[test]
-fn the_backward_hook_gives_the_gradients_of_parameters() {
+fn both_backward_hooks_give_the_gradients_of_parameters() {
     let vs = store(Kind::Double);
     let chain = realnvp(&vs.root());
     randomize(&vs, 5);
@@ -287,12 +287,20 @@ fn the_backward_hook_gives_the_gradients_of_parameters() {
     let loss = (&z * &grad_z).sum(None::<Kind>) + (&log_det * &grad_log_det).sum(None::<Kind>);
     let expected = Tensor::run_backward(&[loss], &parameters, false, false);
 
+    let compare = |hook: &str| {
+        for (parameter, expected) in parameters.iter().zip(&expected) {
+            let off = (parameter.grad() - expected).abs().max().double_value(&[]);
+            assert!(off < 1e-9, "{hook}: a gradient of shape {:?} is off by {off:e}", expected.size());
+            assert!(expected.abs().max().double_value(&[]) > 0.0, "a parameter that nothing depends on");
+            parameter.shallow_clone().zero_grad();
+        }
+    };
     let _ = chain.vjp(&z.detach(), Some(&context), &grad_z, &grad_log_det);
-    for (parameter, expected) in parameters.iter().zip(&expected) {
-        let off = (parameter.grad() - expected).abs().max().double_value(&[]);
-        assert!(off < 1e-9, "a gradient of shape {:?} is off by {off:e}", expected.size());
-        assert!(expected.abs().max().double_value(&[]) > 0.0, "a parameter that nothing depends on");
-    }
+    compare("rebuilding");
+    let kept = tch::no_grad(|| chain.forward_keeping(&x, Some(&context)));
+    let grad_x = tch::no_grad(|| kept.back.backward(&grad_z, &grad_log_det, false, &mut ToParameters));
+    assert!(grad_x.is_none(), "nobody asked for it");
+    compare("keeping");
 }
 
 #[test]
@@ -373,6 +381,7 @@ enum Fault {
     InverseRowsMixed,
     TraceForgetsAStep,
     HookForgetsTheScale,
+    KeepingForgetsTheScale,
     EmptyBatchHasARow,
     NotANumber,
     RoundedToHalf,
@@ -443,6 +452,26 @@ impl Bijection for Fault {
         let scale = if *self == Fault::HookForgetsTheScale { 1.0 } else { 1.5 };
         (self.inverse(z, None).0, grad_z * scale)
     }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let (value, log_det) = self.forward(x, context);
+        let scale = if *self == Fault::KeepingForgetsTheScale { 1.0 } else { 1.5 };
+        Kept { value, log_det, back: Box::new(ScaleBack(scale)) }
+    }
+}
+
+struct ScaleBack(f64);
+
+impl Backward for ScaleBack {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        _grad_log_det: &Tensor,
+        wanted: bool,
+        _gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        wanted.then(|| grad_value * self.0)
+    }
 }
 
 /// What the check finds wrong with `fault`; nothing where it finds nothing.
@@ -463,6 +492,7 @@ fn the_check_fails_for_wrong_bijections() {
         (Fault::InverseRowsMixed, &["single rows"]),
         (Fault::TraceForgetsAStep, &["traced steps"]),
         (Fault::HookForgetsTheScale, &["backward hook"]),
+        (Fault::KeepingForgetsTheScale, &["kept gradient"]),
         (Fault::EmptyBatchHasARow, &["empty batch"]),
         (Fault::NotANumber, &["round trip from data", "round trip from latent", "single rows", "traced steps"]),
         (Fault::RoundedToHalf, &["round trip from data", "round trip from latent"]),

@@ -22,6 +22,7 @@
 //! # Ok::<(), flow_models::Error>(())
 //! ```
 
+mod activation;
 mod conv_net;
 mod error;
 pub mod file;
@@ -30,6 +31,7 @@ mod head;
 mod image;
 mod init;
 mod mlp;
+mod mlp_backward;
 mod model;
 mod nice;
 pub mod preset;
@@ -39,12 +41,13 @@ mod shuffle;
 mod stack;
 mod write;
 
+pub use activation::Activation;
 pub use conv_net::{ConvNetConfig, Norm};
 pub use error::{Error, Result};
 pub use file::ModelCard;
 pub use glow::{CouplingKind, GlowConfig, Mixing, Order2x2};
 pub use head::{Head, SplineConfig};
-pub use mlp::{Activation, Mlp, MlpConfig, WeightInit};
+pub use mlp::{Mlp, MlpConfig, WeightInit};
 pub use model::{Model, ModelConfig, class_context};
 pub use nice::NiceConfig;
 pub use preset::Preset;

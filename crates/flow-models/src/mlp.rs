@@ -1,12 +1,13 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
-use flow_core::Conditioner;
+use flow_core::{Conditioner, ConditionerKept, Gradients};
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use crate::Result;
 use crate::error::require;
 use crate::init::uniform;
+use crate::mlp_backward::forward_keeping;
+use crate::{Activation, Result};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
 ///
@@ -48,34 +49,6 @@ impl Default for MlpConfig {
             dropout: 0.0,
             init: WeightInit::Glorot,
             zero_last: true,
-        }
-    }
-}
-
-/// An elementwise nonlinearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-    /// `max(x, 0.01 x)`.
-    LeakyRelu,
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `x Φ(x)`, exact, not by tanh.
-    Gelu,
-    /// `tanh(x)`.
-    Tanh,
-}
-
-impl Activation {
-    pub(crate) fn apply(self, x: &Tensor) -> Tensor {
-        match self {
-            Activation::Relu => x.relu(),
-            Activation::LeakyRelu => x.leaky_relu(),
-            Activation::Silu => x.silu(),
-            Activation::Gelu => x.gelu("none"),
-            Activation::Tanh => x.tanh(),
         }
     }
 }
@@ -141,11 +114,11 @@ impl MlpConfig {
 /// A conditioner built from an [`MlpConfig`].
 #[derive(Debug)]
 pub struct Mlp {
-    hidden: Vec<Layer>,
-    out: Layer,
-    skip: Option<Tensor>,
-    residual: bool,
-    activation: Activation,
+    pub(crate) hidden: Vec<Layer>,
+    pub(crate) out: Layer,
+    pub(crate) skip: Option<Tensor>,
+    pub(crate) residual: bool,
+    pub(crate) activation: Activation,
     dropout: f64,
     training: bool,
 }
@@ -153,9 +126,9 @@ pub struct Mlp {
 impl Mlp {
     /// `[n, inputs]` to `[n, outputs]`.
     fn run(&self, x: &Tensor) -> Tensor {
-        let mut h = self.activate(&self.hidden[0].apply(x));
+        let mut h = self.activate(self.hidden[0].apply(x));
         for layer in &self.hidden[1..] {
-            let change = self.activate(&layer.apply(&h));
+            let change = self.activate(layer.apply(&h));
             h = if self.residual { h + change } else { change };
         }
         let y = self.out.apply(&h);
@@ -165,18 +138,33 @@ impl Mlp {
         }
     }
 
-    fn activate(&self, h: &Tensor) -> Tensor {
-        let h = self.activation.apply(h);
-        if self.training && self.dropout > 0.0 { h.dropout(self.dropout, true) } else { h }
+    fn activate(&self, h: Tensor) -> Tensor {
+        let h = self.activation.apply_to(h);
+        if self.drops() { h.dropout(self.dropout, true) } else { h }
     }
+
+    fn drops(&self) -> bool {
+        self.training && self.dropout > 0.0
+    }
+}
+
+/// The kept coordinates, and the context beside them.
+fn input(kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+    context.map_or_else(|| kept.shallow_clone(), |context| Tensor::cat(&[kept, context], 1))
 }
 
 impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
-        match context {
-            None => self.run(kept),
-            Some(context) => self.run(&Tensor::cat(&[kept, context], 1)),
+        self.run(&input(kept, context))
+    }
+
+    fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
+        if self.drops() {
+            return ConditionerKept::taped(kept, |kept| self.forward(kept, context));
         }
+        // Every other column would be copied by each product that reads it.
+        let x = input(kept, context).contiguous();
+        forward_keeping(self, x, context.map_or(0, |context| context.size()[1]))
     }
 
     fn set_training(&mut self, training: bool) {
@@ -186,8 +174,8 @@ impl Conditioner for Mlp {
 
 /// `y = x Wᵀ + b` with `weight: [outputs, inputs]`, as everywhere in libtorch.
 #[derive(Debug)]
-struct Layer {
-    weight: Tensor,
+pub(crate) struct Layer {
+    pub(crate) weight: Tensor,
     bias: Tensor,
 }
 
@@ -206,7 +194,13 @@ impl Layer {
         }
     }
 
-    fn apply(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn apply(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
+    }
+
+    /// Gives both their gradients, from the input `[n, inputs]` and the gradient of the output `[n, outputs]`.
+    pub(crate) fn give(&self, x: &Tensor, grad: &Tensor, gradients: &mut dyn Gradients) {
+        gradients.give_product(&self.weight, grad, x);
+        gradients.give(&self.bias, &grad.sum_dim_intlist(0i64, false, None::<Kind>));
     }
 }

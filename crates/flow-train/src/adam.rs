@@ -1,8 +1,12 @@
 //! Adam over a flat parameter buffer, in one pass over memory.
 
+use std::ops::Range;
+use std::sync::Mutex;
+
 use tch::{Device, Kind, Tensor};
 
-use crate::flat::FlatParameters;
+use crate::flat::{FlatParameters, Place};
+use crate::threads::in_parallel;
 
 /// Adam (Kingma and Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2):
 ///
@@ -19,7 +23,15 @@ pub struct Adam {
     /// What keeps the quotient finite.
     pub epsilon: f64,
     moments: Moments,
-    groups: Vec<Group>,
+    segments: Vec<Segment>,
+    scratch: Tensor,
+}
+
+/// Neighbours in the buffer that are treated alike.
+#[derive(Debug)]
+struct Segment {
+    places: Range<usize>,
+    group: Group,
 }
 
 /// Both moments, as buffers of the parameters' layout.
@@ -41,8 +53,8 @@ pub struct Group {
 }
 
 /// What is the same for every number of one variable in one step.
-#[derive(Clone, Copy)]
-struct Coefficients {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coefficients {
     beta1: f32,
     beta2: f32,
     /// 1 - β1 and 1 - β2, taken before rounding: as a difference of f32, 1 - 0.999 is off by 5e-5 of itself.
@@ -63,7 +75,18 @@ impl Adam {
     pub fn new(parameters: &FlatParameters, groups: Vec<Group>, (beta1, beta2): (f64, f64), epsilon: f64) -> Self {
         assert_eq!(groups.len(), parameters.places().len(), "one group for each variable");
         let zeros = || parameters.buffer().zeros_like();
-        Adam { beta1, beta2, epsilon, moments: Moments { first: zeros(), second: zeros() }, groups }
+        let mut segments: Vec<Segment> = Vec::new();
+        for (place, group) in parameters.places().iter().zip(groups) {
+            let places = place.offset as usize..(place.offset + place.len) as usize;
+            match segments.last_mut() {
+                // What lies between two places is 0 in every buffer, and stays it.
+                Some(last) if last.group == group => last.places.end = places.end,
+                _ => segments.push(Segment { places, group }),
+            }
+        }
+        let moments = Moments { first: zeros(), second: zeros() };
+        let scratch = Tensor::zeros([0], (Kind::Float, Device::Cpu));
+        Adam { beta1, beta2, epsilon, moments, segments, scratch }
     }
 
     /// Both moments, to save them or to copy saved ones in.
@@ -71,34 +94,70 @@ impl Adam {
         &self.moments
     }
 
-    /// The `t`-th step (from 1) with gradients in the order of the places, each multiplied by `shorten`. A variable whose
-    /// gradient is undefined (the loss does not depend on it) is left alone.
-    pub fn step(&mut self, parameters: &FlatParameters, gradients: &[Tensor], rate: f64, t: u64, shorten: f64) {
+    /// The `t`-th step (from 1) by the gradients of `parameters`, each multiplied by `shorten`.
+    pub fn step(&mut self, parameters: &FlatParameters, rate: f64, t: u64, shorten: f64) {
+        let coefficients = self.coefficients(rate, t, shorten);
+        let segments: Vec<_> = self.segments.iter().map(|s| (s.places.clone(), coefficients(s.group))).collect();
+        let (p, g) = (parameters.buffer().shallow_clone(), parameters.gradients());
+        let (m, v) = (self.moments.first.shallow_clone(), self.moments.second.shallow_clone());
+        if p.device() == Device::Cpu {
+            on_slices(p, g, m, v, &segments);
+            return;
+        }
+        for (places, c) in segments {
+            let part = |buffer: &Tensor| buffer.narrow(0, places.start as i64, places.len() as i64);
+            on_tensors(part(&p), &part(g), part(&m), part(&v), c);
+        }
+    }
+
+    fn coefficients(&self, rate: f64, t: u64, shorten: f64) -> impl Fn(Group) -> Coefficients {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
-        let (first_left, second_left) = (1.0 - self.beta1.powi(t), 1.0 - self.beta2.powi(t));
-        let on_cpu = parameters.buffer().device() == Device::Cpu;
-        for ((place, gradient), group) in parameters.places().iter().zip(gradients).zip(&self.groups) {
-            if !gradient.defined() {
-                continue;
-            }
+        let (beta1, beta2, epsilon) = (self.beta1, self.beta2, self.epsilon);
+        let (first_left, second_left) = (1.0 - beta1.powi(t), 1.0 - beta2.powi(t));
+        move |group| {
             let rate = rate * group.rate;
-            let c = Coefficients {
-                beta1: self.beta1 as f32,
-                beta2: self.beta2 as f32,
-                rest1: (1.0 - self.beta1) as f32,
-                rest2: (1.0 - self.beta2) as f32,
+            Coefficients {
+                beta1: beta1 as f32,
+                beta2: beta2 as f32,
+                rest1: (1.0 - beta1) as f32,
+                rest2: (1.0 - beta2) as f32,
                 shorten: shorten as f32,
                 step_size: (rate / first_left) as f32,
                 second_scale: (1.0 / second_left.sqrt()) as f32,
-                epsilon: self.epsilon as f32,
+                epsilon: epsilon as f32,
                 keep: (1.0 - rate * group.decay) as f32,
-            };
-            let part = |buffer: &Tensor| buffer.narrow(0, place.offset, place.len);
-            let (p, m, v) = (part(parameters.buffer()), part(&self.moments.first), part(&self.moments.second));
-            // A gradient may come as an expanded or transposed view.
-            let g = gradient.detach().reshape([place.len]).contiguous();
-            if on_cpu { on_slices(p, &g, m, v, c) } else { on_tensors(p, &g, m, v, c) }
+            }
         }
+    }
+
+    /// The coefficients of every place for the `t`-th step, nothing shortened.
+    pub(crate) fn coefficients_by_place(&self, parameters: &FlatParameters, rate: f64, t: u64) -> Vec<Coefficients> {
+        let of = self.coefficients(rate, t, 1.0);
+        let segment = |offset: usize| self.segments.iter().find(|s| s.places.contains(&offset));
+        let places = parameters.places().iter();
+        places.map(|place| of(segment(place.offset as usize).expect("every place is in one").group)).collect()
+    }
+
+    /// A step of the numbers of one place by `gradient`, a vector of as many; returns Σ g².
+    pub(crate) fn step_place(
+        &mut self,
+        parameters: &FlatParameters,
+        place: usize,
+        gradient: &Tensor,
+        c: Coefficients,
+    ) -> f64 {
+        let Place { offset, len, .. } = parameters.places()[place];
+        let part = |buffer: &Tensor| buffer.narrow(0, offset, len);
+        let (p, m, v) = (part(parameters.buffer()), part(&self.moments.first), part(&self.moments.second));
+        on_slices(p, gradient, m, v, &[(0..len as usize, c)])
+    }
+
+    /// A vector of `len` numbers to compute a gradient into; the same memory each time.
+    pub(crate) fn scratch(&mut self, len: i64) -> Tensor {
+        if self.scratch.numel() < len as usize {
+            self.scratch = Tensor::zeros([len], (Kind::Float, Device::Cpu));
+        }
+        self.scratch.narrow(0, 0, len)
     }
 }
 
@@ -117,49 +176,93 @@ fn on_tensors(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coeffi
 const WORTH_A_THREAD: usize = 1 << 16;
 
 /// By one loop over memory on the processor: each number is read and written once, by as many threads as libtorch has.
-fn on_slices(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coefficients) {
+/// Returns Σ g², shortened.
+fn on_slices(
+    mut p: Tensor,
+    g: &Tensor,
+    mut m: Tensor,
+    mut v: Tensor,
+    segments: &[(Range<usize>, Coefficients)],
+) -> f64 {
     let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
     let [p, m, v] = [&mut p, &mut m, &mut v].map(numbers_mut);
     let g = numbers(g);
     let size = p.len().div_ceil(threads).max(WORTH_A_THREAD);
-    let chunks = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)).zip(v.chunks_mut(size));
-    std::thread::scope(|scope| {
-        let mut chunks = chunks.map(|(((p, g), m), v)| (p, g, m, v)).peekable();
-        while let Some((p, g, m, v)) = chunks.next() {
-            if chunks.peek().is_some() {
-                scope.spawn(move || update(p, g, m, v, c));
-            } else {
-                update(p, g, m, v, c);
-            }
-        }
-    });
+    let parts = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)).zip(v.chunks_mut(size));
+    let parts =
+        parts.enumerate().map(|(i, (((p, g), m), v))| Mutex::new(Part { start: i * size, p, g, m, v, squares: 0.0 }));
+    let parts: Vec<_> = parts.collect();
+    in_parallel(parts.len(), &|i| parts[i].lock().expect("no other thread has it").update(segments));
+    parts.into_iter().map(|part| part.into_inner().expect("all threads are back").squares).sum()
 }
 
-fn update(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) {
+/// One thread's part of the four buffers.
+struct Part<'a> {
+    start: usize,
+    p: &'a mut [f32],
+    g: &'a [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    squares: f64,
+}
+
+impl Part<'_> {
+    fn update(&mut self, segments: &[(Range<usize>, Coefficients)]) {
+        let end = self.start + self.p.len();
+        for (places, c) in segments {
+            let (from, to) = (places.start.max(self.start), places.end.min(end));
+            if from < to {
+                let own = from - self.start..to - self.start;
+                let (p, g) = (&mut self.p[own.clone()], &self.g[own.clone()]);
+                self.squares += update(p, g, &mut self.m[own.clone()], &mut self.v[own], *c);
+            }
+        }
+    }
+}
+
+/// Returns Σ g².
+fn update(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         #[allow(unsafe_code)]
         // SAFETY: the features it is compiled for were just found.
         return unsafe { update_avx2(p, g, m, v, c) };
     }
-    update_portable(p, g, m, v, c);
+    update_portable(p, g, m, v, c)
 }
 
 /// The same loop, compiled for vectors of 8.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn update_avx2(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) {
-    update_portable(p, g, m, v, c);
+fn update_avx2(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
+    update_portable(p, g, m, v, c)
+}
+
+/// Numbers whose squares are added up as f32, place by place, before they are as f64.
+const BLOCK: usize = 1 << 10;
+/// Sums that are kept side by side, so that vectors can be.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn update_portable(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
+    let blocks = p.chunks_mut(BLOCK).zip(g.chunks(BLOCK)).zip(m.chunks_mut(BLOCK)).zip(v.chunks_mut(BLOCK));
+    blocks.map(|(((p, g), m), v)| f64::from(update_block(p, g, m, v, c))).sum()
 }
 
 #[inline(always)]
-fn update_portable(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) {
-    for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-        let g = g * c.shorten;
-        *m = c.beta1 * *m + c.rest1 * g;
-        *v = c.beta2 * *v + c.rest2 * g * g;
-        *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.second_scale + c.epsilon);
+fn update_block(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f32 {
+    let mut sums = [0.0; LANES];
+    let lanes = p.chunks_mut(LANES).zip(g.chunks(LANES)).zip(m.chunks_mut(LANES)).zip(v.chunks_mut(LANES));
+    for (((p, g), m), v) in lanes {
+        for ((((p, g), m), v), sum) in p.iter_mut().zip(g).zip(m).zip(v).zip(&mut sums) {
+            let g = g * c.shorten;
+            *sum += g * g;
+            *m = c.beta1 * *m + c.rest1 * g;
+            *v = c.beta2 * *v + c.rest2 * g * g;
+            *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.second_scale + c.epsilon);
+        }
     }
+    sums.iter().sum()
 }
 
 fn numbers(t: &Tensor) -> &[f32] {
@@ -183,17 +286,6 @@ fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
 
 fn check(t: &Tensor) {
     assert!(t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous(), "not a plain f32 buffer: {t:?}");
-}
-
-/// The norm of all gradients together, √Σ g², undefined ones counting as 0.
-pub fn gradient_norm(gradients: &[Tensor]) -> f64 {
-    let norms: Vec<Tensor> = gradients.iter().filter(|g| g.defined()).map(|g| g.detach().norm()).collect();
-    if norms.is_empty() {
-        return 0.0;
-    }
-    // One transfer from the device, not one a variable.
-    let norms = Tensor::stack(&norms, 0).to_device(Device::Cpu).to_kind(Kind::Double);
-    norms.square().sum(None::<Kind>).sqrt().double_value(&[])
 }
 
 #[cfg(test)]
@@ -225,7 +317,9 @@ mod tests {
                 epsilon: 1e-8,
                 keep: 0.999,
             };
-            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), c);
+            // In two segments, of which the second reaches into the second thread's part.
+            let segments = [(0..7, c), (7..len, c)];
+            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), &segments);
             on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), c);
         }
         assert!((&p1 - &start).abs().min().double_value(&[]) > 0.0, "no number was left out");
@@ -251,10 +345,12 @@ mod tests {
         let g: Vec<f32> = (0..37).map(|i| (i as f32 - 18.0) / 7.0).collect();
         let run = |vectorised: bool| {
             let (mut p, mut m, mut v) = (vec![1.0; 37], vec![0.5; 37], vec![0.25; 37]);
-            match vectorised {
+            let squares = match vectorised {
                 true => update(&mut p, &g, &mut m, &mut v, c),
                 false => update_portable(&mut p, &g, &mut m, &mut v, c),
-            }
+            };
+            let expected: f64 = g.iter().map(|g| f64::from(*g).powi(2)).sum();
+            assert!((squares / expected - 1.0).abs() < 1e-6, "{squares} {expected}");
             [p, m, v].concat()
         };
         for (fast, plain) in run(true).into_iter().zip(run(false)) {

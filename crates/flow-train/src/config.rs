@@ -129,6 +129,9 @@ pub struct TrainConfig {
     /// Whether activations are rebuilt in the backward pass instead of kept, so that memory does not grow with depth, for
     /// about a third more time. Default false.
     pub rebuild: bool,
+    /// Whether autograd tapes the whole flow, rather than each map finding its own gradient where it knows it by hand: the
+    /// same gradients to round-off, more slowly. Default false.
+    pub taped: bool,
     /// Steps between validations. Default 500.
     pub validate_every: u64,
     /// Validations without a better one after which training stops, 0 for never. Default 0.
@@ -165,6 +168,7 @@ impl Default for TrainConfig {
             clip: 0.0,
             ema: 0.999,
             rebuild: false,
+            taped: false,
             validate_every: 500,
             patience: 0,
             save_every: 1_000,

@@ -1,5 +1,7 @@
-//! All trained parameters in one buffer, so that an optimizer sees one vector and its state can be saved.
+//! All trained parameters in one buffer, so that an optimizer sees one vector and its state can be saved; and all their
+//! gradients in another, where a backward pass leaves them.
 
+use flow_core::gradient_of;
 use flow_models::Model;
 use tch::{Kind, Tensor};
 
@@ -23,11 +25,12 @@ pub struct FlatParameters {
     places: Vec<Place>,
     variables: Vec<Tensor>,
     buffer: Tensor,
+    gradients: Tensor,
 }
 
 impl FlatParameters {
-    /// Moves the model's trained variables into one buffer; the model goes on working on the same numbers. The model's
-    /// device and kind (f32) must not change afterwards.
+    /// Moves the model's trained variables into one buffer; the model goes on working on the same numbers. Their gradients,
+    /// 0 for now, become views of a second one. The model's device and kind (f32) must not change afterwards.
     pub fn new(model: &Model) -> Self {
         let mut places = Vec::new();
         let mut variables = Vec::new();
@@ -41,7 +44,8 @@ impl FlatParameters {
             }
         }
         let buffer = Tensor::zeros([offset], (Kind::Float, model.flow().device()));
-        let mut flat = FlatParameters { places, variables, buffer };
+        let gradients = buffer.zeros_like();
+        let mut flat = FlatParameters { places, variables, buffer, gradients };
         flat.move_in();
         flat
     }
@@ -49,9 +53,11 @@ impl FlatParameters {
     fn move_in(&mut self) {
         tch::no_grad(|| {
             for (place, variable) in self.places.iter().zip(&mut self.variables) {
-                let mut view = self.buffer.narrow(0, place.offset, place.len).view(&variable.size()[..]);
-                view.copy_(variable);
-                variable.set_data(&view);
+                let view = |buffer: &Tensor| buffer.narrow(0, place.offset, place.len).view(&variable.size()[..]);
+                let (mut own, gradient) = (view(&self.buffer), view(&self.gradients));
+                own.copy_(variable);
+                variable.set_data(&own);
+                gradient_of(variable).expect("only trained variables are moved").set_data(&gradient);
             }
         });
     }
@@ -69,6 +75,34 @@ impl FlatParameters {
     /// The buffer itself, `[numbers]`; writing to it changes the model.
     pub fn buffer(&self) -> &Tensor {
         &self.buffer
+    }
+
+    /// The gradients, `[numbers]`, in the places of the variables; between these it is 0. Backward passes add to it.
+    pub fn gradients(&self) -> &Tensor {
+        &self.gradients
+    }
+
+    /// The gradient of the variable in `place`, as a vector.
+    pub(crate) fn gradient(&self, place: usize) -> Tensor {
+        let Place { offset, len, .. } = self.places[place];
+        self.gradients.narrow(0, offset, len)
+    }
+
+    /// Which place a trained variable of the model has; `None` for a tensor that is none.
+    pub(crate) fn place_of(&self, variable: &Tensor) -> Option<usize> {
+        let bytes = (variable.data_ptr() as usize).checked_sub(self.buffer.data_ptr() as usize)?;
+        let offset = (bytes / size_of::<f32>()) as i64;
+        self.places.binary_search_by_key(&offset, |place| place.offset).ok()
+    }
+
+    /// Sets all gradients to 0.
+    pub fn zero_gradients(&self) {
+        let _ = self.gradients.shallow_clone().zero_();
+    }
+
+    /// The norm of all gradients together, √Σ g².
+    pub fn gradient_norm(&self) -> f64 {
+        self.gradients.norm().double_value(&[])
     }
 
     /// Overwrites the model's numbers by those of `other`, a buffer of the same layout.

@@ -1,32 +1,100 @@
-//! The gradients of a step: with activations kept by autograd, or rebuilt from the latent.
+//! The gradients of a step, and the step: map by map, by autograd's tape of the whole flow, or with activations rebuilt from
+//! the latent.
 
-use flow_core::Flow;
+use flow_core::{Flow, ToParameters};
 use tch::Tensor;
 
+use crate::TrainConfig;
+use crate::adam::Adam;
 use crate::batches::Batch;
 use crate::flat::FlatParameters;
+use crate::step::{StepAsYouGo, possible};
 
-/// Mean log p(x) of a batch in nats, and the gradients of its negative in the order of the places.
-pub(crate) fn gradients(flow: &Flow, batch: &Batch, parameters: &FlatParameters) -> (f64, Vec<Tensor>) {
-    let loss = flow.log_prob(&batch.x, batch.context.as_ref()).mean(None).neg();
-    let nats = -loss.double_value(&[]);
-    (nats, Tensor::run_backward(&[loss], parameters.variables(), false, false))
+/// Why no step was taken, or not wholly.
+pub(crate) enum NotFinite {
+    /// The mean log-likelihood of the batch is this; nothing was changed.
+    Likelihood(f64),
+    /// The norm of the gradient is this; nothing was changed.
+    Gradient(f64),
+    /// The gradient of this variable is not finite; the parameters are spoilt.
+    GradientOf(String),
 }
 
-/// The same with memory that does not grow with depth; `error` becomes the largest of itself and this batch's.
-pub(crate) fn rebuilt_gradients(
-    flow: &Flow,
-    batch: &Batch,
-    parameters: &FlatParameters,
-    error: &mut f64,
-) -> (f64, Vec<Tensor>) {
-    for variable in parameters.variables() {
-        variable.shallow_clone().zero_grad();
+/// What a step was about.
+pub(crate) struct Taken {
+    /// Mean log p(x) of the batch, before the step.
+    pub nats: f64,
+    /// The norm of its gradient.
+    pub norm: f64,
+}
+
+/// What a step is taken with: the optimizer, what it moves, the learning rate, and the number of the step, from 1.
+pub(crate) struct Stepper<'a> {
+    pub train: &'a TrainConfig,
+    pub adam: &'a mut Adam,
+    pub parameters: &'a FlatParameters,
+    pub rate: f64,
+    pub t: u64,
+    /// Becomes the largest of itself and this batch's, where activations are rebuilt.
+    pub rebuild_error: &'a mut f64,
+}
+
+impl Stepper<'_> {
+    /// One step of Adam on `-mean log p(x)` of `batch`.
+    pub(crate) fn step(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
+        let by_hand = !self.train.rebuild && !self.train.taped;
+        if by_hand && possible(self.parameters, self.train.clip) {
+            self.as_you_go(flow, batch)
+        } else {
+            self.at_the_end(flow, batch)
+        }
     }
-    let rebuilt = flow.backward_rebuilding(&batch.x, batch.context.as_ref());
-    let own = rebuilt.error / batch.x.std(true).double_value(&[]);
-    // A number that is not finite must not be lost in the maximum.
-    *error = if own.is_finite() { error.max(own) } else { own };
-    let nats = rebuilt.log_prob.mean(None).double_value(&[]);
-    (nats, parameters.variables().iter().map(Tensor::grad).collect())
+
+    /// Each weight's step as soon as its gradient is there.
+    fn as_you_go(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
+        let kept = flow.forward_keeping(&batch.x, batch.context.as_ref());
+        let nats = finite(&kept.log_prob)?;
+        let mut steps = StepAsYouGo::new(self.adam, self.parameters, self.rate, self.t);
+        kept.backward(&mut steps);
+        let stepped = steps.finish();
+        match stepped.wrong {
+            None => Ok(Taken { nats, norm: stepped.norm }),
+            Some(name) => Err(NotFinite::GradientOf(name)),
+        }
+    }
+
+    /// All gradients first, then one pass over all parameters.
+    fn at_the_end(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
+        let Stepper { train, adam, parameters, rate, t, rebuild_error } = self;
+        parameters.zero_gradients();
+        let (x, context) = (&batch.x, batch.context.as_ref());
+        let nats = if train.rebuild {
+            let rebuilt = flow.backward_rebuilding(x, context);
+            let own = rebuilt.error / x.std(true).double_value(&[]);
+            // A number that is not finite must not be lost in the maximum.
+            *rebuild_error = if own.is_finite() { rebuild_error.max(own) } else { own };
+            finite(&rebuilt.log_prob)?
+        } else if train.taped {
+            let log_prob = flow.log_prob(x, context);
+            log_prob.mean(None).neg().backward();
+            finite(&log_prob)?
+        } else {
+            let kept = flow.forward_keeping(x, context);
+            let nats = finite(&kept.log_prob)?;
+            kept.backward(&mut ToParameters);
+            nats
+        };
+        let norm = parameters.gradient_norm();
+        if !norm.is_finite() {
+            return Err(NotFinite::Gradient(norm));
+        }
+        let shorten = if train.clip > 0.0 && norm > train.clip { train.clip / norm } else { 1.0 };
+        adam.step(parameters, rate, t, shorten);
+        Ok(Taken { nats, norm })
+    }
+}
+
+fn finite(log_prob: &Tensor) -> Result<f64, NotFinite> {
+    let nats = log_prob.mean(None).double_value(&[]);
+    if nats.is_finite() { Ok(nats) } else { Err(NotFinite::Likelihood(nats)) }
 }

@@ -46,6 +46,8 @@ mod gradients;
 mod observe;
 mod recipe;
 mod state;
+mod step;
+mod threads;
 mod trainer;
 
 pub use config::{DataConfig, MODELS, RunConfig, Schedule, TrainConfig};

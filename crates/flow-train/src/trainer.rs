@@ -11,13 +11,13 @@ use flow_models::{Model, ModelCard, file};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::adam::{Adam, Group, gradient_norm};
+use crate::adam::{Adam, Group};
 use crate::batches::{Batch, Batches, DeviceRows};
 use crate::diagnose::{first_wrong, validation_row};
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, model_file, state_file};
-use crate::gradients::{gradients, rebuilt_gradients};
+use crate::gradients::{NotFinite, Stepper, Taken};
 use crate::state::{self, Progress};
 use crate::{Error, Event, Observer, Result, RunConfig};
 
@@ -218,27 +218,40 @@ impl Trainer {
         let flow = self.model.flow();
         // Noise and dropout of a step come from one seed of its own.
         let seed = derive_seed(self.config.seed, "step", step);
-        let (nats, gradients) = with_seed(seed, || {
-            let batch = pick.batch();
-            match train.rebuild {
-                false => gradients(flow, &batch, &self.parameters),
-                true => rebuilt_gradients(flow, &batch, &self.parameters, &mut self.progress.rebuild_error),
-            }
-        });
-        let norm = gradient_norm(&gradients);
-        if !nats.is_finite() || !norm.is_finite() {
-            let what = match nats.is_finite() {
-                false => format!("the mean log-likelihood of the batch is {nats}"),
-                true => format!("the norm of the gradient is {norm}"),
-            };
-            // The same noise and dropout once more.
-            let origin = with_seed(seed, || first_wrong(flow, &pick.batch()));
-            self.model.flow_mut().set_training(false);
-            return Err(Error::NotFinite { step: step + 1, what, origin });
-        }
-        let shorten = if train.clip > 0.0 && norm > train.clip { train.clip / norm } else { 1.0 };
         let rate = train.rate(step);
-        self.adam.step(&self.parameters, &gradients, rate, step + 1, shorten);
+        let stepper = Stepper {
+            train,
+            adam: &mut self.adam,
+            parameters: &self.parameters,
+            rate,
+            t: step + 1,
+            rebuild_error: &mut self.progress.rebuild_error,
+        };
+        let taken = with_seed(seed, || stepper.step(flow, &pick.batch()));
+        let Taken { nats, norm } = match taken {
+            Ok(taken) => taken,
+            Err(not_finite) => {
+                // The same noise and dropout once more.
+                let (what, origin) = match not_finite {
+                    NotFinite::Likelihood(nats) => (
+                        format!("the mean log-likelihood of the batch is {nats}"),
+                        with_seed(seed, || first_wrong(flow, &pick.batch())),
+                    ),
+                    NotFinite::Gradient(norm) => (
+                        format!("the norm of the gradient is {norm}"),
+                        with_seed(seed, || first_wrong(flow, &pick.batch())),
+                    ),
+                    NotFinite::GradientOf(name) => (
+                        "the likelihood is finite, its gradient is not".to_owned(),
+                        format!(
+                            "the first variable with a gradient that is not finite, from the latent on, is {name:?}"
+                        ),
+                    ),
+                };
+                self.model.flow_mut().set_training(false);
+                return Err(Error::NotFinite { step: step + 1, what, origin });
+            }
+        };
         self.model.flow_mut().set_training(false);
 
         self.progress.step += 1;

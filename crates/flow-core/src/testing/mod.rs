@@ -22,15 +22,16 @@ pub use report::{Measured, Report, Tolerance};
 
 use tch::{Kind, Tensor};
 
-use crate::Bijection;
+use crate::{Bijection, ToParameters};
 
 /// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds, by the
 /// store's `set_kind(Kind::Double)` before the map is built or `double()` after), with at least 2 rows. The cost is that of `D` backward passes for events of `D` coordinates.
 ///
 /// Measured are the round trip from both sides, both log-determinants against autograd's Jacobian, their sum, the sum of
-/// the traced steps, the hook [`Bijection::vjp`] against autograd, rows on their own (a batch of 1), and an empty batch.
+/// the traced steps, the hooks [`Bijection::vjp`] and [`Bijection::forward_keeping`] against autograd, rows on their own (a
+/// batch of 1), and an empty batch.
 ///
-/// The hook adds to the gradients of the parameters, as it must: set them to zero before training goes on.
+/// The hooks add to the gradients of the parameters, as they must: set them to zero before training goes on.
 ///
 /// # Panics
 ///
@@ -45,17 +46,18 @@ pub fn check(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) ->
     assert_shapes("inverse", &z, &back, &inverse);
     let again = no_grad(|| bijection.forward(&back, context)).0;
 
-    let true_forward = jacobian_log_det(&x, |x, rows| bijection.forward(x, repeat(context, rows).as_ref()).0);
-    let true_inverse = jacobian_log_det(&z, |z, rows| bijection.inverse(z, repeat(context, rows).as_ref()).0);
+    let truthforward = jacobian_log_det(&x, |x, rows| bijection.forward(x, repeat(context, rows).as_ref()).0);
+    let truthinverse = jacobian_log_det(&z, |z, rows| bijection.inverse(z, repeat(context, rows).as_ref()).0);
 
     Report {
         round_trip_data: Measured::between(&back, &x),
         round_trip_latent: Measured::between(&again, &z),
-        log_det_forward: Measured::between(&forward, &true_forward),
-        log_det_inverse: Measured::between(&inverse, &true_inverse),
+        log_det_forward: Measured::between(&forward, &truthforward),
+        log_det_inverse: Measured::between(&inverse, &truthinverse),
         log_det_sum: Measured::between(&forward, &inverse.neg()),
         trace: trace_error(bijection, &x, &z, context),
         vjp: vjp_error(bijection, &x, context),
+        keeping: keeping_error(bijection, &x, context),
         single_rows: single_rows_error(|x, c| bijection.forward(x, c), &x, &z, &forward, context)
             .max(single_rows_error(|z, c| bijection.inverse(z, c), &z, &back, &inverse, context)),
         empty_batch: empty_batch_works(bijection, &x, context),
@@ -119,19 +121,47 @@ fn events(x: &Tensor) -> Vec<i64> {
     (1..x.dim() as i64).collect()
 }
 
-/// The hook against autograd, for the loss `Σ z w + Σ log_det v` with fixed weights.
-fn vjp_error(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Measured {
-    let leaf = x.copy().set_requires_grad(true);
-    let (z, log_det) = bijection.forward(&leaf, context);
-    if !z.requires_grad() {
-        // Nothing to go back through: the hook's own backward pass would only fail.
-        return Measured { absolute: f64::INFINITY, relative: f64::INFINITY };
+/// A map's value and gradient by autograd, for the loss `Σ z w + Σ log_det v` with fixed weights.
+struct ByAutograd {
+    z: Tensor,
+    log_det: Tensor,
+    /// `w` and `v`.
+    weights: (Tensor, Tensor),
+    grad_x: Tensor,
+}
+
+impl ByAutograd {
+    /// `None` where autograd finds no way back to `x`.
+    fn of(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Option<Self> {
+        let leaf = x.copy().set_requires_grad(true);
+        let (z, log_det) = bijection.forward(&leaf, context);
+        if !z.requires_grad() {
+            return None;
+        }
+        let weights = (weights(&z), weights(&log_det));
+        ((&z * &weights.0).sum(None) + (&log_det * &weights.1).sum(None)).backward();
+        Some(ByAutograd { z: z.detach(), log_det: log_det.detach(), weights, grad_x: leaf.grad() })
     }
-    let grad_z = weights(&z);
-    let grad_log_det = weights(&log_det);
-    ((&z * &grad_z).sum(None) + (&log_det * &grad_log_det).sum(None)).backward();
-    let (rebuilt, grad_x) = bijection.vjp(&z.detach(), context, &grad_z, &grad_log_det);
-    Measured::between(&rebuilt, x).max(Measured::between(&grad_x, &leaf.grad()))
+}
+
+/// [`Bijection::vjp`] against autograd.
+fn vjp_error(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Measured {
+    let Some(truth) = ByAutograd::of(bijection, x, context) else { return Measured::INFINITE };
+    let (rebuilt, grad_x) = bijection.vjp(&truth.z, context, &truth.weights.0, &truth.weights.1);
+    Measured::between(&rebuilt, x).max(Measured::between(&grad_x, &truth.grad_x))
+}
+
+/// [`Bijection::forward_keeping`] and its way back against autograd.
+fn keeping_error(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) -> Measured {
+    let Some(truth) = ByAutograd::of(bijection, x, context) else { return Measured::INFINITE };
+    no_grad(|| {
+        let kept = bijection.forward_keeping(x, context);
+        let forward = Measured::between(&kept.value, &truth.z).max(Measured::between(&kept.log_det, &truth.log_det));
+        match kept.back.backward(&truth.weights.0, &truth.weights.1, true, &mut ToParameters) {
+            None => Measured::INFINITE,
+            Some(grad_x) => forward.max(Measured::between(&grad_x, &truth.grad_x)),
+        }
+    })
 }
 
 /// Fixed numbers between -1 and 1, different from place to place.

@@ -14,6 +14,9 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// What cannot be compared at all.
+    pub(crate) const INFINITE: Measured = Measured { absolute: f64::INFINITY, relative: f64::INFINITY };
+
     /// The difference of `got` from `expected`, of the same shape. What is not finite counts as infinitely far.
     pub fn between(got: &Tensor, expected: &Tensor) -> Self {
         assert_eq!(got.size(), expected.size(), "only tensors of one shape can be compared");
@@ -53,6 +56,8 @@ pub struct Report {
     pub trace: Measured,
     /// The backward hook against autograd.
     pub vjp: Measured,
+    /// The way back that keeps what it needs, against autograd.
+    pub keeping: Measured,
     /// Rows on their own against rows in a batch.
     pub single_rows: Measured,
     /// Whether a batch of no rows went through both ways.
@@ -82,7 +87,7 @@ impl Tolerance {
 
 impl Report {
     /// The measured numbers by name.
-    pub fn rows(&self) -> [(&'static str, Measured); 8] {
+    pub fn rows(&self) -> [(&'static str, Measured); 9] {
         [
             ("round trip from data", self.round_trip_data),
             ("round trip from latent", self.round_trip_latent),
@@ -91,6 +96,7 @@ impl Report {
             ("forward + inverse log-det", self.log_det_sum),
             ("traced steps against the whole", self.trace),
             ("backward hook against autograd", self.vjp),
+            ("kept gradient against autograd", self.keeping),
             ("single rows against the batch", self.single_rows),
         ]
     }

@@ -3,7 +3,7 @@
 use flow_core::rng::with_seed;
 use flow_data::Spec;
 use flow_models::Model;
-use flow_train::adam::{Adam, Group, gradient_norm};
+use flow_train::adam::{Adam, Group};
 use flow_train::flat::FlatParameters;
 use tch::nn::{self, OptimizerConfig};
 use tch::{Device, Kind, Tensor};
@@ -45,14 +45,15 @@ fn compare(clip: f64) -> f64 {
         theirs.set_lr_group(0, rate);
         theirs.set_lr_group(1, rate * group(1).rate);
         let loss: Tensor = copies.iter().zip(&gradients).map(|(p, g)| (p * g).sum(Kind::Float)).sum();
-        let norm = gradient_norm(&gradients);
+        set_gradients(&flat, &gradients);
+        let norm = flat.gradient_norm();
         let shorten = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         if clip > 0.0 {
             theirs.backward_step_clip_norm(&loss, clip);
         } else {
             theirs.backward_step(&loss);
         }
-        ours.step(&flat, &gradients, rate, t, shorten);
+        ours.step(&flat, rate, t, shorten);
     }
     let off = flat.variables().iter().zip(&copies).map(|(a, b)| (a - b).abs().max().double_value(&[]));
     off.fold(0.0, f64::max)
@@ -70,39 +71,40 @@ fn with_gradients_cut_to_a_norm() {
     assert!(off < 1e-6, "{off}");
 }
 
-#[test]
-fn the_norm_counts_every_gradient_and_no_undefined_one() {
-    let of = |numbers: &[f32]| Tensor::from_slice(numbers);
-    let norm = gradient_norm(&[of(&[3.0, 0.0]), Tensor::new(), of(&[4.0]).reshape([1, 1]), of(&[12.0])]);
-    assert!((norm - 13.0).abs() < 1e-6, "{norm}");
-    assert_eq!(gradient_norm(&[Tensor::new()]), 0.0);
-    assert!(gradient_norm(&[of(&[f32::NAN])]).is_nan());
-}
-
-#[test]
-fn a_variable_without_a_gradient_is_left_alone() {
-    let flat = FlatParameters::new(&model());
-    let groups = (0..flat.places().len()).map(group).collect();
-    let mut adam = Adam::new(&flat, groups, (0.9, 0.999), 1e-8);
-    let before: Vec<Tensor> = flat.variables().iter().map(|v| v.detach().copy()).collect();
-    let mut gradients: Vec<Tensor> = flat.variables().iter().map(Tensor::ones_like).collect();
-    gradients[1] = Tensor::new();
-    adam.step(&flat, &gradients, 0.1, 1, 1.0);
-    for (i, (variable, before)) in flat.variables().iter().zip(&before).enumerate() {
-        assert_eq!(variable == before, i == 1, "{}", flat.places()[i].name);
+/// As a backward pass would leave them.
+fn set_gradients(flat: &FlatParameters, gradients: &[Tensor]) {
+    for (variable, gradient) in flat.variables().iter().zip(gradients) {
+        variable.grad().copy_(gradient);
     }
 }
 
 #[test]
-fn gradients_may_be_views_of_any_layout() {
-    let step = |gradient: fn(&Tensor) -> Tensor| {
-        let flat = FlatParameters::new(&model());
-        let groups = (0..flat.places().len()).map(group).collect();
-        let mut adam = Adam::new(&flat, groups, (0.9, 0.999), 1e-8);
-        let gradients: Vec<Tensor> = flat.variables().iter().map(gradient).collect();
-        adam.step(&flat, &gradients, 0.1, 1, 1.0);
-        flat.buffer().copy()
-    };
-    let one = |v: &Tensor| Tensor::ones([1], CPU).expand(v.size(), false);
-    assert_eq!(step(one), step(|v| Tensor::ones(v.size(), CPU)));
+fn the_norm_is_that_of_all_gradients_together() {
+    let flat = FlatParameters::new(&model());
+    assert_eq!(flat.gradient_norm(), 0.0);
+    let _ = flat.variables()[0].grad().fill_(3.0);
+    let _ = flat.variables()[2].grad().fill_(-4.0);
+    let [a, b] = [0, 2].map(|i| flat.places()[i].len as f64);
+    let norm = flat.gradient_norm();
+    assert!((norm / (9.0 * a + 16.0 * b).sqrt() - 1.0).abs() < 1e-6, "{norm}");
+    let _ = flat.variables()[1].grad().fill_(f64::NAN);
+    assert!(flat.gradient_norm().is_nan());
+}
+
+#[test]
+fn a_variable_whose_gradient_is_0_is_moved_by_its_decay_alone() {
+    let flat = FlatParameters::new(&model());
+    let groups = (0..flat.places().len()).map(group).collect();
+    let mut adam = Adam::new(&flat, groups, (0.9, 0.999), 1e-8);
+    let before: Vec<Tensor> = flat.variables().iter().map(|v| v.detach().copy()).collect();
+    for (i, variable) in flat.variables().iter().enumerate() {
+        let _ = variable.grad().fill_(if i < 2 { 0.0 } else { 1.0 });
+    }
+    adam.step(&flat, 0.1, 1, 1.0);
+    for (i, (variable, before)) in flat.variables().iter().zip(&before).enumerate() {
+        let (rate, decay) = (0.1 * group(i).rate, group(i).decay);
+        let change = if i < 2 { 0.0 } else { rate };
+        let off = (variable - (before * (1.0 - rate * decay) - change)).abs().max().double_value(&[]);
+        assert!(off < 1e-6, "{}: {off}", flat.places()[i].name);
+    }
 }

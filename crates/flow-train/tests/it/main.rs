@@ -15,6 +15,7 @@ mod observers;
 mod presets;
 mod rates;
 mod resume;
+mod ways;
 
 use std::ops::ControlFlow;
 

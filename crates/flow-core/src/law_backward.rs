@@ -1,0 +1,80 @@
+//! The gradients of a coupling's law: by hand where they are short, by autograd where they are not.
+
+use tch::Tensor;
+
+use crate::backward::{gradient_or_zeros, pull_back};
+use crate::{Bound, Gradients, Law};
+
+/// What a law has kept for its way back.
+pub(crate) enum LawKept {
+    /// `z = x + t` needs nothing.
+    Additive,
+    /// `z = x * scale + t`, with `scale = exp(log_s)` and `log_s = bound * tanh`.
+    Affine { x: Tensor, tanh: Tensor, scale: Tensor },
+    /// Both inputs and both outputs, taped.
+    Taped { x: Tensor, parameters: Tensor, z: Tensor, log_s: Option<Tensor> },
+}
+
+impl Law {
+    /// [`Law::forward`] outside of autograd, and what its way back needs.
+    pub(crate) fn forward_keeping(&self, x: &Tensor, parameters: &Tensor) -> (Tensor, Option<Tensor>, LawKept) {
+        match self {
+            Law::Additive => (x + parameters, None, LawKept::Additive),
+            Law::Affine { bound } => {
+                let changed = parameters.size()[1] / 2;
+                let tanh = parameters.narrow(1, 0, changed).tanh();
+                let log_s = bound.times(&tanh).detach();
+                let scale = log_s.exp();
+                let z = parameters.narrow(1, changed, changed).addcmul(x, &scale);
+                (z, Some(log_s), LawKept::Affine { x: x.shallow_clone(), tanh, scale })
+            }
+            Law::Spline { .. } => {
+                let [x, parameters] = [x, parameters].map(|t| t.detach().set_requires_grad(true));
+                let (z, log_s) = tch::with_grad(|| self.forward(&x, &parameters));
+                let (outside, log_s_outside) = (z.detach(), log_s.as_ref().map(Tensor::detach));
+                (outside, log_s_outside, LawKept::Taped { x, parameters, z, log_s })
+            }
+        }
+    }
+
+    /// From the gradients of a loss with respect to `z: [n, changed, ..]` and to the log-determinant `[n]` to those with
+    /// respect to `x` and to the parameters. That of a learned bound is given to
+    /// `gradients`.
+    ///
+    /// ```text
+    /// affine:  g_x = g_z scale,   g_t = g_z,   g_s = g_x x + g_log_det,   g_raw = g_s bound (1 - tanh²),   g_bound = Σ g_s tanh
+    /// ```
+    pub(crate) fn backward(
+        &self,
+        kept: LawKept,
+        grad_z: &Tensor,
+        grad_log_det: &Tensor,
+        gradients: &mut dyn Gradients,
+    ) -> (Tensor, Tensor) {
+        match (self, kept) {
+            (Law::Affine { bound }, LawKept::Affine { x, tanh, scale }) => {
+                let grad_x = grad_z * scale;
+                let grad_log_s = by_row(grad_log_det, &x).addcmul(&grad_x, &x);
+                let grad_raw = Tensor::tanh_backward(&bound.times(&grad_log_s).detach(), &tanh);
+                if let Bound::Learned(parameter) = bound {
+                    gradients.give(parameter, &(grad_log_s * tanh).sum_to_size(parameter.size()));
+                }
+                (grad_x, Tensor::cat(&[grad_raw, grad_z.shallow_clone()], 1))
+            }
+            (_, LawKept::Taped { x, parameters, z, log_s }) => {
+                let log_s = log_s.map(|log_s| (by_row(grad_log_det, &log_s), log_s));
+                let outputs: Vec<_> = log_s.iter().map(|(gradient, log_s)| (log_s, gradient)).collect();
+                tch::with_grad(|| pull_back(&[vec![(&z, grad_z)], outputs].concat()));
+                (gradient_or_zeros(&x), gradient_or_zeros(&parameters))
+            }
+            _ => (grad_z.shallow_clone(), grad_z.shallow_clone()),
+        }
+    }
+}
+
+/// `[n]` as `[n, 1, ..]`, to go with `[n, changed, ..]`.
+fn by_row(rows: &Tensor, like: &Tensor) -> Tensor {
+    let mut size = vec![1; like.dim()];
+    size[0] = rows.size()[0];
+    rows.reshape(size)
+}

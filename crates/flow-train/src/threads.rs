@@ -1,0 +1,111 @@
+//! Work of our own on libtorch's threads.
+//!
+//! libtorch computes on a pool of OpenMP's, whose threads wait awake between two operations. What is done between them on
+//! threads made for it would pay more for waking these than for the work. GNU's OpenMP, which libtorch for Linux comes
+//! with, runs any function on its pool; where it is not there, threads are made.
+
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+
+/// Calls `work(0)`, ..., `work(parts - 1)`, all at the same time, and returns when all have.
+pub(crate) fn in_parallel(parts: usize, work: &(dyn Fn(usize) + Sync)) {
+    match pool() {
+        _ if parts <= 1 => (0..parts).for_each(work),
+        Some(pool) => pool.run(parts, work),
+        None => std::thread::scope(|scope| {
+            (1..parts).for_each(|part| drop(scope.spawn(move || work(part))));
+            work(0);
+        }),
+    }
+}
+
+/// What is used of libgomp: <https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construct.html>.
+struct Pool {
+    parallel: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint),
+    thread: unsafe extern "C" fn() -> c_int,
+    threads: unsafe extern "C" fn() -> c_int,
+}
+
+struct Job<'a> {
+    parts: usize,
+    work: &'a (dyn Fn(usize) + Sync),
+    pool: &'a Pool,
+}
+
+impl Pool {
+    fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
+        let mut job = Job { parts, work, pool: self };
+        #[allow(unsafe_code)]
+        // SAFETY: GOMP_parallel returns when every thread has come back from `run_part`, so `job` outlives them; they share
+        // it by reference, and `work` is Sync.
+        unsafe {
+            (self.parallel)(run_part, (&raw mut job).cast(), parts as c_uint, 0);
+        }
+    }
+}
+
+/// What every thread of the team runs. A panic must not unwind into C: crossing `extern "C"` it ends the process.
+#[allow(unsafe_code)]
+unsafe extern "C" fn run_part(job: *mut c_void) {
+    // SAFETY: `Pool::run` passed a pointer to a job that lives until every thread is back, and nobody writes to it.
+    let job = unsafe { &*job.cast_const().cast::<Job<'_>>() };
+    // SAFETY: both take nothing and only read the state of the calling thread's team.
+    let (own, team) = unsafe { ((job.pool.thread)(), (job.pool.threads)()) };
+    // A team may be smaller than asked for.
+    (own as usize..job.parts).step_by((team as usize).max(1)).for_each(job.work);
+}
+
+/// libgomp, if this process has loaded it.
+fn pool() -> Option<&'static Pool> {
+    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
+    POOL.get_or_init(find).as_ref()
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn find() -> Option<Pool> {
+    // SAFETY: looking up a name among the loaded libraries has no precondition.
+    let symbol = |name: &CStr| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    let [parallel, thread, threads] = [c"GOMP_parallel", c"omp_get_thread_num", c"omp_get_num_threads"].map(symbol);
+    if [parallel, thread, threads].iter().any(|symbol| symbol.is_null()) {
+        return None;
+    }
+    // SAFETY: the names are those of libgomp's documented interface, whose signatures these are, and a library that is
+    // loaded with libtorch stays loaded.
+    Some(unsafe {
+        Pool {
+            parallel: std::mem::transmute::<*mut c_void, _>(parallel),
+            thread: std::mem::transmute::<*mut c_void, _>(thread),
+            threads: std::mem::transmute::<*mut c_void, _>(threads),
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn find() -> Option<Pool> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn every_part_is_worked_on_once() {
+        for parts in [0, 1, 2, 3, 17] {
+            let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+            in_parallel(parts, &|part| drop(counts[part].fetch_add(1, Ordering::Relaxed)));
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{parts}: {counts:?}");
+        }
+    }
+
+    /// What the speed of a step rests on; without it the result is the same.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn libtorch_for_linux_comes_with_a_pool() {
+        assert!(tch::get_num_threads() > 0, "libtorch is loaded");
+        assert!(pool().is_some());
+    }
+}

@@ -1,0 +1,38 @@
+//! However a step finds its gradients, it is the same step.
+
+use flow_data::Spec;
+use flow_train::Trainer;
+use tch::Tensor;
+
+use crate::{tiny, watch};
+
+/// The parameters after ten steps.
+fn trained(model: &str, fields: &[&str]) -> Tensor {
+    let common = [
+        "train.steps=10",
+        "train.batch=50",
+        "train.weight_decay=0.1",
+        "model.conditioner.hidden=80",
+        "model.conditioner.layers=2",
+    ];
+    let (config, data) = tiny(model, Spec::Digits, &[&common, fields].concat());
+    let mut trainer = Trainer::new(config, data).unwrap();
+    trainer.run(&mut watch).unwrap();
+    let parameters: Vec<Tensor> =
+        trainer.model().variables().into_iter().map(|(_, v)| v.detach().flatten(0, -1)).collect();
+    Tensor::cat(&parameters, 0)
+}
+
+#[test]
+fn map_by_map_on_a_tape_or_rebuilt_and_with_each_weights_step_taken_at_once_or_at_the_end() {
+    for model in ["nice", "realnvp"] {
+        let start = trained(model, &["train.steps=0"]);
+        let at_once = trained(model, &[]);
+        assert!((&at_once - start).abs().max().double_value(&[]) > 1e-3, "{model}: nothing was trained");
+        // A bound that no gradient reaches asks for the norm all the same.
+        for other in ["train.clip=1e30", "train.taped=true", "train.rebuild=true"] {
+            let off = (&at_once - trained(model, &[other])).abs().max().double_value(&[]);
+            assert!(off < 2e-4, "{model}, {other}: {off:e}");
+        }
+    }
+}
