@@ -5,6 +5,8 @@
 
 use tch::{Kind, Tensor};
 
+use crate::product::add_mm;
+
 /// A map's output and what its way back needs.
 pub struct Kept<'a> {
     /// The mapped batch, `[n, ..event]`.
@@ -47,7 +49,7 @@ pub struct ToParameters;
 impl Gradients for ToParameters {
     fn give_product(&mut self, weight: &Tensor, grad: &Tensor, x: &Tensor) {
         if let Some(mut own) = gradient_of(weight) {
-            let _ = own.addmm_(&grad.tr(), x);
+            add_mm(&mut own, &grad.tr(), x);
         }
     }
 

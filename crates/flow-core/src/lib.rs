@@ -61,6 +61,7 @@ mod mask;
 mod multiscale;
 mod permute;
 mod prior;
+pub mod product;
 mod rational_quadratic;
 pub mod rng;
 mod shape;
@@ -88,6 +89,7 @@ pub use mask::Mask;
 pub use multiscale::{Level, Multiscale};
 pub use permute::Permute;
 pub use prior::TopPrior;
+pub use product::Precision;
 pub use spline::Spline;
 pub use squeeze::{Squeeze, SqueezeOrder};
 

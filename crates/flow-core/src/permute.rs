@@ -11,8 +11,17 @@ use crate::{Backward, Bijection, Error, Gradients, Kept, Result, rng};
 /// Couplings change one part of the coordinates at a time; a permutation between them decides who meets whom.
 #[derive(Debug)]
 pub struct Permute {
-    forward: Tensor,
-    inverse: Tensor,
+    forward: Order,
+    inverse: Order,
+}
+
+/// An order of the coordinates, and how a batch is brought into it.
+#[derive(Debug)]
+enum Order {
+    /// Of so many coordinates the last first; its own inverse, and a copy without an index.
+    Reverse(i64),
+    /// `z[:, i] = x[:, index[i]]`.
+    Index(Tensor),
 }
 
 impl Permute {
@@ -37,14 +46,14 @@ impl Permute {
                 Some(seen) => *seen = true,
             }
         }
-        let tensor = |indices: &[i64]| Tensor::from_slice(indices).to_device(device);
+        let tensor = |indices: &[i64]| Order::Index(Tensor::from_slice(indices).to_device(device));
         Ok(Permute { forward: tensor(order), inverse: tensor(&invert(order)) })
     }
 
     /// The last coordinate first.
-    pub fn reverse(dim: usize, device: Device) -> Self {
-        let order: Vec<i64> = (0..dim as i64).rev().collect();
-        Permute::new(&order, device).expect("a reversal is a permutation")
+    pub fn reverse(dim: usize) -> Self {
+        let reverse = || Order::Reverse(dim as i64);
+        Permute { forward: reverse(), inverse: reverse() }
     }
 
     /// A permutation drawn uniformly by `seed`; the same on every device.
@@ -54,11 +63,19 @@ impl Permute {
     }
 }
 
-fn apply(x: &Tensor, order: &Tensor) -> (Tensor, Tensor) {
+fn apply(x: &Tensor, order: &Order) -> (Tensor, Tensor) {
     let matrix = flat(x);
     let (n, dim) = matrix.size2().expect("a matrix");
-    assert_eq!(order.size()[0], dim, "a permutation of {:?} was given {:?}", order.size(), x.size());
-    (pick(&matrix, order, n).reshape(x.size()), zero_log_det(x))
+    let expected = match order {
+        Order::Reverse(expected) => *expected,
+        Order::Index(index) => index.size()[0],
+    };
+    assert_eq!(expected, dim, "a permutation of {expected} coordinates was given {:?}", x.size());
+    let z = match order {
+        Order::Reverse(_) => matrix.flip([1]),
+        Order::Index(index) => pick(&matrix, index, n),
+    };
+    (z.reshape(x.size()), zero_log_det(x))
 }
 
 impl Bijection for Permute {
@@ -76,7 +93,7 @@ impl Bijection for Permute {
     }
 }
 
-struct PermuteBack<'a>(&'a Tensor);
+struct PermuteBack<'a>(&'a Order);
 
 impl Backward for PermuteBack<'_> {
     fn backward(

@@ -55,7 +55,7 @@ fn realnvp(path: &nn::Path) -> Chain {
     let mut chain = Chain::default();
     chain.push("actnorm", ActNorm::new(&(path / "actnorm"), 5)).unwrap();
     chain.push("first", learned(&(path / "first"), Mask::halves(5, false))).unwrap();
-    chain.push("reverse", Permute::reverse(5, CPU)).unwrap();
+    chain.push("reverse", Permute::reverse(5)).unwrap();
     chain.push("second", fixed(&(path / "second"), Mask::alternating(5, true), 2.0)).unwrap();
     chain.push("scaling", ElementwiseAffine::scaling(&(path / "scaling"), &[5])).unwrap();
     chain
@@ -83,7 +83,7 @@ fn table() -> Vec<Case> {
 
     add("spline halves 5", &[5], Space, |p| coupling(p, Mask::halves(5, true).unwrap(), Law::Spline { bins: 4 }));
 
-    add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5, CPU)));
+    add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5)));
     add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, CPU)));
     add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, CPU)));
 
@@ -242,7 +242,7 @@ fn permutations_move_each_coordinate_where_the_order_says() {
     let (z, log_det) = Permute::new(&[2, 0, 1], CPU).unwrap().forward(&x, None);
     assert_eq!(z, Tensor::from_slice(&[12.0, 10.0, 11.0, 22.0, 20.0, 21.0]).reshape([2, 3]));
     assert_eq!(log_det, Tensor::from_slice(&[0.0, 0.0]));
-    let (z, _) = Permute::reverse(3, CPU).forward(&x, None);
+    let (z, _) = Permute::reverse(3).forward(&x, None);
     assert_eq!(z, Tensor::from_slice(&[12.0, 11.0, 10.0, 22.0, 21.0, 20.0]).reshape([2, 3]));
 }
 
@@ -340,8 +340,8 @@ fn wrong_arguments_are_errors() {
         assert!(matches!(standardize(&[0.0], &[std]), Error::OutOfRange { name: "std", .. }));
     }
     let mut chain = Chain::default();
-    chain.push("a", Permute::reverse(2, CPU)).unwrap();
-    let twice = chain.push("a", Permute::reverse(2, CPU));
+    chain.push("a", Permute::reverse(2)).unwrap();
+    let twice = chain.push("a", Permute::reverse(2));
     assert!(matches!(twice, Err(Error::DuplicateName { name }) if name == "a"));
     assert_eq!(chain.len(), 1);
 }

@@ -165,7 +165,7 @@ fn couplings(path: &nn::Path) -> Chain {
         let coupling = Coupling::new(Mask::halves(2, i == 1).unwrap(), TestNet::new(&path, 1, 2), law);
         chain.push(format!("coupling_{i}"), coupling).unwrap();
     }
-    chain.push("reverse", Permute::reverse(2, CPU)).unwrap();
+    chain.push("reverse", Permute::reverse(2)).unwrap();
     chain.push("scaling", ElementwiseAffine::learned(&(path / "scaling"), &[2])).unwrap();
     chain
 }

@@ -1,6 +1,7 @@
 //! Conditioners for images: convolutional nets, plain or residual.
 
 use flow_core::Conditioner;
+use flow_core::product::conv2d;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
@@ -219,8 +220,7 @@ impl Conv {
     }
 
     fn apply(&self, x: &Tensor, training: bool) -> Tensor {
-        let padding = self.weight.size()[2] / 2;
-        let conv = |weight: &Tensor| x.conv2d(weight, Some(&self.bias), 1, padding, 1, 1);
+        let conv = |weight: &Tensor| conv2d(x, weight, &self.bias);
         match &self.norm {
             ConvNorm::None => conv(&self.weight),
             ConvNorm::Weight { gain } => conv(&(&self.weight * (gain.reshape([-1, 1, 1, 1]) / length(&self.weight)))),

@@ -1,5 +1,6 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
+use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
@@ -134,7 +135,7 @@ impl Mlp {
         let y = self.out.apply(&h);
         match &self.skip {
             None => y,
-            Some(skip) => y + x.linear(skip, None::<&Tensor>),
+            Some(skip) => y + linear(x, skip, None),
         }
     }
 
@@ -195,7 +196,7 @@ impl Layer {
     }
 
     pub(crate) fn apply(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        linear(x, &self.weight, Some(&self.bias))
     }
 
     /// Gives both their gradients, from the input `[n, inputs]` and the gradient of the output `[n, outputs]`.

@@ -1,5 +1,6 @@
 //! The gradients of a multilayer perceptron by hand: products each once, activations in place.
 
+use flow_core::product::{add_mm, mm};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use tch::Tensor;
 
@@ -29,7 +30,7 @@ pub(crate) fn forward_keeping(net: &Mlp, x: Tensor, context: i64) -> Conditioner
     let last = inputs.last().expect("it begins with one");
     let mut parameters = net.out.apply(last);
     if let Some(skip) = &net.skip {
-        let _ = parameters.addmm_(&inputs[0], &skip.tr());
+        add_mm(&mut parameters, &inputs[0], &skip.tr());
     }
     ConditionerKept { parameters, back: Box::new(MlpBack { net, inputs, derivatives, context }) }
 }
@@ -38,15 +39,15 @@ impl ConditionerBackward for MlpBack<'_> {
     fn backward(mut self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
         let net = self.net;
         let last = self.inputs.pop().expect("the output layer has an input");
-        let mut above = grad.mm(&net.out.weight);
+        let mut above = mm(grad, &net.out.weight);
         net.out.give(&last, grad, gradients);
         for i in (1..net.hidden.len()).rev() {
             let layer = &net.hidden[i];
             let own = net.activation.backward(&above, &self.derivatives[i]);
             if net.residual {
-                let _ = above.addmm_(&own, &layer.weight);
+                add_mm(&mut above, &own, &layer.weight);
             } else {
-                above = own.mm(&layer.weight);
+                above = mm(&own, &layer.weight);
             }
             layer.give(&self.inputs[i], &own, gradients);
         }
@@ -54,11 +55,11 @@ impl ConditionerBackward for MlpBack<'_> {
         let (first, x) = (&net.hidden[0], &self.inputs[0]);
         let grad_x = wanted.then(|| {
             let kept = |weight: &Tensor| weight.narrow(1, 0, weight.size()[1] - self.context);
-            let through = own.mm(&kept(&first.weight));
-            match &net.skip {
-                None => through,
-                Some(skip) => through.addmm(grad, &kept(skip)),
+            let mut through = mm(&own, &kept(&first.weight));
+            if let Some(skip) = &net.skip {
+                add_mm(&mut through, grad, &kept(skip));
             }
+            through
         });
         first.give(x, &own, gradients);
         if let Some(skip) = &net.skip {

@@ -139,7 +139,7 @@ impl Stack<'_> {
         for i in 0..self.couplings {
             match self.order {
                 Order::Flip => {}
-                Order::Reverse => chain.push(format!("reverse_{i}"), Permute::reverse(dim, device))?,
+                Order::Reverse => chain.push(format!("reverse_{i}"), Permute::reverse(dim))?,
                 Order::Random => {
                     let seed = rng::derive_seed(seed, "permutation", i as u64);
                     let name = format!("shuffle_{i}");

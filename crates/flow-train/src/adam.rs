@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 
 use crate::flat::{FlatParameters, Place};
+use crate::memory;
 use crate::threads::in_parallel;
 
 /// Adam (Kingma and Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2):
@@ -74,7 +75,7 @@ impl Adam {
     /// Moments of 0 for `parameters`, whose places `groups` follow one by one.
     pub fn new(parameters: &FlatParameters, groups: Vec<Group>, (beta1, beta2): (f64, f64), epsilon: f64) -> Self {
         assert_eq!(groups.len(), parameters.places().len(), "one group for each variable");
-        let zeros = || parameters.buffer().zeros_like();
+        let zeros = || memory::zeros(parameters.buffer().numel() as i64, parameters.buffer().device());
         let mut segments: Vec<Segment> = Vec::new();
         for (place, group) in parameters.places().iter().zip(groups) {
             let places = place.offset as usize..(place.offset + place.len) as usize;

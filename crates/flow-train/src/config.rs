@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flow_core::Precision;
 use flow_data::{DataSet, ImageOptions, LoadOptions, Preprocessing, Spec};
 use flow_models::{Head, ModelConfig, Preset, preset};
 use serde::{Deserialize, Serialize};
@@ -132,6 +133,10 @@ pub struct TrainConfig {
     /// Whether autograd tapes the whole flow, rather than each map finding its own gradient where it knows it by hand: the
     /// same gradients to round-off, more slowly. Default false.
     pub taped: bool,
+    /// How the factors of the conditioners' products are rounded in training; validation and evaluation are in f32. Default
+    /// f32.
+    #[serde(with = "crate::by_name")]
+    pub precision: Precision,
     /// Steps between validations. Default 500.
     pub validate_every: u64,
     /// Validations without a better one after which training stops, 0 for never. Default 0.
@@ -169,6 +174,7 @@ impl Default for TrainConfig {
             ema: 0.999,
             rebuild: false,
             taped: false,
+            precision: Precision::F32,
             validate_every: 500,
             patience: 0,
             save_every: 1_000,

@@ -3,7 +3,9 @@
 
 use flow_core::gradient_of;
 use flow_models::Model;
-use tch::{Kind, Tensor};
+use tch::Tensor;
+
+use crate::memory;
 
 /// Offsets are multiples of this many numbers, 64 bytes of f32.
 const ALIGN: i64 = 16;
@@ -43,8 +45,7 @@ impl FlatParameters {
                 offset += (len + ALIGN - 1) / ALIGN * ALIGN;
             }
         }
-        let buffer = Tensor::zeros([offset], (Kind::Float, model.flow().device()));
-        let gradients = buffer.zeros_like();
+        let [buffer, gradients] = [(); 2].map(|()| memory::zeros(offset, model.flow().device()));
         let mut flat = FlatParameters { places, variables, buffer, gradients };
         flat.move_in();
         flat

@@ -43,15 +43,13 @@ impl Stepper<'_> {
     /// One step of Adam on `-mean log p(x)` of `batch`.
     pub(crate) fn step(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
         let by_hand = !self.train.rebuild && !self.train.taped;
-        if by_hand && possible(self.parameters, self.train.clip) {
-            self.as_you_go(flow, batch)
-        } else {
-            self.at_the_end(flow, batch)
-        }
+        let uncut = by_hand && possible(self.parameters, self.train.clip);
+        let precision = self.train.precision;
+        precision.scope(|| if uncut { self.at_once(flow, batch) } else { self.at_the_end(flow, batch) })
     }
 
     /// Each weight's step as soon as its gradient is there.
-    fn as_you_go(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
+    fn at_once(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
         let kept = flow.forward_keeping(&batch.x, batch.context.as_ref());
         let nats = finite(&kept.log_prob)?;
         let mut steps = StepAsYouGo::new(self.adam, self.parameters, self.rate, self.t);

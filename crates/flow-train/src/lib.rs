@@ -34,6 +34,7 @@
 
 pub mod adam;
 pub mod batches;
+mod by_name;
 pub mod classify;
 mod config;
 mod device;
@@ -43,6 +44,7 @@ pub mod evaluate;
 pub mod flat;
 pub mod folder;
 mod gradients;
+mod memory;
 mod observe;
 mod recipe;
 mod state;

@@ -4,6 +4,7 @@
 //! and is still in the processor's cache when it is read. What it costs is that no gradient's length is known before the
 //! last of them, so nothing can be cut to a norm.
 
+use flow_core::product::mm_into;
 use flow_core::{Gradients, ToParameters};
 use tch::{Kind, Tensor};
 
@@ -71,7 +72,7 @@ impl Gradients for StepAsYouGo<'_> {
         assert!(!self.done[place], "{} is given a second gradient in one step", self.parameters.places()[place].name);
         let gradient = self.adam.scratch(weight.numel() as i64);
         let out = gradient.view(&weight.size()[..]);
-        let _ = grad.tr().mm_out(&out, x);
+        mm_into(&out, &grad.tr(), x);
         self.step(place, &gradient);
     }
 

@@ -21,10 +21,14 @@ pub(crate) fn in_parallel(parts: usize, work: &(dyn Fn(usize) + Sync)) {
 
 /// What is used of libgomp: <https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construct.html>.
 struct Pool {
-    parallel: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint),
-    thread: unsafe extern "C" fn() -> c_int,
-    threads: unsafe extern "C" fn() -> c_int,
+    parallel: Parallel,
+    thread: Count,
+    threads: Count,
 }
+
+/// Function, its argument, number of threads, flags.
+type Parallel = unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
+type Count = unsafe extern "C" fn() -> c_int;
 
 struct Job<'a> {
     parts: usize,
@@ -74,9 +78,9 @@ fn find() -> Option<Pool> {
     // loaded with libtorch stays loaded.
     Some(unsafe {
         Pool {
-            parallel: std::mem::transmute::<*mut c_void, _>(parallel),
-            thread: std::mem::transmute::<*mut c_void, _>(thread),
-            threads: std::mem::transmute::<*mut c_void, _>(threads),
+            parallel: std::mem::transmute::<*mut c_void, Parallel>(parallel),
+            thread: std::mem::transmute::<*mut c_void, Count>(thread),
+            threads: std::mem::transmute::<*mut c_void, Count>(threads),
         }
     })
 }
@@ -96,7 +100,9 @@ mod tests {
     fn every_part_is_worked_on_once() {
         for parts in [0, 1, 2, 3, 17] {
             let counts: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
-            in_parallel(parts, &|part| drop(counts[part].fetch_add(1, Ordering::Relaxed)));
+            in_parallel(parts, &|part| {
+                counts[part].fetch_add(1, Ordering::Relaxed);
+            });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{parts}: {counts:?}");
         }
     }

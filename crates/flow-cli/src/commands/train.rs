@@ -59,6 +59,7 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     config.seed = args.seed;
     config.device = args.device;
     config.threads = args.threads.map_or(config.threads, usize::from);
+    config.train.precision = args.precision.unwrap_or(config.train.precision);
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.batch = args.batch.unwrap_or(config.train.batch);
     if args.classes && args.set.iter().any(|assignment| assignment.starts_with("model.classes=")) {

@@ -127,3 +127,17 @@ fn classes_that_the_data_has_not_are_refused() {
     let error = Trainer::new(config, moons).unwrap_err();
     assert!(matches!(&error, Error::Config(why) if why.contains("fresh draws")), "{error}");
 }
+
+#[test]
+fn convolutions_in_bf16_train_as_well() {
+    for model in ["glow", "realnvp-image"] {
+        let last = |precision: &str| {
+            let (config, data) = small(model, &[precision]);
+            let (_, nats) = train(config, &data);
+            nats[nats.len() - 10..].iter().sum::<f64>() / 10.0
+        };
+        let (exact, rounded) = (last("train.precision=f32"), last("train.precision=bf16"));
+        assert_ne!(exact, rounded, "{model}: nothing was rounded");
+        assert!((rounded / exact - 1.0).abs() < 5e-3, "{model}: {rounded} nats in bf16, {exact} in f32");
+    }
+}

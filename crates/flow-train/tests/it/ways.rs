@@ -14,12 +14,13 @@ fn trained(model: &str, fields: &[&str]) -> Tensor {
         "train.weight_decay=0.1",
         "model.conditioner.hidden=80",
         "model.conditioner.layers=2",
+        "model.conditioner.dropout=0",
     ];
     let (config, data) = tiny(model, Spec::Digits, &[&common, fields].concat());
     let mut trainer = Trainer::new(config, data).unwrap();
     trainer.run(&mut watch).unwrap();
     let parameters: Vec<Tensor> =
-        trainer.model().variables().into_iter().map(|(_, v)| v.detach().flatten(0, -1)).collect();
+        trainer.model().variables().into_values().map(|v| v.detach().flatten(0, -1)).collect();
     Tensor::cat(&parameters, 0)
 }
 
@@ -34,5 +35,28 @@ fn map_by_map_on_a_tape_or_rebuilt_and_with_each_weights_step_taken_at_once_or_a
             let off = (&at_once - trained(model, &[other])).abs().max().double_value(&[]);
             assert!(off < 2e-4, "{model}, {other}: {off:e}");
         }
+    }
+}
+
+/// Half of a percent of the likelihood is what the precision may cost.
+#[test]
+fn products_in_bf16_train_as_well() {
+    for model in ["nice", "realnvp"] {
+        let best = |precision: &str| {
+            let fields = [
+                "train.steps=60",
+                "train.batch=100",
+                "train.validate_every=20",
+                "model.conditioner.hidden=64",
+                precision,
+            ];
+            let (config, data) = tiny(model, Spec::Digits, &fields);
+            let mut trainer = Trainer::new(config, data).unwrap();
+            trainer.run(&mut watch).unwrap();
+            trainer.progress().best_nats.unwrap()
+        };
+        let (exact, rounded) = (best("train.precision=f32"), best("train.precision=bf16"));
+        assert_ne!(exact, rounded, "{model}: nothing was rounded");
+        assert!((rounded / exact - 1.0).abs() < 5e-3, "{model}: {rounded} nats in bf16, {exact} in f32");
     }
 }
