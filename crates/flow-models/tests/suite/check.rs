@@ -76,7 +76,7 @@ fn gradients_map_by_map_are_those_of_the_whole_tape() {
             let taped = with_seed(4, || flow.log_prob(&x, context.as_ref()));
             taped.mean(None).neg().backward();
             let copy = |t: Tensor| if t.defined() { t.copy() } else { t };
-            let expected: Vec<_> = model.variables().into_iter().map(|(_, v)| copy(v.grad())).collect();
+            let expected: Vec<_> = model.variables().into_values().map(|v| copy(v.grad())).collect();
             for (_, mut variable) in model.variables() {
                 variable.zero_grad();
             }
