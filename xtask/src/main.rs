@@ -1,7 +1,9 @@
-//! `cargo xtask`: the chores of this workspace. `fetch` brings the data, `reproduce` makes the gallery.
+//! `cargo xtask`: the chores of this workspace. `fetch` brings the data, `reproduce` makes the gallery, `compare` times
+//! this project beside others.
 //!
 //! Nothing here depends on libtorch or on a flow crate, so that it builds on a machine that has neither yet.
 
+mod compare;
 mod fetch;
 mod interrupt;
 mod progress;
@@ -28,6 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Compare(compare::Args),
     Fetch(fetch::Args),
     Reproduce(reproduce::Args),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let workspace = Workspace::at(cli.root);
     let outcome = match &cli.command {
+        Command::Compare(args) => compare::run(args, &workspace),
         Command::Fetch(args) => fetch::run(args, &workspace),
         Command::Reproduce(args) => reproduce::run(args, &workspace),
     };

@@ -1,4 +1,4 @@
-//! The binary `flow`: built by cargo, which fetches libtorch on the way, and found by what cargo says about it.
+//! The binary `flow` and other programs: built by cargo, which fetches libtorch on the way, and found by what cargo says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,22 @@ pub fn flow(given: Option<&Path>, root: &Path, runs: &Path) -> Result<Flow> {
 
 fn build(root: &Path, messages: &Path) -> Result<PathBuf> {
     eprintln!("Building flow (the first time this fetches libtorch and takes some minutes)");
+    cargo(root, &["-p", "flow-cli"], "flow", messages)
+}
+
+/// Builds an example of a package of the workspace.
+pub fn example(root: &Path, package: &str, name: &str, messages: &Path) -> Result<PathBuf> {
+    eprintln!("Building {name} (the first time this fetches libtorch and takes some minutes)");
+    cargo(root, &["-p", package, "--example", name], name, messages)
+}
+
+fn cargo(root: &Path, what: &[&str], name: &str, messages: &Path) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "-p", "flow-cli", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release"]).args(what).arg("--message-format=json-render-diagnostics");
     command.current_dir(root);
-    process::run(command, &Messages::Shown, Some(messages)).context("building flow")?;
+    process::run(command, &Messages::Shown, Some(messages)).with_context(|| format!("building {name}"))?;
     let said = fs::read_to_string(messages).with_context(|| format!("cannot read {}", messages.display()))?;
-    executable(&said).context("cargo has built flow and does not say where")
+    executable(&said, name).with_context(|| format!("cargo has built {name} and does not say where"))
 }
 
 /// One line of what cargo says; most are about something else.
@@ -45,11 +55,11 @@ struct Target {
     name: String,
 }
 
-fn executable(messages: &str) -> Option<PathBuf> {
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == "flow"))
+        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == name))
         .find_map(|message| message.executable)
 }
 
@@ -64,7 +74,7 @@ not json
 {"reason":"compiler-artifact","target":{"name":"flow_core","kind":["lib"]},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"flow","kind":["bin"]},"executable":"/elsewhere/release/flow"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages).unwrap(), Path::new("/elsewhere/release/flow"));
-        assert_eq!(executable("{}"), None);
+        assert_eq!(executable(messages, "flow").unwrap(), Path::new("/elsewhere/release/flow"));
+        assert_eq!(executable("{}", "flow"), None);
     }
 }

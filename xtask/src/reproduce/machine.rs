@@ -1,5 +1,6 @@
 //! What the numbers were made on: machine and versions, as far as they can be found out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -27,6 +28,12 @@ pub struct Versions {
     pub rustc: String,
 }
 
+impl Versions {
+    pub fn by_name(self) -> BTreeMap<String, String> {
+        [("flow", self.flow), ("tch", self.tch), ("rustc", self.rustc)].map(|(name, it)| (name.to_owned(), it)).into()
+    }
+}
+
 pub fn describe(root: &Path, choice: &Choice) -> Machine {
     let asked = choice.device.clone();
     let card =
@@ -43,7 +50,7 @@ pub fn describe(root: &Path, choice: &Choice) -> Machine {
     }
 }
 
-fn cpu() -> Option<String> {
+pub fn cpu() -> Option<String> {
     match fs::read_to_string("/proc/cpuinfo") {
         Ok(info) => cpu_model(&info),
         Err(_) => first_line("sysctl", &["-n", "machdep.cpu.brand_string"]),
@@ -56,14 +63,25 @@ fn cpu_model(cpuinfo: &str) -> Option<String> {
     cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(value)
 }
 
-fn os() -> String {
+/// Those of `wanted` instructions that the first processor has, as Linux calls them.
+pub fn instructions(wanted: &[&str]) -> Vec<String> {
+    instructions_of(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default(), wanted)
+}
+
+fn instructions_of(cpuinfo: &str, wanted: &[&str]) -> Vec<String> {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let has = |name: &&str| flags.split_whitespace().any(|flag| flag == *name);
+    wanted.iter().copied().filter(has).map(str::to_owned).collect()
+}
+
+pub fn os() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"'));
     let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
     name.map_or(system.clone(), |name| format!("{name}, {system}"))
 }
 
-fn versions(root: &Path) -> Versions {
+pub fn versions(root: &Path) -> Versions {
     let at = root.display().to_string();
     let commit = first_line("git", &["-C", &at, "describe", "--always", "--dirty", "--exclude=*"]);
     let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
@@ -99,6 +117,8 @@ mod tests {
         let info = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU @ 3 GHz\n";
         assert_eq!(cpu_model(info).as_deref(), Some("Some CPU @ 3 GHz"));
         assert_eq!(cpu_model("processor\t: 0\n"), None);
+        let flags = "flags\t\t: fpu avx2 avx512f\n\nflags\t\t: fpu amx_bf16\n";
+        assert_eq!(instructions_of(flags, &["avx512f", "avx", "amx_bf16", "avx2"]), ["avx512f", "avx2"]);
         let lock =
             "[[package]]\nname = \"tch\"\nversion = \"0.24.0\"\n\n[[package]]\nname = \"toml\"\nversion = \"1.2.1\"\n";
         assert_eq!(locked_version(lock, "tch").as_deref(), Some("0.24.0"));

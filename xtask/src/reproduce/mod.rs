@@ -1,13 +1,13 @@
 //! `cargo xtask reproduce`: from a bare clone to the gallery. [`run`] is the recipe.
 
-mod build;
-mod machine;
+pub(crate) mod build;
+pub(crate) mod machine;
 mod markdown;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod references;
 mod stages;
-mod stamps;
+pub(crate) mod stamps;
 mod summary;
 
 use std::fs;

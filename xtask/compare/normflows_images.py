@@ -1,0 +1,78 @@
+"""normflows: multi-scale models of its own layers, of the depth and width of the presets `cpu`. It has neither splines on
+images nor priors given the other half; so a model file does not fit."""
+
+import torch
+from normflows import MultiscaleFlow
+from normflows.distributions import DiagGaussian
+from normflows.flows import ActNorm, AffineCouplingBlock, GlowBlock, MaskedAffineFlow, Merge, Reverse, Squeeze
+from normflows.transforms import Logit
+
+from image_nets import (
+    GLOW_DEPTH, GLOW_LEVELS, GLOW_WIDTH, REALNVP_CHANNELS, REALNVP_CHECKERS, REALNVP_LEVELS, realnvp_net,
+)
+
+
+class Net(torch.nn.Module):
+    """Shift and the tanh of a raw scale by turns."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.net = realnvp_net(channels, 2 * channels)
+
+    def forward(self, kept):
+        raw, shift = self.net(kept).chunk(2, 1)
+        return torch.stack([shift, raw.tanh()], 2).flatten(1, 2)
+
+
+def glow(i):
+    channels = 4 * 2**i
+    return [GlowBlock(channels, GLOW_WIDTH, split_mode="channel", scale=True) for _ in range(GLOW_DEPTH)] + [Squeeze()]
+
+
+def block(channels, changed, mode):
+    return [Reverse(AffineCouplingBlock(Net(changed), split_mode=mode)), ActNorm((channels, 1, 1))]
+
+
+def realnvp(i):
+    """Latent to data: what comes last in data to latent is first here."""
+    channels, side = 2**i, 28 // 2**i
+    if i + 1 == REALNVP_LEVELS:
+        # A chessboard of odd sides cannot be packed: masks, with a net for the scale and one for the shift.
+        place = torch.arange(side)
+        steps = []
+        for j in range(REALNVP_CHECKERS + 1):
+            mask = ((place[:, None] + place) % 2 == j % 2).float().expand(channels, side, side)
+            shift, raw = realnvp_net(channels, channels), realnvp_net(channels, channels)
+            scale = torch.nn.Sequential(raw, torch.nn.Tanh())
+            steps += [Reverse(MaskedAffineFlow(mask, shift, scale)), ActNorm((channels, 1, 1))]
+        return steps[::-1]
+    before = [block(channels, channels, "checkerboard" + "_inv" * (j % 2)) for j in range(REALNVP_CHECKERS)]
+    steps = [block(4 * channels, 2 * channels, "channel" + "_inv" * (j % 2)) for j in range(REALNVP_CHANNELS)]
+    flat = [step for pair in steps[::-1] for step in pair]
+    return flat + [Squeeze()] + [step for pair in before[::-1] for step in pair]
+
+
+class Model(torch.nn.Module):
+    def __init__(self, work):
+        super().__init__()
+        levels = GLOW_LEVELS if work.model == "glow" else REALNVP_LEVELS
+        flows, bases, merges = [], [], []
+        # From the deepest level, where the latent begins, to the data.
+        for i in reversed(range(levels)):
+            flows.append(glow(i) if work.model == "glow" else realnvp(i))
+            deepest = i + 1 == levels
+            # What a level lets go of: half of the squeezed channels; all in the last, which RealNVP does not squeeze.
+            squeezed = work.model == "glow" or not deepest
+            side = 28 // 2 ** (i + squeezed)
+            bases.append(DiagGaussian((2**i * (4**squeezed if deepest else 2), side, side)))
+            merges += [] if deepest else [Merge()]
+        self.flow = MultiscaleFlow(bases, flows, merges, transform=Logit(1e-3), class_cond=False)
+
+    def log_prob(self, x):
+        return self.flow.log_prob(x.view(-1, 1, 28, 28), None)
+
+    def sample(self, n):
+        return self.flow.sample(n)[0]
+
+    def load(self, tensors):
+        raise NotImplementedError("a model of normflows' own layers")

@@ -1,0 +1,81 @@
+//! The least time that a measure can take on this machine.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::plan::Measure;
+use super::report::Limit;
+
+/// What this workspace's worker says of a model.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Cost {
+    pub parameters: u64,
+    /// Operations of all matrix products of one pass of a row: 2 m k n of a product `[m, k] x [k, n]`.
+    pub operations_per_row: f64,
+    /// Those of the first product, whose input is data, and has no gradient.
+    pub without_gradient_per_row: f64,
+}
+
+/// What it says of the machine.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Speed {
+    /// f32 operations a second.
+    pub flops: f64,
+    pub how: String,
+    /// Bytes a second: of a large copy, both ways counted, and of reading as much as the parameters again and again.
+    pub copy: f64,
+    pub read: f64,
+}
+
+/// A number of f32.
+const BYTES: f64 = 4.0;
+/// A step reads and writes at least each parameter and its two moments.
+const MOVED: f64 = 6.0;
+const MANY: f64 = 1_000.0;
+
+/// Of all measures of a model, trained in batches of `batch` rows.
+pub fn of(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
+    let parameters = cost.parameters as f64;
+    // Forward, and backward with respect to weights and to inputs.
+    let trained = f64::from(batch) * (3.0 * cost.operations_per_row - cost.without_gradient_per_row);
+    let step = limit(trained, speed.flops, MOVED * BYTES * parameters, speed.copy);
+    let pass = |rows: f64| limit(rows * cost.operations_per_row, speed.flops, BYTES * parameters, speed.read);
+    BTreeMap::from([
+        (Measure::Step, step),
+        (Measure::LogProb, pass(MANY)),
+        (Measure::Sample, pass(MANY)),
+        (Measure::LogProbOne, pass(1.0)),
+        (Measure::SampleOne, pass(1.0)),
+    ])
+}
+
+fn limit(operations: f64, flops: f64, bytes: f64, bandwidth: f64) -> Limit {
+    let ms = |amount: f64, rate: f64| 1e3 * amount / rate;
+    Limit { operations, operations_ms: ms(operations, flops), bytes, bytes_ms: ms(bytes, bandwidth) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_nice_on_mnist_is_as_computed_by_hand() {
+        // Five conditioners 392 -> 512 (four layers) -> 392.
+        let weights = 5.0 * (392.0 * 512.0 + 3.0 * 512.0 * 512.0 + 512.0 * 392.0);
+        let cost = Cost {
+            parameters: 5_952_184,
+            operations_per_row: 2.0 * weights,
+            without_gradient_per_row: 2.0 * 392.0 * 512.0,
+        };
+        let speed = Speed { flops: 222e9, how: "FMA".into(), copy: 24e9, read: 48e9 };
+        let limits = of(&cost, &speed, 128);
+        // 128 rows, thrice 11.88 M operations, less 0.40 M: 4.510 G.
+        assert!((limits[&Measure::Step].operations / 1e9 - 4.510).abs() < 5e-4);
+        assert!((limits[&Measure::Step].operations_ms - 20.315).abs() < 5e-3);
+        assert!((limits[&Measure::Step].bytes_ms - 5.952184 * 24.0 / 24.0).abs() < 1e-9);
+        assert!((limits[&Measure::LogProb].ms() - 53.5).abs() < 0.05);
+        // One row: reading the weights takes longer than multiplying by them.
+        assert!((limits[&Measure::SampleOne].ms() - 5.952184 * 4.0 / 48.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,196 @@
+//! `benchmarks.md`: the report as a page.
+
+use std::fmt::Write;
+
+use super::plan::{Measure, NEARLY, TOLERANCE};
+use super::report::{Aspect, Check, Configuration, Entry, Machine, Report};
+use super::statistics::Summary;
+use crate::text;
+
+pub fn page(report: &Report) -> String {
+    let mut page = format!(
+        "# Benchmarks\n\nMade by `{}` on {} in {}.\n\n{}\n",
+        report.command,
+        report.date,
+        text::duration(report.seconds),
+        machine(&report.machine)
+    );
+    section(&mut page, "Against the fastest peer", &ratios(report));
+    for configuration in &report.configurations {
+        section(&mut page, &configuration.title, &self::configuration(configuration));
+    }
+    section(&mut page, "How it was measured", &how(report));
+    if !report.left_out.is_empty() {
+        section(&mut page, "Left out", &left_out(report));
+    }
+    let versions = report.versions.iter().map(|(name, version)| format!("- {name} {version}\n"));
+    section(&mut page, "Versions", &versions.collect::<String>());
+    page
+}
+
+fn section(page: &mut String, title: &str, text: &str) {
+    let _ = write!(page, "\n## {title}\n\n{text}");
+}
+
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let rule = vec!["---".to_owned(); head.len()];
+    let body = rows.into_iter().map(|cells| row(&cells));
+    row(head) + &row(&rule) + &body.collect::<String>()
+}
+
+fn machine(machine: &Machine) -> String {
+    let Machine { cpu, cores, threads, os, instructions, flops, how, copy } = machine;
+    let bf16 = ["avx512_bf16", "amx_bf16"].map(|name| match instructions.iter().any(|it| it == name) {
+        true => format!("with {name}"),
+        false => format!("without {name}"),
+    });
+    format!(
+        "{cpu}, {cores} cores, {threads} threads on every side, {}, {os}. Measured at most: {:.0} GFLOP/s in f32 ({how}), \
+         {:.1} GB/s copied (read and written).",
+        bf16.join(", "),
+        flops / 1e9,
+        copy / 1e9
+    )
+}
+
+/// The table that says who is ahead, and by how much.
+pub fn ratios(report: &Report) -> String {
+    let mut head = vec![String::new()];
+    head.extend(report.configurations.iter().map(|configuration| configuration.name.clone()));
+    let mut ours: Vec<&str> = Vec::new();
+    for ratio in &report.ratios {
+        if !ours.contains(&ratio.ours.as_str()) {
+            ours.push(&ratio.ours);
+        }
+    }
+    let mut rows = Vec::new();
+    for ours in ours {
+        for aspect in Aspect::all() {
+            let found = |configuration: &Configuration| {
+                let mut all = report.ratios.iter().filter(|it| it.configuration == configuration.name);
+                all.find(|it| it.ours == ours && it.aspect == aspect)
+            };
+            let cells: Vec<String> = report
+                .configurations
+                .iter()
+                .map(|configuration| match found(configuration) {
+                    Some(ratio) => format!("{:.2} ({})", ratio.ratio, ratio.peer),
+                    None => String::new(),
+                })
+                .collect();
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                rows.push([vec![format!("{ours}: {}", aspect.title())], cells].concat());
+            }
+        }
+    }
+    let text = "How many times as long the fastest peer takes, or as much memory as the least hungry one needs: above 1 this \
+                project is ahead. That peer in brackets, of those that compute the same.\n\n";
+    text.to_owned() + &table(&head, rows)
+}
+
+fn configuration(configuration: &Configuration) -> String {
+    let mut head = vec![String::new(), "parameters".into()];
+    head.extend(Measure::ALL.map(|measure| match measure {
+        Measure::Step => format!("{} of {}, ms", measure.title(), text::grouped(configuration.batch.into())),
+        _ => format!("{}, ms", measure.title()),
+    }));
+    head.extend(["peak memory of training, MB".to_owned(), "cold start, s".into(), "computes the same".into()]);
+    let rows = configuration.entries.iter().map(|entry| entry_row(configuration, entry));
+    let mut text = "Median (first and third quartile).\n\n".to_owned() + &table(&head, rows);
+    if let Some(ours) = configuration.reference() {
+        text += &limits(configuration, ours);
+    }
+    text
+}
+
+fn entry_row(configuration: &Configuration, entry: &Entry) -> Vec<String> {
+    let name = if entry.ours { format!("**{}**", entry.name) } else { entry.name.clone() };
+    let mut cells = vec![name, text::grouped(entry.parameters)];
+    cells.extend(Measure::ALL.map(|measure| entry.times.get(&measure).map_or_else(String::new, spread)));
+    cells.push(format!("{:.0}", entry.peak_bytes as f64 / 1e6));
+    cells.push(entry.cold_start.as_ref().map_or_else(String::new, spread));
+    let same = configuration.is_same(entry);
+    cells.push(match &entry.check {
+        Check::Reference => String::new(),
+        _ if entry.ours => "the same program".into(),
+        Check::SameWeights(difference) if same => format!("yes: the same weights, {difference:.0e} nats/dim apart"),
+        Check::SameWeights(difference) => format!("**NO**: {difference:.1e} nats/dim apart with the same weights"),
+        Check::NotGiven(why) if same => format!("as many parameters; {why}"),
+        Check::NotGiven(why) => format!("no, not counted: {why}"),
+    });
+    cells
+}
+
+fn spread(summary: &Summary) -> String {
+    let [first, third] = summary.quartiles.map(number);
+    format!("{} ({first} – {third})", number(summary.median))
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn limits(configuration: &Configuration, ours: &Entry) -> String {
+    let head =
+        ["", "operations, G", "at the peak, ms", "bytes, MB", "at the bandwidth, ms", "measured, ms", "of the limit"];
+    let rows = configuration.limits.iter().filter_map(|(measure, limit)| {
+        let measured = ours.times.get(measure)?.median;
+        Some(vec![
+            measure.title().to_owned(),
+            number(limit.operations / 1e9),
+            number(limit.operations_ms),
+            number(limit.bytes / 1e6),
+            number(limit.bytes_ms),
+            number(measured),
+            format!("{:.0} %", 100.0 * limit.ms() / measured),
+        ])
+    });
+    let head = head.map(str::to_owned);
+    "\nThe least that this project's f32 could take on this machine, the larger of the two times, and the share of it that is \
+     reached:\n\n".to_owned() + &table(&head, rows)
+}
+
+fn how(report: &Report) -> String {
+    let effort = &report.effort;
+    format!(
+        "- One process for each side, all alive at once; one computes while the others wait. {rounds} rounds; in each everybody \
+         in turn trains for about {step} s, then everybody computes each other measure for about {other} s, the first call of a turn not \
+         counted. Before that everybody was warmed up.\n\
+         - Data are made up, of the shape of the real ones, and the same kind on every side: 1,000 points; 10,000 images of 784 \
+         levels, gathered and dequantized anew at every step.\n\
+         - A training step is forward pass, mean negative log-likelihood, backward pass and Adam. Peers on PyTorch have fused \
+         Adam and inference mode; `torch` is plain PyTorch, `torch.compile` the same compiled.\n\
+         - A peer computes the same if, given the weights of this project's model, its log-densities of 16 rows differ by at most \
+         {TOLERANCE:.0e} nats per dimension. Where it cannot take them, the number of parameters counts, to {nearly} %.\n\
+         - Peak memory is the largest resident set of the process after {trained} s of training, before anything else. A cold start \
+         is the time from the start of a process to 16 samples from a saved model; {starts} of each, by turns.\n\
+         - The limits: matrix products and convolutions are 2 m k n operations each, a step has three of each but for the gradient \
+         of the data; a step reads and writes each parameter and its two moments once, at the speed of a large copy; a pass reads \
+         each parameter once, at the speed of reading as many bytes again and again. Weights that stay in a cache from step to step \
+         can beat the second.\n",
+        rounds = effort.rounds,
+        step = effort.step_seconds,
+        other = effort.other_seconds,
+        starts = effort.starts,
+        nearly = NEARLY * 100.0,
+        trained = super::plan::TRAINED_SECONDS,
+    )
+}
+
+fn left_out(report: &Report) -> String {
+    let line = |it: &super::report::LeftOut| match &it.configuration {
+        Some(configuration) => format!("- {}, {configuration}: {}\n", it.name, it.why),
+        None => format!("- {}: {}\n", it.name, it.why),
+    };
+    report.left_out.iter().map(line).collect()
+}

@@ -1,0 +1,229 @@
+//! `cargo xtask compare`: this workspace beside other flow libraries, timed by turns in one run. [`run`] is the recipe.
+
+mod contest;
+mod contestants;
+mod environment;
+mod limits;
+mod markdown;
+#[cfg(test)]
+mod markdown_tests;
+mod plan;
+mod report;
+mod statistics;
+mod worker;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use contest::{Contest, Outcome};
+use contestants::Contestant;
+use environment::Environments;
+use plan::{PEERS, Peer, WORK, Work};
+use report::{LeftOut, Machine, Report};
+
+use crate::reproduce::{build, machine, stamps};
+use crate::workspace::Workspace;
+use crate::{interrupt, text};
+
+/// Time this project beside other flow libraries, on the same work, by turns
+///
+/// Builds a worker, makes Python environments with pip in target/compare, checks that all compute the same, and writes
+/// medians, spreads, ratios and the machine's limits to docs/benchmarks.md and docs/benchmarks.json. A peer that cannot be
+/// installed is named and left out. Keep the machine quiet meanwhile.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask compare\n  cargo xtask compare --quick --only nice-mnist,torch,nflows\n  \
+                        cargo xtask compare --precision bf16"
+)]
+pub struct Args {
+    /// Only these configurations (nice-moons, realnvp-moons, nice-mnist, realnvp-mnist, glow-mnist,
+    /// realnvp-image-mnist) and peers (torch, torch.compile, nflows, normflows, zuko, flowjax, tensorflow)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Fewer repetitions
+    #[arg(long)]
+    quick: bool,
+    /// Threads to compute with, on every side [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Also time this project with matrix products of this precision
+    #[arg(long, value_name = "KIND", value_parser = ["bf16"])]
+    precision: Option<String>,
+    /// Where the report goes [default: docs/, or preview/compare/ if it is quick or of a part]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// An index of packages from which pip takes PyTorch where it can, as one of builds without CUDA: gigabytes less
+    #[arg(long, value_name = "URL")]
+    torch_index: Option<String>,
+    /// A Python that has the peers, instead of new environments
+    #[arg(long, hide = true, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// The worker to time instead of building it
+    #[arg(long, hide = true, value_name = "PATH")]
+    worker: Option<PathBuf>,
+    /// The peers' worker (for the tests)
+    #[arg(long, hide = true, value_name = "PATH")]
+    script: Option<PathBuf>,
+    /// Seconds after which a worker that says nothing is given up (for the tests)
+    #[arg(long, hide = true, value_name = "N")]
+    patience: Option<u64>,
+}
+
+pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
+    let started = Instant::now();
+    let (works, peers) = chosen(&args.only)?;
+    let folder = workspace.root().join("target/compare");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    interrupt::install()?;
+
+    let mut left_out = Vec::new();
+    let contestants = args.contestants(&peers, &folder, workspace, &mut left_out)?;
+    let threads = args.threads();
+    let patience = args.patience.map_or(plan::PATIENCE, Duration::from_secs);
+    let contest = Contest { effort: args.effort(), threads, folder, patience };
+    let mut outcomes = Vec::new();
+    for (i, work) in works.iter().enumerate() {
+        eprintln!("\n[{}/{}] {}", i + 1, works.len(), work.title);
+        let able: Vec<Contestant> = contestants.iter().filter(|it| !work.image || it.has_images()).cloned().collect();
+        outcomes.push(contest.hold(work, &able, &mut left_out)?);
+    }
+    let report = args.report(outcomes, left_out, workspace, started.elapsed());
+    let page = write(&report, &args.out_folder(works.len() + peers.len(), workspace))?;
+    println!("{}", markdown::ratios(&report));
+    eprintln!("The whole report: {}", workspace.shown(&page));
+    Ok(())
+}
+
+/// What `--only` leaves. Without a configuration's name all of them, without a peer's all of these.
+fn chosen(only: &[String]) -> Result<(Vec<Work>, Vec<Peer>)> {
+    let names = || WORK.iter().map(|work| work.name).chain(PEERS.iter().map(|peer| peer.name));
+    if let Some(unknown) = only.iter().find(|name| !names().any(|known| known == name.as_str())) {
+        bail!("--only {unknown}: there are {}", names().collect::<Vec<_>>().join(", "));
+    }
+    let named = |name: &str| only.iter().any(|it| it == name);
+    let works: Vec<Work> = WORK.into_iter().filter(|work| named(work.name)).collect();
+    let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| named(peer.name)).collect();
+    let works = if works.is_empty() { WORK.to_vec() } else { works };
+    Ok((works, if peers.is_empty() { PEERS.to_vec() } else { peers }))
+}
+
+/// Both files, each replaced in one move; the path of the one to read.
+fn write(report: &Report, out: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    let page = out.join("benchmarks.md");
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    stamps::write_beside(&out.join("benchmarks.json"), json.as_bytes())?;
+    stamps::write_beside(&page, markdown::page(report).as_bytes())?;
+    Ok(page)
+}
+
+impl Args {
+    /// This workspace first, then the peers that can be had.
+    fn contestants(
+        &self,
+        peers: &[Peer],
+        folder: &Path,
+        workspace: &Workspace,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<Vec<Contestant>> {
+        let given = self.python.as_deref();
+        let environments = Environments { folder: folder.to_owned(), torch_index: self.torch_index.as_deref(), given };
+        let ready = environments.prepare(peers, left_out)?;
+        if ready.is_empty() {
+            let why: Vec<String> = left_out.iter().map(|it| format!("{}: {}", it.name, it.why)).collect();
+            bail!("there is nobody to compare with: {}", why.join("; "));
+        }
+        let program = match &self.worker {
+            Some(program) => std::path::absolute(program).context("the worker that was named")?,
+            None => build::example(workspace.root(), "flow-train", "bench_worker", &folder.join("build.json"))?,
+        };
+        let script = self.script.clone().unwrap_or_else(|| workspace.root().join("xtask/compare/worker.py"));
+        let precisions = std::iter::once(None).chain(self.precision.clone().map(Some));
+        let ours = precisions.map(|precision| Contestant::Ours { program: program.clone(), precision });
+        let theirs = ready.into_iter().map(|(peer, python)| Contestant::Peer { peer, python, script: script.clone() });
+        Ok(ours.chain(theirs).collect())
+    }
+
+    fn effort(&self) -> plan::Effort {
+        if self.quick { plan::QUICK } else { plan::FULL }
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    fn report(&self, outcomes: Vec<Outcome>, left_out: Vec<LeftOut>, workspace: &Workspace, took: Duration) -> Report {
+        let mut versions = machine::versions(workspace.root()).by_name();
+        versions.extend(outcomes.iter().flat_map(|outcome| outcome.versions.clone()));
+        let best = |value: fn(&limits::Speed) -> f64| outcomes.iter().map(|it| value(&it.speed)).fold(0.0, f64::max);
+        let machine = Machine {
+            cpu: machine::cpu().unwrap_or_else(|| "unknown".into()),
+            cores: cores(),
+            threads: self.threads(),
+            os: machine::os(),
+            instructions: machine::instructions(&["avx2", "avx512f", "avx512_bf16", "amx_bf16"]),
+            flops: best(|speed| speed.flops),
+            how: outcomes.first().map(|outcome| outcome.speed.how.clone()).unwrap_or_default(),
+            copy: best(|speed| speed.copy),
+        };
+        let configurations: Vec<_> = outcomes.into_iter().map(|outcome| outcome.configuration).collect();
+        Report {
+            format: 1,
+            date: text::today(),
+            command: self.command(),
+            machine,
+            effort: self.effort().into(),
+            versions,
+            ratios: configurations.iter().flat_map(report::Configuration::ratios).collect(),
+            configurations,
+            left_out,
+            seconds: took.as_secs_f64(),
+        }
+    }
+
+    /// docs/ is for a full run, so that a first look never overwrites it by accident.
+    fn out_folder(&self, parts: usize, workspace: &Workspace) -> PathBuf {
+        let whole = !self.quick && parts == WORK.len() + PEERS.len();
+        let usual = if whole { "docs" } else { "preview/compare" };
+        self.out.clone().unwrap_or_else(|| workspace.root().join(usual))
+    }
+
+    /// What to type for the same again.
+    fn command(&self) -> String {
+        let mut words = vec!["cargo".to_owned(), "xtask".into(), "compare".into()];
+        if !self.only.is_empty() {
+            words.extend(["--only".to_owned(), self.only.join(",")]);
+        }
+        if self.quick {
+            words.push("--quick".into());
+        }
+        words.extend(["--threads".to_owned(), self.threads().to_string()]);
+        words.extend(self.precision.iter().flat_map(|kind| ["--precision".to_owned(), kind.clone()]));
+        text::command_line(words)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leaves_configurations_or_peers() {
+        let names = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|it| it.to_string()).collect();
+            chosen(&only).map(|(works, peers)| (works.len(), peers.len()))
+        };
+        assert_eq!(names(&[]).unwrap(), (6, 7));
+        assert_eq!(names(&["nice-mnist"]).unwrap(), (1, 7));
+        assert_eq!(names(&["zuko", "torch"]).unwrap(), (6, 2));
+        assert_eq!(names(&["zuko", "glow-mnist"]).unwrap(), (1, 1));
+        let error = names(&["nice"]).unwrap_err().to_string();
+        assert!(error.starts_with("--only nice: there are nice-moons, realnvp-moons"), "{error}");
+    }
+}

@@ -1,0 +1,153 @@
+//! What is compared, with whom, and for how long.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A configuration, by the name that all workers know it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Rows of a training step.
+    pub batch: u32,
+    /// Whether it is made of convolutions.
+    pub image: bool,
+    /// Whether the time from the start of a process to its first samples is taken, too.
+    pub cold: bool,
+}
+
+pub const WORK: [Work; 6] = [
+    work("nice-moons", "NICE, moons, the original's nets", 1_000),
+    work("realnvp-moons", "RealNVP, moons, the original's nets", 1_000),
+    Work { cold: true, ..work("nice-mnist", "NICE, MNIST, the original's nets", 128) },
+    work("realnvp-mnist", "RealNVP, MNIST, the original's nets", 128),
+    Work { image: true, ..work("glow-mnist", "Glow, MNIST, multi-scale, preset `cpu`", 32) },
+    Work { image: true, ..work("realnvp-image-mnist", "RealNVP, MNIST, multi-scale, preset `cpu`", 32) },
+];
+
+const fn work(name: &'static str, title: &'static str, batch: u32) -> Work {
+    Work { name, title, batch, image: false, cold: false }
+}
+
+/// Somebody else's library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    pub name: &'static str,
+    /// What pip is asked for, beside what the environment has for all.
+    pub packages: &'static [&'static str],
+    pub environment: Environment,
+    /// Whether it has layers for images.
+    pub images: bool,
+}
+
+/// Libraries that may want different versions of the same things have environments of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    Torch,
+    Jax,
+    TensorFlow,
+}
+
+impl Environment {
+    pub fn name(self) -> &'static str {
+        match self {
+            Environment::Torch => "torch",
+            Environment::Jax => "jax",
+            Environment::TensorFlow => "tensorflow",
+        }
+    }
+
+    /// What all peers in it need. PyTorch is of the version of this workspace's libtorch.
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Environment::Torch => &["torch==2.11.0", "numpy"],
+            Environment::Jax => &["jax==0.10.2", "numpy"],
+            Environment::TensorFlow => &["tensorflow-cpu==2.21.0", "numpy"],
+        }
+    }
+}
+
+pub const PEERS: [Peer; 7] = [
+    Peer { name: "torch", packages: &[], environment: Environment::Torch, images: true },
+    Peer { name: "torch.compile", packages: &[], environment: Environment::Torch, images: true },
+    Peer { name: "nflows", packages: &["nflows==0.14"], environment: Environment::Torch, images: true },
+    Peer { name: "normflows", packages: &["normflows==1.7.3"], environment: Environment::Torch, images: true },
+    Peer { name: "zuko", packages: &["zuko==1.6.0"], environment: Environment::Torch, images: false },
+    Peer { name: "flowjax", packages: &["flowjax==19.1.2"], environment: Environment::Jax, images: false },
+    Peer { name: "tensorflow", packages: &[], environment: Environment::TensorFlow, images: false },
+];
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    Step,
+    LogProb,
+    Sample,
+    #[serde(rename = "log_prob_1")]
+    LogProbOne,
+    #[serde(rename = "sample_1")]
+    SampleOne,
+}
+
+impl Measure {
+    pub const ALL: [Measure; 5] =
+        [Measure::Step, Measure::LogProb, Measure::Sample, Measure::LogProbOne, Measure::SampleOne];
+
+    /// As a person reads it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Measure::Step => "training step",
+            Measure::LogProb => "log_prob of 1,000",
+            Measure::Sample => "sample of 1,000",
+            Measure::LogProbOne => "log_prob of 1",
+            Measure::SampleOne => "sample of 1",
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    /// As workers know it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Measure::Step => "step",
+            Measure::LogProb => "log_prob",
+            Measure::Sample => "sample",
+            Measure::LogProbOne => "log_prob_1",
+            Measure::SampleOne => "sample_1",
+        })
+    }
+}
+
+/// How long it takes, and so how well it is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Effort {
+    /// How many times everybody's turn comes.
+    pub rounds: usize,
+    /// Of training in a turn.
+    pub step_seconds: f64,
+    /// Of each other measure in a turn.
+    pub other_seconds: f64,
+    /// Processes started for the cold start.
+    pub starts: usize,
+}
+
+pub const FULL: Effort = Effort { rounds: 7, step_seconds: 0.6, other_seconds: 0.25, starts: 5 };
+pub const QUICK: Effort = Effort { rounds: 3, step_seconds: 0.3, other_seconds: 0.1, starts: 2 };
+
+impl Effort {
+    pub fn seconds(&self, measure: Measure) -> f64 {
+        if measure == Measure::Step { self.step_seconds } else { self.other_seconds }
+    }
+}
+
+/// Of training before its memory is read.
+pub const TRAINED_SECONDS: f64 = 0.5;
+/// A worker that has not answered by then is given up: a compiler may be at work in it.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Nats per dimension by which log-densities of the same weights may differ.
+pub const TOLERANCE: f64 = 1e-4;
+/// By how much of their number parameters may differ where weights cannot be given: nflows has other ends of its splines.
+pub const NEARLY: f64 = 1e-2;

@@ -1,0 +1,235 @@
+//! `cargo xtask compare` from end to end with small scripts in the place of the workers: whose turn comes when, what is
+//! left out, and what a stop or a death leaves behind.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// This workspace's worker. Both note what they are asked in `turns`, and do as the files in `orders` say.
+const OURS: &str = r#"#!/bin/sh
+if [ "$1" = cold ]; then [ -e "$2" ] && echo '{"sampled":16}'; exit; fi
+if [ -n "$3" ] && [ -e orders/no-$3 ]; then echo '{"error":"there is no field precision"}'; exit 1; fi
+echo '{"ready":{"parameters":1000,"operations_per_row":2e6,"without_gradient_per_row":4e5,"versions":{"libtorch":"9"}}}'
+while read -r line; do
+    echo "flow$3 $line" >> turns
+    if [ -e orders/flow-dies ]; then echo "out of memory" >&2; exit 4; fi
+    case $line in
+    "run step"*) echo '{"ms":[20.0,10.0,30.0]}' ;;
+    run*) echo '{"ms":[2.0]}' ;;
+    peak) echo '{"bytes":100000000}' ;;
+    machine) echo '{"flops":2e11,"how":"FMA","copy":2e10,"read":4e10,"read_bytes":4000}' ;;
+    save*) : > "${line#save }/model.safetensors"; echo '{"saved":true}' ;;
+    esac
+done
+"#;
+
+/// A Python that has every package but those that `orders/without-PACKAGE` names, and runs the peers' worker.
+const PYTHON: &str = r#"#!/bin/sh
+if [ "$1" = -c ]; then [ ! -e "orders/without-$3" ]; exit; fi
+peer=$2
+if [ "$5" = cold ]; then sleep 0.02; echo '{"sampled":16}'; exit; fi
+echo "a library greets"
+echo '{"ready":{"parameters":1000,"versions":{"'$peer'":"1.0"}}}'
+while read -r line; do
+    echo "$peer $line" >> turns
+    case $line in
+    run*)
+        if [ -e "orders/$peer-dies" ]; then echo "Traceback" >&2; echo "MemoryError: no" >&2; exit 1; fi
+        if [ -e "orders/$peer-hangs" ]; then echo $$ > "hangs"; sleep 600 & echo $! >> hangs; wait; fi
+        echo '{"ms":[40.0]}' ;;
+    peak) echo '{"bytes":250000000}' ;;
+    load*)
+        if [ -e "orders/$peer-differs" ]; then echo '{"difference":0.5}'; else echo '{"difference":1e-7}'; fi ;;
+    esac
+done
+"#;
+
+struct Clone {
+    folder: TempDir,
+}
+
+impl Clone {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("orders")).unwrap();
+        for (name, script) in [("ours", OURS), ("python", PYTHON)] {
+            let path = folder.path().join(name);
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn order(&self, order: &str) {
+        fs::write(self.path("orders").join(order), "").unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.arg("--root").arg(self.folder.path()).args(["compare", "--threads", "2"]);
+        command.arg("--python").arg(self.path("python")).arg("--worker").arg(self.path("ours")).args(arguments);
+        command
+    }
+
+    fn compare(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn report(&self, folder: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.path(folder).join("benchmarks.json")).unwrap()).unwrap()
+    }
+
+    fn has_no_report(&self) -> bool {
+        !self.path("docs").exists() && !self.path("preview").exists()
+    }
+}
+
+fn messages(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) -> String {
+    let messages = messages(output);
+    assert!(output.status.success(), "{messages}");
+    messages
+}
+
+fn entry<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let entries = report["configurations"][0]["entries"].as_array().unwrap();
+    entries.iter().find(|entry| entry["name"] == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn everybody_has_a_turn_and_the_report_says_who_is_ahead() {
+    let clone = Clone::new();
+    clone.order("nflows-differs");
+    let output = clone.compare(&["--quick", "--only", "nice-mnist,torch,nflows"]);
+    succeeds(&output);
+
+    // Each measure goes round before the next begins.
+    let turns = fs::read_to_string(clone.path("turns")).unwrap();
+    let steps: Vec<&str> = turns.lines().filter_map(|line| line.strip_suffix(" run step 0.3")).collect();
+    assert_eq!(steps, ["flow", "torch", "nflows"].repeat(3));
+    let lines: Vec<&str> = turns.lines().collect();
+    let second = lines.iter().position(|line| *line == "flow run log_prob 0.1").unwrap();
+    assert_eq!(lines[second - 1], "nflows run step 0.3");
+    let peak = lines.iter().position(|line| *line == "flow peak").unwrap();
+    assert!(lines[..peak].iter().all(|line| line.contains("run step 0.5")), "memory is that of training alone");
+
+    let report = clone.report("preview/compare");
+    assert_eq!(report["command"], "cargo xtask compare --only nice-mnist,torch,nflows --quick --threads 2");
+    let ours = &entry(&report, "flow")["times"]["step"];
+    assert_eq!((ours["median"].as_f64(), ours["count"].as_u64()), (Some(20.0), Some(9)));
+    assert_eq!(ours["quartiles"], serde_json::json!([10.0, 30.0]));
+    assert_eq!(entry(&report, "torch")["check"]["same_weights"], 1e-7);
+    assert_eq!(entry(&report, "torch")["cold_start"]["count"], 2);
+    assert_eq!(report["versions"]["torch"], "1.0");
+    assert_eq!(report["versions"]["libtorch"], "9");
+    // 128 rows: 3 of 2 M operations less 0.4 M, at 200 G a second.
+    let limit = report["configurations"][0]["limits"]["step"]["operations_ms"].as_f64().unwrap();
+    assert!((limit - 128.0 * 5.6e6 / 2e11 * 1e3).abs() < 1e-9, "{limit}");
+    let ratios = report["ratios"].as_array().unwrap();
+    assert!(ratios.iter().all(|ratio| ratio["peer"] == "torch"), "nflows computes something else: {ratios:?}");
+    assert_eq!(ratios[0]["ratio"], 2.0);
+    let memory = ratios.iter().find(|ratio| ratio["aspect"] == "memory").unwrap();
+    assert_eq!(memory["ratio"], 2.5);
+
+    let page = fs::read_to_string(clone.path("preview/compare/benchmarks.md")).unwrap();
+    assert!(page.contains("| flow: training step | 2.00 (torch) |"), "{page}");
+    assert!(page.contains("**NO**: 5.0e-1 nats/dim apart with the same weights"), "{page}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("| flow: training step | 2.00 (torch) |"));
+    assert!(!clone.path("docs").exists(), "a part is not the report that is kept");
+}
+
+#[test]
+fn who_cannot_take_part_is_named_and_left_out() {
+    let clone = Clone::new();
+    for order in ["without-nflows", "torch-dies", "no-bf16", "normflows-hangs"] {
+        clone.order(order);
+    }
+    let peers = "realnvp-moons,torch,nflows,normflows,zuko";
+    let said = succeeds(&clone.compare(&["--quick", "--precision", "bf16", "--patience", "1", "--only", peers]));
+    let report = clone.report("preview/compare");
+    let left_out = report["left_out"].as_array().unwrap();
+    let why = |name: &str| {
+        let one = left_out.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name} in {left_out:?}"));
+        one["why"].as_str().unwrap().to_owned()
+    };
+    assert!(why("nflows").ends_with("python has no nflows==0.14"), "{}", why("nflows"));
+    assert!(why("torch").contains("exit status: 1): Traceback / MemoryError: no"), "{}", why("torch"));
+    assert!(why("flow, bf16").contains("there is no field precision"), "{}", why("flow, bf16"));
+    assert!(why("normflows").contains("no answer in 1 s"), "{}", why("normflows"));
+    assert_eq!(left_out.len(), 4);
+    assert!(said.contains("torch is left out"), "{said}");
+    let names: Vec<&Value> =
+        report["configurations"][0]["entries"].as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
+    assert_eq!(names, ["flow", "zuko"]);
+    let page = fs::read_to_string(clone.path("preview/compare/benchmarks.md")).unwrap();
+    assert!(page.contains("## Left out\n\n- nflows: "), "{page}");
+}
+
+#[test]
+fn another_precision_has_a_row_of_its_own() {
+    let clone = Clone::new();
+    succeeds(&clone.compare(&["--quick", "--precision", "bf16", "--only", "nice-moons,torch"]));
+    let report = clone.report("preview/compare");
+    assert_eq!(entry(&report, "flow, bf16")["ours"], true);
+    let page = fs::read_to_string(clone.path("preview/compare/benchmarks.md")).unwrap();
+    assert!(page.contains("| flow, bf16: training step | 2.00 (torch) |"), "{page}");
+}
+
+#[test]
+fn without_this_workspace_or_without_peers_there_is_no_report() {
+    let clone = Clone::new();
+    clone.order("flow-dies");
+    let output = clone.compare(&["--quick", "--only", "nice-moons,torch"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("error: flow, asked to `run step 0.5`: its process ended (exit status: 4): out of memory"), "{said}");
+    assert!(clone.has_no_report());
+
+    let clone = Clone::new();
+    clone.order("without-torch");
+    let output = clone.compare(&["--only", "torch"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("there is nobody to compare with: torch: ") && said.contains("has no torch==2.11.0"), "{said}");
+    assert!(clone.has_no_report());
+    assert_eq!(clone.compare(&["--only", "pytorch"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_stop_leaves_neither_processes_nor_half_a_report() {
+    let clone = Clone::new();
+    clone.order("torch-hangs");
+    let mut running = clone.command(&["--only", "nice-moons,torch"]).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    let hanging = || fs::read_to_string(clone.path("hangs")).unwrap_or_default();
+    while hanging().lines().count() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(30), "nobody began");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    for process in hanging().lines() {
+        let alive = || fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        while alive() {
+            assert!(started.elapsed() < Duration::from_secs(30), "process {process} was left behind");
+            sleep(Duration::from_millis(20));
+        }
+    }
+    assert!(clone.has_no_report());
+}
