@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::law::parameter_gradients;
 use crate::shape::{flat, sum_event, zero_log_det};
-use crate::{Bijection, Law, Mask};
+use crate::{Bijection, Edge, Inspection, Law, Mask};
 
 /// The network of a coupling: from what is kept (and the context) to the parameters of the change.
 pub trait Conditioner: Debug + Send {
@@ -90,5 +90,11 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        let (kept, changed) = self.mask.split(&flat(x));
+        let edge = self.law.at_edge(&changed, &self.conditioner.forward(&kept, context));
+        Inspection { edge: edge.map(|(what, at)| Edge::new(what, &at)), ..Inspection::default() }
     }
 }

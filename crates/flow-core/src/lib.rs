@@ -47,6 +47,7 @@ mod base;
 mod batchnorm;
 mod bijection;
 mod chain;
+pub mod check;
 mod conv1x1;
 mod coupling;
 mod error;
@@ -65,6 +66,7 @@ mod shape;
 mod spline;
 mod spline_law;
 mod squeeze;
+mod step;
 pub mod testing;
 
 pub use actnorm::ActNorm;
@@ -87,6 +89,7 @@ pub use permute::Permute;
 pub use prior::TopPrior;
 pub use spline::Spline;
 pub use squeeze::{Squeeze, SqueezeOrder};
+pub use step::{Direction, Edge, Inspection, Scales, Step, Visit};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

@@ -34,6 +34,7 @@
 
 pub mod adam;
 pub mod batches;
+pub mod check;
 pub mod classify;
 mod config;
 mod device;
