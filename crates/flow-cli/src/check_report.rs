@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 
-use flow_core::check::{Errors, Finding, Latent, Layer, LogDet, Method, Report, Verdict};
+use flow_core::check::{Errors, Finding, Latent, Layer, LogDet, Method, OnRows, Report, Verdict};
 use serde_json::{Value, json};
 
-/// The largest errors of a layer, or of the whole flow, over all rows.
+/// The largest errors of a layer, or of the whole flow.
 pub struct Line {
     pub name: String,
-    /// Of round trips, relative, in f32 and in f64; nothing where no rows came.
+    /// Of round trips on rows that are not far, relative, in f32 and in f64; nothing where no rows came.
     pub single: Option<f64>,
     pub double: Option<f64>,
+    /// In f64 on rows that are far.
+    pub far: Option<f64>,
     /// Of the log-determinant against the Jacobian's, relative.
     pub log_det: Option<f64>,
     pub verdict: Verdict,
@@ -18,26 +20,15 @@ pub struct Line {
 
 /// A line a layer, data to latent, and the whole flow's last.
 pub fn largest(report: &Report) -> Vec<Line> {
-    let layer = |layer: &Layer| {
-        let (single, double) = layer.worst();
-        Line {
-            name: layer.name.clone(),
-            single: single.map(|e| e.round_trip()),
-            double: double.map(|e| e.round_trip()),
-            log_det: layer.log_det.map(|l| l.error.relative),
-            verdict: layer.verdict(),
-        }
+    let line = |name: &str, on: &[OnRows], log_det: Option<LogDet>, findings: &[Finding]| {
+        let ((single, double), (_, far)) = (OnRows::worst(on, false), OnRows::worst(on, true));
+        let [single, double, far] = [single, double, far].map(|errors| errors.map(|e| e.round_trip()));
+        let log_det = log_det.map(|l| l.error.relative);
+        Line { name: name.to_owned(), single, double, far, log_det, verdict: Verdict::of(findings) }
     };
-    let most = |errors: &[Errors]| errors.iter().map(Errors::round_trip).reduce(f64::max);
+    let layers = report.layers.iter().map(|layer| line(&layer.name, &layer.on, layer.log_det, &layer.findings));
     let whole = &report.whole;
-    let whole = Line {
-        name: "whole flow".to_owned(),
-        single: most(&whole.single),
-        double: most(&whole.double),
-        log_det: whole.log_det.map(|l| l.error.relative),
-        verdict: Verdict::of(&whole.findings),
-    };
-    report.layers.iter().map(layer).chain([whole]).collect()
+    layers.chain([line("whole flow", &whole.on, whole.log_det, &whole.findings)]).collect()
 }
 
 /// The table, then what there is to say of it line by line.
@@ -47,8 +38,8 @@ pub fn as_text(title: &str, report: &Report) -> String {
     let wide = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0).max("layer".len());
     let _ = writeln!(
         text,
-        "{:<wide$}  {:>14}  {:>14}  {:>16}  {:>9}  {:>7}  verdict",
-        "layer", "round trip f32", "round trip f64", "log-det", "condition", "at edge"
+        "{:<wide$}  {:>14}  {:>10}  {:>10}  {:>16}  {:>10}  {:>7}  verdict",
+        "layer", "round trip f32", "f64", "f64, T > 1", "log-det", "condition", "at edge"
     );
     let layers = report.layers.iter().map(Some).chain([None]);
     for (line, layer) in lines.iter().zip(layers) {
@@ -56,12 +47,12 @@ pub fn as_text(title: &str, report: &Report) -> String {
         let condition = layer.and_then(|layer| layer.scales).map(|scales| small(scales.condition()));
         let edge = layer.and_then(Layer::edge).map(|edge| format!("{:.1} %", 100.0 * edge.share));
         let or_none = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
-        let cells = [line.single.map(small), line.double.map(small), log_det.map(of_log_det), condition, edge];
-        let [single, double, log_det, condition, edge] = cells.map(or_none);
+        let [single, double, far] = [line.single, line.double, line.far].map(|error| or_none(error.map(small)));
+        let [log_det, condition, edge] = [log_det.map(of_log_det), condition, edge].map(or_none);
         let (name, verdict) = (&line.name, line.verdict.name());
         let _ = writeln!(
             text,
-            "{name:<wide$}  {single:>14}  {double:>14}  {log_det:>16}  {condition:>9}  {edge:>7}  {verdict}"
+            "{name:<wide$}  {single:>14}  {double:>10}  {far:>10}  {log_det:>16}  {condition:>10}  {edge:>7}  {verdict}"
         );
     }
     text.push('\n');
@@ -123,16 +114,19 @@ fn of_latent(latent: &Latent) -> String {
 
 /// Errors by layer and rows, the latent by coordinate. What is not finite is `null`, as JSON has no such numbers.
 pub fn as_json(report: &Report) -> Value {
-    let layer = |layer: &Layer| {
-        let on = layer.on.iter().zip(&report.rows).map(|(on, rows)| {
+    let on = |on: &[OnRows]| -> Vec<Value> {
+        let on = on.iter().zip(&report.rows).map(|(on, rows)| {
             json!({
-                "rows": rows, "f32": on.single.map(of_errors), "f64": on.double.map(of_errors),
+                "rows": rows, "far": on.far, "f32": on.single.map(of_errors), "f64": on.double.map(of_errors),
                 "at_edge": on.edge.map(|edge| edge.share),
             })
         });
+        on.collect()
+    };
+    let layer = |layer: &Layer| {
         json!({
             "name": layer.name, "verdict": layer.verdict().name(), "findings": of_findings(&layer.findings),
-            "on": on.collect::<Vec<_>>(), "log_det": layer.log_det.map(log_det_json),
+            "on": on(&layer.on), "log_det": layer.log_det.map(log_det_json),
             "scales": layer.scales.map(|s| json!({
                 "smallest": s.smallest, "largest": s.largest, "condition": s.condition(), "mixes": s.mixes,
             })),
@@ -143,15 +137,12 @@ pub fn as_json(report: &Report) -> Value {
         })
     };
     let whole = &report.whole;
-    let on = report.rows.iter().zip(whole.single.iter().zip(&whole.double));
     json!({
         "verdict": report.verdict().name(),
         "layers": report.layers.iter().map(layer).collect::<Vec<_>>(),
         "whole": {
             "verdict": Verdict::of(&whole.findings).name(), "findings": of_findings(&whole.findings),
-            "on": on.map(|(rows, (single, double))| json!({
-                "rows": rows, "f32": of_errors(*single), "f64": of_errors(*double),
-            })).collect::<Vec<_>>(),
+            "on": on(&whole.on),
             "composition": whole.composition.relative, "log_det": whole.log_det.map(log_det_json),
         },
         "latent": report.latent.as_ref().map(|latent| json!({

@@ -22,6 +22,10 @@ const LATENTS: usize = 100;
 const COPIES: usize = 1024;
 const JACOBIANS: usize = 16;
 
+/// Rows of more coordinates than [`FEW`] that go through in f64: enough, for a fault of the maths shows in any of them.
+const DOUBLES: i64 = 40;
+const FEW: usize = 16;
+
 /// A model with what it is checked on.
 #[derive(Debug)]
 pub struct Check<'a> {
@@ -52,9 +56,10 @@ impl<'a> Check<'a> {
         }
         let dim: usize = model.event().iter().product();
         let jacobians = (COPIES / dim).clamp(1, JACOBIANS) as i64;
+        let doubles = if dim <= FEW { i64::MAX } else { DOUBLES };
         let Batch { x, context } = data.dequantized(0, number, derive_seed(seed, "check", 0));
-        let name = format!("{part} rows");
-        let mut rows = vec![Rows { context, jacobians, ..Rows::new(name, Direction::Forward, x) }];
+        let name = format!("{number} {part} rows");
+        let mut rows = vec![Rows { context, jacobians, doubles, ..Rows::new(name, Direction::Forward, x) }];
         rows.extend(TEMPERATURES.iter().enumerate().map(|(i, &temperature)| {
             let number = number.min(LATENTS);
             let seed = derive_seed(seed, "check latent", i as u64);
@@ -62,9 +67,10 @@ impl<'a> Check<'a> {
             let labels = Tensor::arange(number as i64, (Kind::Int64, z.device())).remainder(classes.max(1) as i64);
             Rows {
                 context: (classes > 0).then(|| class_context(&labels, classes)),
+                doubles: if dim <= FEW { i64::MAX } else { DOUBLES / 2 },
                 jacobians: if temperature == 1.0 { jacobians } else { 0 },
                 far: temperature > 1.0,
-                ..Rows::new(format!("latents, T = {temperature}"), Direction::Inverse, z)
+                ..Rows::new(format!("{number} latents, T = {temperature}"), Direction::Inverse, z)
             }
         }));
         Ok(Check { model, rows, seed })

@@ -48,8 +48,8 @@ pub use log_det::{LogDet, Method};
 pub use report::{Layer, OnRows, Report, Whole};
 pub use rounding::{Coarse, Rounded, rounded};
 pub use verdict::{
-    CONDITION_FAILS, CONDITION_WARNS, EDGE_WARNS, Finding, LATENT_WARNS, LOG_DET_FAILS, ROUND_TRIP_FAILS,
-    ROUND_TRIP_WARNS, SINGLE_WARNS, Verdict,
+    CONDITION_FAILS, CONDITION_WARNS, EDGE_WARNS, Finding, LATENT_WARNS, LOG_DET_FAILS, NO_DIGITS_LEFT,
+    ROUND_TRIP_FAILS, ROUND_TRIP_WARNS, SINGLE_WARNS, STAYS, Verdict,
 };
 pub use walk::Errors;
 
@@ -75,18 +75,20 @@ pub struct Rows {
     pub start: Tensor,
     /// `[n, c]`, for a model with a context.
     pub context: Option<Tensor>,
-    /// How many of them, the first ones, are held against the Jacobian.
+    /// How many of them, the first ones, go through in f64 as well, 1 or more: convolutions in f64 are many times slower.
+    pub doubles: i64,
+    /// How many of them, the first ones, are held against the Jacobian; no more than go through in f64.
     pub jacobians: i64,
-    /// Whether they lie farther out than the model was made for, as draws at a temperature above 1 do: digits lost in f32
-    /// are then no more than worth a warning.
+    /// Whether they lie farther out than the model was made for, as draws at a temperature above 1 do: whatever a round trip
+    /// loses there is no more than worth a warning.
     pub far: bool,
 }
 
 impl Rows {
-    /// Rows without a context, all of them held against the Jacobian.
+    /// Rows without a context, all of them in f64 as well and held against the Jacobian.
     pub fn new(name: impl Into<String>, direction: Direction, start: Tensor) -> Self {
-        let jacobians = start.size()[0];
-        Rows { name: name.into(), direction, start, context: None, jacobians, far: false }
+        let n = start.size()[0];
+        Rows { name: name.into(), direction, start, context: None, doubles: n, jacobians: n, far: false }
     }
 }
 
@@ -124,9 +126,9 @@ pub fn check(model: &Model, rows: &[Rows], config: &Config) -> Report {
         .collect();
     let whole = report::Walks { log_det: whole_log_det(model.double, rows, config), walks: &walks };
     let rounded: Vec<Rounded> = model.variables.iter().filter_map(|(name, v)| rounded(name, v)).collect();
-    let latent =
-        walks.iter().find(|(rows, _, _)| rows.direction == Direction::Forward).map(|(_, _, double)| &double.end);
-    let latent = latent.filter(|z| z.size()[0] >= 2 && walk::finite(z)).map(|z| Latent::of(z, model.double.base()));
+    let data = walks.iter().find(|(rows, _, _)| rows.direction == Direction::Forward);
+    let latent = data.map(|(_, single, _)| &single.end).filter(|z| z.size()[0] >= 2 && walk::finite(z));
+    let latent = latent.map(|z| Latent::of(z, model.double.base()));
     whole.report(rounded, latent)
 }
 

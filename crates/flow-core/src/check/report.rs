@@ -5,12 +5,14 @@ use super::{Errors, Finding, Latent, LogDet, Rounded, Rows, Verdict, verdict};
 use crate::testing::Measured;
 use crate::{Edge, Scales};
 
-/// What one step is off by on one batch of rows.
+/// What one step, or the whole flow, is off by on one batch of rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OnRows {
+    /// [`Rows::far`] of them.
+    pub far: bool,
     /// In f32; nothing where the rows did not reach the step.
     pub single: Option<Errors>,
-    /// In f64, likewise.
+    /// In f64, on the first of them, likewise.
     pub double: Option<Errors>,
     /// How much of the rows is at a bound of the step, where it has one.
     pub edge: Option<Edge>,
@@ -36,11 +38,9 @@ pub struct Layer {
 /// The flow as a whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Whole {
-    /// In f32, on each batch of rows.
-    pub single: Vec<Errors>,
-    /// In f64, likewise.
-    pub double: Vec<Errors>,
-    /// Values and log-determinants of the whole against its steps one after another, in f64.
+    /// On each batch of rows, in their order.
+    pub on: Vec<OnRows>,
+    /// Values and log-determinants of the whole against its steps one after another, in f64, on rows that are not far.
     pub composition: Measured,
     /// Its forward log-determinant against its Jacobian, where that could be written down.
     pub log_det: Option<LogDet>,
@@ -77,15 +77,19 @@ impl Layer {
         Verdict::of(&self.findings)
     }
 
-    /// The largest errors over all rows, in f32 and in f64; nothing where none reached it.
-    pub fn worst(&self) -> (Option<Errors>, Option<Errors>) {
-        let worst = |errors: fn(&OnRows) -> Option<Errors>| self.on.iter().filter_map(errors).reduce(Errors::max);
-        (worst(|on| on.single), worst(|on| on.double))
-    }
-
-    /// The largest share of coordinates at a bound, over all rows.
+    /// The largest share of coordinates at a bound, over all rows that are not far.
     pub fn edge(&self) -> Option<Edge> {
-        self.on.iter().filter_map(|on| on.edge).max_by(|a, b| a.share.total_cmp(&b.share))
+        self.on.iter().filter(|on| !on.far).filter_map(|on| on.edge).max_by(|a, b| a.share.total_cmp(&b.share))
+    }
+}
+
+impl OnRows {
+    /// The largest errors over all batches of rows that are `far`, or that are not, in f32 and in f64; nothing where none of
+    /// them reached the step.
+    pub fn worst(all: &[OnRows], far: bool) -> (Option<Errors>, Option<Errors>) {
+        let these = || all.iter().filter(|on| on.far == far);
+        let (single, double) = (these().filter_map(|on| on.single), these().filter_map(|on| on.double));
+        (single.reduce(Errors::max), double.reduce(Errors::max))
     }
 }
 
@@ -99,10 +103,10 @@ impl Walks<'_> {
     pub fn report(&self, rounded: Vec<Rounded>, latent: Option<Latent>) -> Report {
         let rows: Vec<&Rows> = self.walks.iter().map(|(rows, _, _)| *rows).collect();
         let mut layers: Vec<Layer> = self.names().into_iter().map(|name| self.layer(name)).collect();
+        let near = self.walks.iter().filter(|(rows, _, _)| !rows.far);
         let mut whole = Whole {
-            single: self.walks.iter().map(|(_, single, _)| single.whole).collect(),
-            double: self.walks.iter().map(|(_, _, double)| double.whole).collect(),
-            composition: self.walks.iter().fold(Measured::default(), |worst, (_, _, d)| worst.max(d.composition)),
+            on: self.walks.iter().map(whole_on).collect(),
+            composition: near.fold(Measured::default(), |worst, (_, _, double)| worst.max(double.composition)),
             log_det: self.log_det,
             findings: Vec::new(),
         };
@@ -133,12 +137,13 @@ impl Walks<'_> {
     fn layer(&self, name: String) -> Layer {
         let find = |walk: &Walk| walk.steps.iter().position(|step| step.name == name);
         let steps = || self.walks.iter().flat_map(|(_, s, d)| [s, d]).filter_map(|w| find(w).map(|at| &w.steps[at]));
-        let on = self.walks.iter().map(|(_, single, double)| {
+        let on = self.walks.iter().map(|(rows, single, double)| {
             let (single, double) = (find(single).map(|i| &single.steps[i]), find(double).map(|i| &double.steps[i]));
             OnRows {
+                far: rows.far,
                 single: single.and_then(|step| step.errors),
                 double: double.and_then(|step| step.errors),
-                edge: double.and_then(|step| step.inspection.edge),
+                edge: single.and_then(|step| step.inspection.edge),
             }
         });
         Layer {
@@ -150,6 +155,10 @@ impl Walks<'_> {
             name,
         }
     }
+}
+
+fn whole_on((rows, single, double): &(&Rows, Walk, Walk)) -> OnRows {
+    OnRows { far: rows.far, single: Some(single.whole), double: Some(double.whole), edge: None }
 }
 
 fn wider(a: Scales, b: Scales) -> Scales {

@@ -59,7 +59,8 @@ pub(super) struct Walk {
 
 /// Takes `rows` through `flow`, whose parameters are of `kind`, without gradients.
 pub(super) fn walk(flow: &Flow, rows: &Rows, kind: Kind, config: &Config) -> Walk {
-    let n = rows.start.size()[0];
+    let all = rows.start.size()[0];
+    let n = if kind == Kind::Double { rows.doubles.clamp(1, all) } else { all };
     let parts = (0..n).step_by(AT_ONCE as usize).map(|first| {
         let part = |t: &Tensor| t.narrow(0, first, AT_ONCE.min(n - first)).to_kind(kind);
         let jacobians = if first == 0 && kind == Kind::Double { rows.jacobians } else { 0 };
