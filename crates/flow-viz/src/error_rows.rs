@@ -93,9 +93,10 @@ impl ErrorRows {
         self.draw_bounds(canvas, config);
         for (i, layer) in layers.iter().enumerate() {
             let middle = y + (i as f32 + 0.5) * self.row;
-            for (error, (_, color)) in errors(layer).into_iter().zip(KINDS) {
+            for (kind, (error, (_, color))) in errors(layer).into_iter().zip(KINDS).enumerate() {
                 let Some(error) = error else { continue };
-                let at = (self.place(error), middle);
+                // A little below one another, so that none hides behind another of the same size.
+                let at = (self.place(error), (middle + (kind as f32 - 1.0) * 0.2 * self.row).round());
                 match error.is_finite() {
                     true => canvas.disc(at, 4.2, color, canvas.bounds()),
                     false => draw_cross(canvas, at, color),

@@ -37,12 +37,12 @@ fn errors_stand_on_a_logarithmic_axis() {
     let image = draw(&layers, &[]);
     let (single, double, log_det) = (discs(&image, SINGLE), discs(&image, DOUBLE), discs(&image, LOG_DET));
     assert_eq!((single.len(), double.len()), (2, 2));
-    assert!(single[0].1 < single[1].1 && near(single[0].1, double[0].1, 1.0), "a row a layer");
+    assert!(single[0].1 < double[0].1 && double[0].1 + 15.0 < single[1].1, "a row a layer: {single:?} {double:?}");
     // Three powers of ten from row to row in both kinds, and from one kind to another.
     let step = single[1].0 - single[0].0;
     assert!(step > 40.0 && near(double[1].0 - double[0].0, step, 1.0), "{single:?} {double:?}");
     assert!(near(single[0].0 - double[0].0, 3.0 * step, 1.5));
-    assert!(log_det.iter().any(|at| near(at.0, double[1].0, 1.0) && near(at.1, double[0].1, 1.0)), "{log_det:?}");
+    assert!(log_det.iter().any(|at| near(at.0, double[1].0, 1.0) && near(at.1 - double[0].1, 8.0, 1.0)), "{log_det:?}");
 }
 
 #[test]
