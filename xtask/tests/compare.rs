@@ -198,7 +198,10 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
     let output = clone.compare(&["--quick", "--only", "nice-moons,torch"]);
     assert_eq!(output.status.code(), Some(1));
     let said = messages(&output);
-    assert!(said.contains("error: flow, asked to `run step 0.5`: its process ended (exit status: 4): out of memory"), "{said}");
+    assert!(
+        said.contains("error: flow, asked to `run step 0.5`: its process ended (exit status: 4): out of memory"),
+        "{said}"
+    );
     assert!(clone.has_no_report());
 
     let clone = Clone::new();
@@ -206,7 +209,10 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
     let output = clone.compare(&["--only", "torch"]);
     assert_eq!(output.status.code(), Some(1));
     let said = messages(&output);
-    assert!(said.contains("there is nobody to compare with: torch: ") && said.contains("has no torch==2.11.0"), "{said}");
+    assert!(
+        said.contains("there is nobody to compare with: torch: ") && said.contains("has no torch==2.11.0"),
+        "{said}"
+    );
     assert!(clone.has_no_report());
     assert_eq!(clone.compare(&["--only", "pytorch"]).status.code(), Some(1));
 }

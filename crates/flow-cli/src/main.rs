@@ -1,10 +1,11 @@
 //! The command `flow`: train, evaluate, sample, trace and animate normalizing flows, and look into their latents.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted after saving.
+//! Exit codes: 0 done, 1 failed (or, of `check`, that something is wrong with the model), 2 wrong usage, 130 interrupted after saving.
 
 mod args;
 mod arrays;
 mod by_class;
+mod check_report;
 mod commands;
 mod interrupt;
 mod latent;
@@ -38,6 +39,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Train(args) => return commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args)?,
+        Command::Check(args) => return commands::check::run(&args),
         Command::Sample(args) => commands::sample::run(&args)?,
         Command::Sheet(args) => commands::sheet::run(&args)?,
         Command::Interpolate(args) => commands::interpolate::run(&args)?,

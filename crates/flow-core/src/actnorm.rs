@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor, nn};
 
-use crate::Bijection;
+use crate::{Bijection, Inspection, Scales};
 
 /// Activation normalisation (Glow, section 3.1): `z = (x + shift) * exp(log_scale)`, one scale and one shift a feature,
 /// where the features are dimension 1 of `[n, features, ..]`.
@@ -89,5 +89,9 @@ impl Bijection for ActNorm {
             });
         }
         self.forward(x, context).0
+    }
+
+    fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        Inspection { scales: Some(Scales::diagonal(&self.log_scale.exp())), ..Inspection::default() }
     }
 }

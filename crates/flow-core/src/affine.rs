@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor, nn};
 
-use crate::{Bijection, Error, Result};
+use crate::{Bijection, Error, Inspection, Result, Scales};
 
 /// An elementwise affine map, `[n, ..event]` to the same shape, with `log_det = Σ log_scale` for every row.
 ///
@@ -77,5 +77,9 @@ impl Bijection for ElementwiseAffine {
             Some(shift) => (z - shift) * minus.exp(),
         };
         (x, self.log_det(z).neg())
+    }
+
+    fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        Inspection { scales: Some(Scales::diagonal(&self.log_scale.exp())), ..Inspection::default() }
     }
 }

@@ -18,6 +18,12 @@ pub trait Base: Debug + Send {
 
     /// `n` latents `[n, ..event]` in f32, multiplied by `temperature` (1 for the distribution itself).
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor;
+
+    /// The distribution function of a coordinate, P(Z ≤ z), for each of `z`, of any shape.
+    fn cdf(&self, z: &Tensor) -> Tensor;
+
+    /// Variance of a coordinate; the mean is 0.
+    fn variance(&self) -> f64;
 }
 
 impl<B: Base + ?Sized> Base for Box<B> {
@@ -31,6 +37,14 @@ impl<B: Base + ?Sized> Base for Box<B> {
 
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
         (**self).sample(n, temperature, seed, device)
+    }
+
+    fn cdf(&self, z: &Tensor) -> Tensor {
+        (**self).cdf(z)
+    }
+
+    fn variance(&self) -> f64 {
+        (**self).variance()
     }
 }
 
@@ -61,6 +75,14 @@ impl Base for StandardNormal {
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
         let size = batch(n, &self.event);
         with_seed(seed, || Tensor::randn(&size, (Kind::Float, device))) * temperature
+    }
+
+    fn cdf(&self, z: &Tensor) -> Tensor {
+        z.special_ndtr()
+    }
+
+    fn variance(&self) -> f64 {
+        1.0
     }
 }
 
@@ -96,6 +118,14 @@ impl Base for Logistic {
         let u = with_seed(seed, || Tensor::rand(&size, (Kind::Double, place)));
         let u = u.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         (u.logit(None) * temperature).to_kind(Kind::Float).to_device(device)
+    }
+
+    fn cdf(&self, z: &Tensor) -> Tensor {
+        z.sigmoid()
+    }
+
+    fn variance(&self) -> f64 {
+        PI * PI / 3.0
     }
 }
 

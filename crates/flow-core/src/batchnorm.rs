@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor, nn};
 
-use crate::Bijection;
+use crate::{Bijection, Inspection, Scales};
 
 /// Batch normalisation (RealNVP, section 3.7 and appendix E), features along dimension 1 of `[n, features, ..]`:
 ///
@@ -104,5 +104,9 @@ impl Bijection for BatchNorm {
 
     fn set_training(&mut self, training: bool) {
         self.training = training;
+    }
+
+    fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        Inspection { scales: Some(Scales::diagonal(&(&self.variance + EPSILON).rsqrt())), ..Inspection::default() }
     }
 }

@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use crate::Kept;
 use crate::backward::Taped;
+use crate::step::{Direction, Inspection, Visit, Whole};
 
 /// An invertible map on batches `[n, ..event]`.
 ///
@@ -91,6 +92,29 @@ pub trait Bijection: Debug + Send {
 
     /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.
     fn set_training(&mut self, _training: bool) {}
+
+    /// Takes `input` through the map in `direction` and hands every step to `visit`, under the name that it has in a trace,
+    /// with the batch that reaches it; what `visit` returns goes on to the next step, and what the last one returns is
+    /// returned. A map made of several steps hands over each of them instead of itself.
+    ///
+    /// Where a [`Probe`] sees what comes out of a step, this gives the step itself, in the shapes that it works on, to be
+    /// run again, backwards, or on something else: [`crate::check`] is made of it.
+    fn steps(
+        &self,
+        name: &str,
+        _direction: Direction,
+        input: &Tensor,
+        _context: Option<&Tensor>,
+        visit: &mut Visit,
+    ) -> Tensor {
+        visit(name, &Whole(self), input)
+    }
+
+    /// What can be said of this map by its kind, given a batch `x: [n, ..event]` on its data side: how much a linear map
+    /// stretches, how much of `x` is at a bound. Nothing, unless it is said.
+    fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        Inspection::default()
+    }
 }
 
 impl<B: Bijection + ?Sized> Bijection for Box<B> {
@@ -136,6 +160,21 @@ impl<B: Bijection + ?Sized> Bijection for Box<B> {
 
     fn set_training(&mut self, training: bool) {
         (**self).set_training(training);
+    }
+
+    fn steps(
+        &self,
+        name: &str,
+        direction: Direction,
+        input: &Tensor,
+        context: Option<&Tensor>,
+        visit: &mut Visit,
+    ) -> Tensor {
+        (**self).steps(name, direction, input, context, visit)
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        (**self).inspect(x, context)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use tch::Tensor;
 
 use crate::shape::zero_log_det;
-use crate::{Backward, Bijection, Error, Gradients, Kept, Probe, Result};
+use crate::{Backward, Bijection, Direction, Error, Gradients, Kept, Probe, Result, Visit};
 
 /// Named steps in data to latent order.
 ///
@@ -160,6 +160,23 @@ impl Bijection for Chain {
     fn set_training(&mut self, training: bool) {
         for (_, step) in &mut self.steps {
             step.set_training(training);
+        }
+    }
+
+    fn steps(
+        &self,
+        name: &str,
+        direction: Direction,
+        input: &Tensor,
+        context: Option<&Tensor>,
+        visit: &mut Visit,
+    ) -> Tensor {
+        let mut go = |h: Tensor, (inner, step): &(String, Box<dyn Bijection>)| {
+            step.steps(&join(name, inner), direction, &h, context, visit)
+        };
+        match direction {
+            Direction::Forward => self.steps.iter().fold(input.shallow_clone(), &mut go),
+            Direction::Inverse => self.steps.iter().rev().fold(input.shallow_clone(), &mut go),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
-use crate::{Bijection, rng};
+use crate::{Bijection, Inspection, Scales, rng};
 
 /// One matrix for every pixel (Glow, section 3.2), on batches `[n, c, ..]`; on vectors `[n, c]` a linear map:
 ///
@@ -61,10 +61,14 @@ impl Conv1x1 {
         }
     }
 
-    /// `W⁻¹` and `-ln|det W|`.
+    /// `W⁻¹` and `-ln|det W|`; numbers that are not finite where there is no inverse.
     fn inverse_matrix(&self) -> (Tensor, Tensor) {
         match &self.form {
-            Form::Plain { matrix } => (Tensor::linalg_inv(matrix), matrix.slogdet().1.neg()),
+            Form::Plain { matrix } => {
+                // Without an inverse the numbers would be those of a decomposition left half done.
+                let (inverse, fault) = Tensor::linalg_inv_ex(matrix, false);
+                (inverse.masked_fill(&fault.ne(0), f64::NAN), matrix.slogdet().1.neg())
+            }
             Form::Lu { order, log_diagonal, .. } => {
                 let (lower, upper) = self.triangles();
                 // Pᵀ: the rows of the identity where `order` has taken them from.
@@ -122,5 +126,9 @@ impl Bijection for Conv1x1 {
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         apply(z, self.inverse_matrix())
+    }
+
+    fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        Inspection { scales: Some(Scales::of_matrix(&self.matrix().0)), ..Inspection::default() }
     }
 }

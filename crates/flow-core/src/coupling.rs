@@ -8,7 +8,7 @@ use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::parameter_gradients;
 use crate::law_backward::LawKept;
 use crate::shape::{flat, sum_event, zero_log_det};
-use crate::{Backward, Bijection, Gradients, Kept, Law, Mask};
+use crate::{Backward, Bijection, Edge, Gradients, Inspection, Kept, Law, Mask};
 
 /// The network of a coupling: from what is kept (and the context) to the parameters of the change.
 pub trait Conditioner: Debug + Send {
@@ -148,6 +148,12 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        let (kept, changed) = self.mask.split(&flat(x));
+        let edge = self.law.at_edge(&changed, &self.conditioner.forward(&kept, context));
+        Inspection { edge: edge.map(|(what, at)| Edge::new(what, &at)), ..Inspection::default() }
     }
 }
 

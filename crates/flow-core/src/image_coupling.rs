@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::law::parameter_gradients;
 use crate::shape::{sum_event, zero_log_det};
-use crate::{Bijection, Conditioner, Error, Law, Result, SqueezeOrder};
+use crate::{Bijection, Conditioner, Edge, Error, Inspection, Law, Result, SqueezeOrder};
 
 /// Which part of an image `[c, h, w]` a coupling keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +184,17 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        let parts = self.split(x);
+        let edge = self.law.at_edge(&parts.changed, &self.parameters(&parts, &parts.kept, context));
+        let edge = edge.map(|(what, at)| match &parts.squares {
+            None => Edge::new(what, &at),
+            // The kept squares were given parameters too, which count for nothing.
+            Some(squares) => Edge::new(what, &at.masked_select(squares)),
+        });
+        Inspection { edge, ..Inspection::default() }
     }
 }
 

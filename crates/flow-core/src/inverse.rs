@@ -2,7 +2,8 @@
 
 use tch::Tensor;
 
-use crate::{Bijection, Probe};
+use crate::step::{Turned, Whole};
+use crate::{Bijection, Direction, Inspection, Probe, Step, Visit};
 
 /// `B` backwards. Useful where the cheap direction of a map is wanted for sampling rather than for likelihoods.
 #[derive(Debug)]
@@ -44,5 +45,21 @@ impl<B: Bijection> Bijection for Inverse<B> {
 
     fn set_training(&mut self, training: bool) {
         self.0.set_training(training);
+    }
+
+    fn steps(
+        &self,
+        name: &str,
+        direction: Direction,
+        input: &Tensor,
+        context: Option<&Tensor>,
+        visit: &mut Visit,
+    ) -> Tensor {
+        let turned: &mut Visit = &mut |name, step, input| visit(name, &Turned(step), input);
+        self.0.steps(name, direction.turned(), input, context, turned)
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        Turned(&Whole(&self.0)).inspect(x, context)
     }
 }

@@ -97,6 +97,23 @@ impl Law {
     }
 }
 
+impl Law {
+    /// Where `x: [n, changed, ..]` is at a bound of the law, of kind bool, and which bound; none where it has no bound.
+    pub(crate) fn at_edge(&self, x: &Tensor, parameters: &Tensor) -> Option<(&'static str, Tensor)> {
+        match self {
+            Law::Additive => None,
+            Law::Affine { .. } => {
+                let (share, _) = affine(&Bound::Fixed(1.0), parameters);
+                Some(("with |log_s| above 0.99 of its bound", share.abs().gt(NEAR_BOUND)))
+            }
+            Law::Spline { .. } => Some(("outside [-6, 6]", x.abs().gt(spline_law::BOUND))),
+        }
+    }
+}
+
+/// From here on tanh is so flat that a step of training hardly moves `log_s`.
+const NEAR_BOUND: f64 = 0.99;
+
 /// The backward pass of a coupling from its output, once its conditioner has been run: rebuilds what was changed from
 /// `z_changed`, takes `loss(z_changed, log_s)` back, and returns what was changed and the gradients with respect to that
 /// and to `kept`. The gradients of the conditioner's own parameters are added to these.

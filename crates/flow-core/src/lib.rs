@@ -48,6 +48,7 @@ mod base;
 mod batchnorm;
 mod bijection;
 mod chain;
+pub mod check;
 mod conv1x1;
 mod coupling;
 mod error;
@@ -68,6 +69,7 @@ mod shape;
 mod spline;
 mod spline_law;
 mod squeeze;
+mod step;
 pub mod testing;
 
 pub use actnorm::ActNorm;
@@ -92,6 +94,7 @@ pub use prior::TopPrior;
 pub use product::Precision;
 pub use spline::Spline;
 pub use squeeze::{Squeeze, SqueezeOrder};
+pub use step::{Direction, Edge, Inspection, Scales, Step, Visit};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

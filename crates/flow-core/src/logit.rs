@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::shape::sum_event;
-use crate::{Bijection, Error, Result};
+use crate::{Bijection, Edge, Error, Inspection, Result};
 
 /// The logit of a squeezed unit cube (RealNVP, section 4.1; MAF, appendix), `[n, ..event]` to the same shape:
 ///
@@ -50,5 +50,14 @@ impl Bijection for Logit {
         let x = (z.sigmoid() - self.alpha) / self.width();
         let slope = z.log_sigmoid() + z.neg().log_sigmoid() - self.width().ln();
         (x, sum_event(&slope))
+    }
+
+    /// At the edge of the cube the margin, and not the data, says how steep the logit is: `x < α` or `x > 1 - α`.
+    fn inspect(&self, x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        let at = x.lt(self.alpha).logical_or(&x.gt(1.0 - self.alpha));
+        Inspection {
+            edge: Some(Edge::new("within the margin of the unit cube's faces, or outside of it", &at)),
+            ..Inspection::default()
+        }
     }
 }

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::shape::zero_log_det;
-use crate::{Bijection, Chain, Error, Probe, Result, SqueezeOrder};
+use crate::{Bijection, Chain, Direction, Error, Probe, Result, SqueezeOrder, Visit};
 
 /// One level of a [`Multiscale`]: what happens at the resolution that comes in, and at half of it.
 ///
@@ -242,6 +242,24 @@ impl Bijection for Multiscale {
         for level in &mut self.levels {
             level.before.set_training(training);
             level.steps.set_training(training);
+        }
+    }
+
+    fn steps(
+        &self,
+        name: &str,
+        direction: Direction,
+        input: &Tensor,
+        context: Option<&Tensor>,
+        visit: &mut Visit,
+    ) -> Tensor {
+        let take: &mut Take = &mut |level, chain, h, _| {
+            let out = chain.steps(&crate::chain::join(name, level), direction, h, context, visit);
+            (out, zero_log_det(h))
+        };
+        match direction {
+            Direction::Forward => self.run(input, |h, lift, take| self.down(0, h, lift, take), take).0,
+            Direction::Inverse => self.run(input, |h, lift, take| self.up(0, h, lift, take), take).0,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use tch::{Tensor, nn};
 
-use crate::Bijection;
 use crate::shape::sum_event;
+use crate::{Bijection, Inspection, Scales};
 
 /// A Gaussian with a learned mean and scale for each coordinate, shifted by the context where there is one (Glow's learned
 /// top, with a class as context):
@@ -63,5 +63,13 @@ impl Bijection for TopPrior {
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         let (loc, log_scale) = self.moments(z, context);
         (z * log_scale.exp() + loc, sum_event(&log_scale))
+    }
+
+    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
+        if x.numel() == 0 {
+            return Inspection::default();
+        }
+        let (_, log_scale) = self.moments(x, context);
+        Inspection { scales: Some(Scales::diagonal(&log_scale.neg().exp())), ..Inspection::default() }
     }
 }

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor, nn};
 
 use crate::rational_quadratic::{Bins, left_ends};
 use crate::shape::sum_event;
-use crate::{Bijection, Error, Result};
+use crate::{Bijection, Edge, Error, Inspection, Result};
 
 /// A monotone rational-quadratic spline (Durkan et al. 2019, section 3.1) from `[low, high]` onto `[-8, 8]`, applied to each
 /// coordinate of `[n, ..event]`; beyond both ends it goes on as a line. `log_det = Σ ln dz/dx`.
@@ -117,6 +117,11 @@ impl Bijection for Spline {
             tch::no_grad(|| self.fit(x));
         }
         self.forward(x, context).0
+    }
+
+    fn inspect(&self, x: &Tensor, _context: Option<&Tensor>) -> Inspection {
+        let at = x.lt(self.low).logical_or(&x.gt(self.high));
+        Inspection { edge: Some(Edge::new("outside of all bins", &at)), ..Inspection::default() }
     }
 }
 

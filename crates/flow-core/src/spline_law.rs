@@ -18,7 +18,7 @@ pub(crate) struct Knots {
     d: Tensor,
 }
 
-const BOUND: f64 = 6.0;
+pub(crate) const BOUND: f64 = 6.0;
 const LEAST_SHARE: f64 = 1e-3;
 const LEAST_SLOPE: f64 = 1e-3;
 

@@ -152,6 +152,23 @@ impl Model {
         Ok(Model { config: config.clone(), event: event.to_vec(), flow, vs })
     }
 
+    /// The same model in f64, on the same device, with the same numbers: for checks. This one stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// None that a model which was built does not have.
+    pub fn to_double(&self) -> Result<Self> {
+        let mut double = Model::new(&self.config, &self.event, 0, self.vs.device())?;
+        let own = self.variables();
+        tch::no_grad(|| {
+            for (name, variable) in double.variables() {
+                variable.shallow_clone().copy_(&own[&name]);
+            }
+        });
+        double.vs.double();
+        Ok(double)
+    }
+
     /// What the model was built from.
     pub fn config(&self) -> &ModelConfig {
         &self.config

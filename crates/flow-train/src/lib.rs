@@ -35,6 +35,7 @@
 pub mod adam;
 pub mod batches;
 mod by_name;
+pub mod check;
 pub mod classify;
 mod config;
 mod device;

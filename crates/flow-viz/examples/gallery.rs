@@ -37,6 +37,7 @@ fn main() -> Result<()> {
     save("interpolation.gif", moving_interpolation()?)?;
     save("daylight.gif", moving_daylight()?)?;
     save("confusion.png", confused()?)?;
+    save("check.png", checked()?)?;
     save("many_layers.png", many_layers()?)?;
     save("many_layers.gif", many_moving_layers()?)?;
     Ok(())
@@ -309,6 +310,28 @@ fn scores() -> Result<Vec<u8>> {
         ..HistogramsConfig::default()
     };
     Ok(histograms(&samples, &[Reference::new("5 % of the training images lie below", -1283.2)], &config)?)
+}
+
+/// A sound flow but for its second coupling, and a latent a little too narrow.
+fn checked() -> Result<Vec<u8>> {
+    let layer = |(k, name): (usize, &&str)| {
+        let wrong = *name == "coupling 2";
+        LayerErrors {
+            name: (*name).into(),
+            single: Some(if wrong { f64::INFINITY } else { 1e-7 * (1.0 + k as f64) }),
+            double: Some(if wrong { 0.3 } else { 2e-16 * (1.0 + k as f64) }),
+            log_det: Some(1e-15 / (1.0 + k as f64)),
+            verdict: if wrong { "FAIL" } else { "ok" }.into(),
+        }
+    };
+    let names = ["logit", "coupling 1", "coupling 2", "coupling 3", "scaling", "whole flow"];
+    let layers: Vec<_> = names.iter().enumerate().map(layer).collect();
+    let values = Array1::<f64>::random_using(2_000, StandardNormal, &mut StdRng::seed_from_u64(11)) * 0.9;
+    let z = (-100..=100).map(|i| f64::from(i) / 20.0);
+    let base = z.map(|z| (z, (-0.5 * z * z).exp() / f64::from(TAU).sqrt())).collect();
+    let latent = Marginal { name: "coordinate 1".into(), values: values.to_vec(), base };
+    let config = CheckConfig { title: "A toy flow, one layer broken".into(), ..CheckConfig::default() };
+    Ok(check(&layers, &[latent], &config)?)
 }
 
 /// The states of a flow of many layers, named as a multi-scale model names them.

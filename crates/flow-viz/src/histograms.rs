@@ -138,7 +138,7 @@ fn draw(canvas: &mut Canvas, axes: &Axes, bins: &Bins, filled: &[Filled]) -> Res
 }
 
 /// The steps along the tops of the bins, down to the axis at both ends.
-fn outline(axes: &Axes, bins: &Bins, filled: &Filled) -> Vec<(f32, f32)> {
+pub(crate) fn outline(axes: &Axes, bins: &Bins, filled: &Filled) -> Vec<(f32, f32)> {
     let at = |edge: usize, share: f64| axes.place(bins.edge(edge) as f32, share as f32);
     let step = |i: usize| [at(i, filled.share(i)), at(i + 1, filled.share(i))];
     let steps = (0..bins.count).flat_map(step);
@@ -146,7 +146,7 @@ fn outline(axes: &Axes, bins: &Bins, filled: &Filled) -> Vec<(f32, f32)> {
 }
 
 /// A tint below the outline, column of pixels by column of pixels.
-fn draw_fill(canvas: &mut Canvas, axes: &Axes, bins: &Bins, filled: &Filled, color: Rgb) {
+pub(crate) fn draw_fill(canvas: &mut Canvas, axes: &Axes, bins: &Bins, filled: &Filled, color: Rgb) {
     let rect = axes.rect;
     for column in 0..rect.w as usize {
         let bin = ((column as f32 + 0.5) / rect.w * bins.count as f32) as usize;

@@ -19,6 +19,7 @@
 //! | [`histograms()`] | how likely it takes each of many images to be, one data set beside another |
 //! | [`confusion()`] | which class it takes for which |
 //! | [`curve()`] | how it was trained |
+//! | [`check()`] | how far each of its layers is from being a bijection, and its latent from the base |
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
 //! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
@@ -59,6 +60,7 @@ mod animate_strip;
 mod axes;
 mod bins;
 mod canvas;
+mod check;
 mod color;
 mod colormap;
 mod confusion;
@@ -66,6 +68,7 @@ mod curve;
 mod density;
 mod ease;
 mod error;
+mod error_rows;
 mod extent;
 mod film;
 mod film_head;
@@ -90,6 +93,7 @@ mod sheet;
 pub use animate_2d::{Animate2dConfig, animate_2d};
 pub use animate_images::{AnimateImagesConfig, animate_images};
 pub use animate_strip::{AnimateStripConfig, animate_strip};
+pub use check::{CheckConfig, LayerErrors, Marginal, check};
 pub use color::Rgb;
 pub use colormap::{angle_color, angle_colors, density_color};
 pub use confusion::{ConfusionConfig, confusion};

@@ -1,6 +1,7 @@
 //! What can be said on the command line.
 
 mod about;
+mod check;
 mod draw;
 mod likelihood;
 mod look;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use flow_train::Device;
 
 pub use about::{CompletionsArgs, InfoArgs};
+pub use check::CheckArgs;
 pub use draw::{AttributeArgs, InterpolateArgs, ResampleArgs, SampleArgs, SheetArgs, SheetKind};
 pub use likelihood::{Against, ClassifyArgs, EvalArgs, LogProbArgs, ScoreArgs};
 pub use look::{AnimateArgs, CurveArgs, DensityArgs, Direction, TraceArgs};
@@ -29,6 +31,7 @@ pub struct Cli {
 pub enum Command {
     Train(TrainArgs),
     Eval(EvalArgs),
+    Check(CheckArgs),
     Sample(SampleArgs),
     Sheet(SheetArgs),
     Interpolate(InterpolateArgs),

@@ -2,6 +2,7 @@
 
 pub mod animate;
 pub mod attribute;
+pub mod check;
 pub mod classify;
 pub mod completions;
 pub mod curve;

@@ -1,5 +1,6 @@
 //! The binary as a person uses it, one idea a file.
 
+mod check;
 mod classes;
 mod common;
 mod digits;

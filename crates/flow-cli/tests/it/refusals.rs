@@ -84,6 +84,7 @@ fn completions_and_help_are_there() {
     }
     for command in [
         "train",
+        "check",
         "eval",
         "sample",
         "sheet",

@@ -22,14 +22,14 @@ pub use report::{Measured, Report, Tolerance};
 
 use tch::{Kind, Tensor};
 
-use crate::{Bijection, ToParameters};
+use crate::{Bijection, Direction, ToParameters};
 
 /// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds, by the
 /// store's `set_kind(Kind::Double)` before the map is built or `double()` after), with at least 2 rows. The cost is that of `D` backward passes for events of `D` coordinates.
 ///
 /// Measured are the round trip from both sides, both log-determinants against autograd's Jacobian, their sum, the sum of
-/// the traced steps, the hooks [`Bijection::vjp`] and [`Bijection::forward_keeping`] against autograd, rows on their own (a
-/// batch of 1), and an empty batch.
+/// the steps, traced and visited ([`Bijection::steps`]), the hooks [`Bijection::vjp`] and [`Bijection::forward_keeping`] against
+/// autograd, rows on their own (a batch of 1), and an empty batch.
 ///
 /// The hooks add to the gradients of the parameters, as they must: set them to zero before training goes on.
 ///
@@ -89,14 +89,15 @@ fn repeat(context: Option<&Tensor>, rows: i64) -> Option<Tensor> {
     context.map(|c| c.repeat_interleave_self_int(rows, 0, None::<i64>))
 }
 
-/// Values and sums of the traced variants against the plain ones, both directions.
+/// Values and sums of the traced variants, and of the steps one by one, against the plain ones, both directions.
 fn trace_error(bijection: &dyn Bijection, x: &Tensor, z: &Tensor, context: Option<&Tensor>) -> Measured {
     no_grad(|| {
         let mut worst = Measured::default();
         for inverse in [false, true] {
-            let mut last = None;
+            let (mut last, mut names) = (None, Vec::new());
             let mut total = x.sum_dim_intlist(events(x), false, None::<Kind>) * 0.0;
-            let mut probe = |_: &str, value: &Tensor, log_det: &Tensor| {
+            let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
+                names.push(name.to_owned());
                 last = Some(value.shallow_clone());
                 total = &total + log_det;
             };
@@ -106,7 +107,9 @@ fn trace_error(bijection: &dyn Bijection, x: &Tensor, z: &Tensor, context: Optio
                 bijection.forward_traced("", x, context, &mut probe)
             };
             let plain = if inverse { bijection.inverse(z, context) } else { bijection.forward(x, context) };
+            let direction = if inverse { Direction::Inverse } else { Direction::Forward };
             worst = worst
+                .max(steps_error(bijection, direction, if inverse { z } else { x }, context, &plain, &names))
                 .max(Measured::between(&value, &plain.0))
                 .max(Measured::between(&log_det, &plain.1))
                 .max(Measured::between(&total, &plain.1))
@@ -115,6 +118,28 @@ fn trace_error(bijection: &dyn Bijection, x: &Tensor, z: &Tensor, context: Optio
         }
         worst
     })
+}
+
+/// The steps one after another against `plain`, and their names against those of a trace.
+fn steps_error(
+    bijection: &dyn Bijection,
+    direction: Direction,
+    start: &Tensor,
+    context: Option<&Tensor>,
+    plain: &(Tensor, Tensor),
+    names: &[String],
+) -> Measured {
+    let (mut total, mut visited) = (plain.1.zeros_like(), Vec::new());
+    let end = bijection.steps("", direction, start, context, &mut |name, step, input| {
+        visited.push(name.to_owned());
+        let (value, log_det) = step.take(direction, input, context);
+        total = &total + &log_det;
+        value
+    });
+    if visited != names {
+        return Measured { absolute: f64::INFINITY, relative: f64::INFINITY };
+    }
+    Measured::between(&end, &plain.0).max(Measured::between(&total, &plain.1))
 }
 
 fn events(x: &Tensor) -> Vec<i64> {

@@ -52,7 +52,8 @@ pub struct Report {
     pub log_det_inverse: Measured,
     /// Forward plus inverse log-determinant.
     pub log_det_sum: Measured,
-    /// The traced variants against the plain ones, and the sum of the steps' log-determinants against the total.
+    /// The traced variants and the steps one by one against the plain ones, and the sum of the steps' log-determinants
+    /// against the total.
     pub trace: Measured,
     /// The backward hook against autograd.
     pub vjp: Measured,

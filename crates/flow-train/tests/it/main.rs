@@ -3,6 +3,7 @@
 mod adam;
 mod average;
 mod batches;
+mod check;
 mod config;
 mod device;
 mod evaluate;

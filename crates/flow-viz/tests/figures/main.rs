@@ -1,5 +1,6 @@
 //! Figures decoded again: where the ink is, in which colour, for how long.
 
+mod checks;
 mod classes;
 mod errors;
 mod films;

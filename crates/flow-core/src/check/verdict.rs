@@ -1,0 +1,239 @@
+//! From numbers to a verdict: what is a fault, what is worth a warning, and in which words.
+
+use tch::Kind;
+
+use super::{Latent, Layer, LogDet, Method, OnRows, Rounded, Rows, Whole};
+use crate::Scales;
+
+/// A round trip in f64, relative to `1 + |expected|`, is worth a warning from here on: of 16 digits 7 are lost.
+pub const ROUND_TRIP_WARNS: f64 = 1e-9;
+/// And a fault from here on, where it is no smaller than [`STAYS`] times that in f32, so that rounding cannot be the cause.
+pub const ROUND_TRIP_FAILS: f64 = 1e-6;
+/// Rounding is 2^29, five hundred million times, smaller in f64 than in f32; an error that is not even a thousand times
+/// smaller is none of rounding.
+pub const STAYS: f64 = 1e-3;
+/// A round trip in f64 is a fault from here on whatever its cause: there is no inverse in any precision at hand.
+pub const NO_DIGITS_LEFT: f64 = 1e-3;
+/// A round trip in f32 is worth a warning from here on: of 7 digits 4 are lost.
+pub const SINGLE_WARNS: f64 = 1e-3;
+/// A log-determinant in f64 is wrong from here on, relative to `1 + |expected|`.
+pub const LOG_DET_FAILS: f64 = 1e-6;
+/// A mixing of coordinates is worth a warning from this condition number on.
+pub const CONDITION_WARNS: f64 = 1e4;
+/// And from here on, 2^23, it has no inverse in f32: the nearest matrix without one is a rounding away.
+pub const CONDITION_FAILS: f64 = 8_388_608.0;
+/// Share of coordinates at a bound that is worth a warning.
+pub const EDGE_WARNS: f64 = 0.5;
+/// Median over coordinates of Kolmogorov's distance to the base that is worth a warning.
+pub const LATENT_WARNS: f64 = 0.1;
+
+/// How a step, a flow or a whole check came out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Nothing to say.
+    #[default]
+    Ok,
+    /// It is right, but something about it may cost digits or quality.
+    Warns,
+    /// It is wrong, or no bijection in the precision that it is used in.
+    Fails,
+}
+
+impl Verdict {
+    /// The worst of `findings`.
+    pub fn of(findings: &[Finding]) -> Self {
+        findings.iter().map(|finding| finding.verdict).max().unwrap_or_default()
+    }
+
+    /// As tables have it: `ok`, `warn`, `FAIL`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Warns => "warn",
+            Verdict::Fails => "FAIL",
+        }
+    }
+}
+
+/// A sentence about a step, and how bad it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad.
+    pub verdict: Verdict,
+    /// What and why.
+    pub what: String,
+}
+
+/// The round trip error up to which a step's output says something of the steps behind it.
+pub(super) fn lets_through(kind: Kind) -> f64 {
+    if kind == Kind::Double { NO_DIGITS_LEFT } else { 0.1 }
+}
+
+/// Findings as they are made.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, verdict: Verdict, what: String) {
+        self.0.push(Finding { verdict, what });
+    }
+
+    /// Finds a fault from `fails` on, else a warning from `warns` on. What is not a number is as bad as it can be.
+    fn grade(&mut self, value: f64, warns: f64, fails: f64, what: impl FnOnce() -> String) {
+        if value >= fails || value.is_nan() {
+            self.add(Verdict::Fails, what());
+        } else if value >= warns {
+            self.add(Verdict::Warns, what());
+        }
+    }
+
+    fn worst_first(mut self) -> Vec<Finding> {
+        self.0.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+        self.0
+    }
+}
+
+pub(super) fn of_layer(layer: &Layer, rows: &[&Rows]) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if let Some(scales) = layer.scales {
+        of_scales(scales, &mut findings);
+    }
+    round_trips(&layer.on, rows, &mut findings);
+    if let Some(log_det) = layer.log_det {
+        of_log_det(log_det, &mut findings);
+    }
+    if let Some(edge) = layer.edge() {
+        let on = layer.on.iter().position(|on| on.edge == Some(edge)).map_or("", |at| rows[at].name.as_str());
+        findings.grade(edge.share, EDGE_WARNS, f64::INFINITY, || {
+            format!("{:.0} % of coordinates {} on {on}", 100.0 * edge.share, edge.what)
+        });
+    }
+    findings.0.extend(layer.rounded.iter().map(of_rounded));
+    if layer.on.iter().all(|on| on.double.is_none()) {
+        findings.add(Verdict::Warns, "not checked: no rows reached it, for a step beside it fails".to_owned());
+    }
+    findings.worst_first()
+}
+
+/// A fault: the parameters are not those that were trained.
+pub(super) fn of_rounded(variable: &Rounded) -> Finding {
+    let Rounded { name, numbers, fits } = variable;
+    let what = format!("{name} was rounded to {}: all of its {numbers} numbers fit it", fits.name());
+    Finding { verdict: Verdict::Fails, what }
+}
+
+fn of_scales(scales: Scales, findings: &mut Findings) {
+    let Scales { smallest, largest, mixes } = scales;
+    if scales.condition().is_infinite() {
+        findings.add(Verdict::Fails, format!("singular: it stretches by {smallest:.1e} to {largest:.1e}"));
+    } else if mixes {
+        findings.grade(scales.condition(), CONDITION_WARNS, CONDITION_FAILS, || {
+            format!("condition number {:.1e}: in f32 it is close to having no inverse", scales.condition())
+        });
+    }
+}
+
+fn of_log_det(log_det: LogDet, findings: &mut Findings) {
+    let LogDet { method, error } = log_det;
+    match method {
+        Method::Exact => findings.grade(error.relative, LOG_DET_FAILS, LOG_DET_FAILS, || {
+            format!("log-det is {} nats off its Jacobian's", number(error.absolute))
+        }),
+        Method::Probes { resolution } => {
+            let allowed = resolution.max(LOG_DET_FAILS);
+            findings.grade(error.absolute, f64::INFINITY, allowed, || {
+                format!("log-det is {} nats off its Jacobian's, ± {resolution:.1e}", number(error.absolute))
+            });
+        }
+    }
+}
+
+/// Round trips and the sum of both log-determinants, on each batch of rows. The worst of each kind is said once.
+fn round_trips(on: &[OnRows], rows: &[&Rows], findings: &mut Findings) {
+    for kind in [in_double, cancelling, in_single] {
+        let graded = on.iter().zip(rows).filter_map(|(on, rows)| kind(on).map(|graded| (graded, rows)));
+        let worst = graded.max_by(|(a, _), (b, _)| a.verdict.cmp(&b.verdict).then(a.error.total_cmp(&b.error)));
+        if let Some((Graded { verdict, error, what }, rows)) = worst.filter(|(graded, _)| graded.verdict > Verdict::Ok)
+        {
+            let error = if error.is_finite() { number(error) } else { "infinitely".to_owned() };
+            findings.add(verdict, format!("{what} {error} off on {}", rows.name));
+        }
+    }
+}
+
+/// An error with what is to be said of it.
+struct Graded {
+    verdict: Verdict,
+    error: f64,
+    what: &'static str,
+}
+
+/// The round trip in f64.
+fn in_double(on: &OnRows) -> Option<Graded> {
+    let error = on.double?.round_trip();
+    let verdict = kept_digits(error, on.single.map(|e| e.round_trip()), on.far);
+    let what = if verdict == Verdict::Fails { "no inverse: round trip in f64 is" } else { "round trip in f64 is" };
+    Some(Graded { verdict, error, what })
+}
+
+/// The sum of the log-determinants of both directions in f64, where values come back at all.
+fn cancelling(on: &OnRows) -> Option<Graded> {
+    let double = on.double.filter(|e| e.round_trip().is_finite())?;
+    let error = double.log_det_sum.relative;
+    let verdict = kept_digits(error, on.single.map(|e| e.log_det_sum.relative), on.far);
+    Some(Graded { verdict, error, what: "the log-dets of both directions do not cancel: they are" })
+}
+
+/// The round trip in f32.
+fn in_single(on: &OnRows) -> Option<Graded> {
+    let error = on.single?.round_trip();
+    let verdict = match error {
+        e if !e.is_finite() && !on.far => Verdict::Fails,
+        e if e >= SINGLE_WARNS => Verdict::Warns,
+        _ => Verdict::Ok,
+    };
+    Some(Graded { verdict, error, what: "round trip in f32 is" })
+}
+
+/// The verdict on an error in f64, beside the same in f32. Rounding is 2^29 times smaller in f64, however steep a map is;
+/// what is wrong with it stays.
+fn kept_digits(double: f64, single: Option<f64>, far: bool) -> Verdict {
+    let stays = double >= ROUND_TRIP_FAILS && single.is_some_and(|single| double >= STAYS * single);
+    match double {
+        _ if far && double >= ROUND_TRIP_WARNS => Verdict::Warns,
+        e if stays || e >= NO_DIGITS_LEFT => Verdict::Fails,
+        e if e >= ROUND_TRIP_WARNS => Verdict::Warns,
+        _ => Verdict::Ok,
+    }
+}
+
+/// `broken`: whether a step fails, so that what the whole does wrong is known already.
+pub(super) fn of_whole(whole: &Whole, rows: &[&Rows], broken: bool) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    round_trips(&whole.on, rows, &mut findings);
+    findings.grade(whole.composition.relative, LOG_DET_FAILS, LOG_DET_FAILS, || {
+        format!("it is not its steps one after another: {} off", number(whole.composition.relative))
+    });
+    if let Some(log_det) = whole.log_det {
+        of_log_det(log_det, &mut findings);
+    }
+    if broken && !findings.0.is_empty() {
+        findings.add(Verdict::Warns, "a step fails: see there first".to_owned());
+    }
+    findings.worst_first()
+}
+
+/// Warnings only: a model that fits imperfectly is not broken.
+pub(super) fn of_latent(latent: &Latent) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let distance = latent.median_distance();
+    // Of few rows the distance is large by chance.
+    findings.grade(distance, LATENT_WARNS.max(latent.critical), f64::INFINITY, || {
+        format!("the latent of data is far from the base: median distance {distance:.3}")
+    });
+    findings.0
+}
+
+fn number(value: f64) -> String {
+    if (0.01..1e5).contains(&value) { format!("{value:.2}") } else { format!("{value:.1e}") }
+}
