@@ -182,6 +182,26 @@ fn who_cannot_take_part_is_named_and_left_out() {
 }
 
 #[test]
+fn who_has_no_layers_for_it_or_compiles_too_long_says_so() {
+    let clone = Clone::new();
+    succeeds(&clone.compare(&["--quick", "--only", "glow-mnist"]));
+    let report = clone.report("preview/compare");
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch", "nflows", "normflows"]);
+    assert_eq!(names(&report["left_out"]), ["torch.compile", "zuko", "flowjax", "tensorflow"]);
+    assert_eq!(report["left_out"][1]["why"], "it has no layers for images");
+    assert_eq!(report["left_out"][1]["configuration"], "glow-mnist");
+    assert_eq!(entry(&report, "torch")["times"]["sample"]["count"], 1, "image models have fewer rounds");
+
+    let compiled = ["--quick", "--only", "glow-mnist,torch.compile"];
+    succeeds(&clone.compare(&compiled));
+    let report = clone.report("preview/compare");
+    assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch.compile"]);
+}
+
+#[test]
 fn another_precision_has_a_row_of_its_own() {
     let clone = Clone::new();
     succeeds(&clone.compare(&["--quick", "--precision", "bf16", "--only", "nice-moons,torch"]));
@@ -198,7 +218,10 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
     let output = clone.compare(&["--quick", "--only", "nice-moons,torch"]);
     assert_eq!(output.status.code(), Some(1));
     let said = messages(&output);
-    assert!(said.contains("error: flow, asked to `run step 0.5`: its process ended (exit status: 4): out of memory"), "{said}");
+    assert!(
+        said.contains("error: flow, asked to `run step 0.5`: its process ended (exit status: 4): out of memory"),
+        "{said}"
+    );
     assert!(clone.has_no_report());
 
     let clone = Clone::new();
@@ -206,7 +229,10 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
     let output = clone.compare(&["--only", "torch"]);
     assert_eq!(output.status.code(), Some(1));
     let said = messages(&output);
-    assert!(said.contains("there is nobody to compare with: torch: ") && said.contains("has no torch==2.11.0"), "{said}");
+    assert!(
+        said.contains("there is nobody to compare with: torch: ") && said.contains("has no torch==2.11.0"),
+        "{said}"
+    );
     assert!(clone.has_no_report());
     assert_eq!(clone.compare(&["--only", "pytorch"]).status.code(), Some(1));
 }
