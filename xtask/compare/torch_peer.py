@@ -12,7 +12,8 @@ class TorchPeer:
     def __init__(self, work, model, packages=()):
         self.work, self.model = work, model
         self.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        self.versions = {name: importlib.metadata.version(name) for name in ("torch", *packages)}
+        # PyTorch's own says what it was built for, too.
+        self.versions = {name: importlib.metadata.version(name) for name in packages} | {"torch": torch.__version__}
         self.optimizer = torch.optim.Adam(model.parameters(), lr=work.rate, fused=True)
         if work.levels:
             grey = torch.randint(256, (10_000, work.dim), dtype=torch.uint8)

@@ -51,6 +51,26 @@ while read -r line; do
 done
 "#;
 
+/// A python3 that makes environments whose Python has what pip has installed, as far as `orders` let it.
+const PYTHON3: &str = r#"#!/bin/sh
+echo "$*" >> made
+[ "$1 $2" = "-m venv" ] || exit 9
+[ ! -e orders/no-venv ] || { echo "ensurepip is not available" >&2; exit 1; }
+mkdir -p "$3/bin"
+cat > "$3/bin/python" <<'PYTHON'
+#!/bin/sh
+if [ "$1" = -c ]; then [ -e "installed-$3" ]; exit; fi
+if [ "$1 $2" = "-m pip" ]; then
+    echo "$*" >> made
+    for word; do case $word in *://*) exit 1 ;; esac; package=${word%%==*}; done
+    [ ! -e "orders/no-$package" ] || { echo "no such distribution" >&2; exit 1; }
+    : > "installed-$package"; exit
+fi
+exec ./python "$@"
+PYTHON
+chmod +x "$3/bin/python"
+"#;
+
 struct Clone {
     folder: TempDir,
 }
@@ -59,7 +79,7 @@ impl Clone {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("orders")).unwrap();
-        for (name, script) in [("ours", OURS), ("python", PYTHON)] {
+        for (name, script) in [("ours", OURS), ("python", PYTHON), ("python3", PYTHON3)] {
             let path = folder.path().join(name);
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -182,6 +202,26 @@ fn who_cannot_take_part_is_named_and_left_out() {
 }
 
 #[test]
+fn who_has_no_layers_for_it_or_compiles_too_long_says_so() {
+    let clone = Clone::new();
+    succeeds(&clone.compare(&["--quick", "--only", "glow-mnist"]));
+    let report = clone.report("preview/compare");
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch", "nflows", "normflows"]);
+    assert_eq!(names(&report["left_out"]), ["torch.compile", "zuko", "flowjax", "tensorflow"]);
+    assert_eq!(report["left_out"][1]["why"], "it has no layers for images");
+    assert_eq!(report["left_out"][1]["configuration"], "glow-mnist");
+    assert_eq!(entry(&report, "torch")["times"]["sample"]["count"], 1, "image models have fewer rounds");
+
+    let compiled = ["--quick", "--only", "glow-mnist,torch.compile"];
+    succeeds(&clone.compare(&compiled));
+    let report = clone.report("preview/compare");
+    assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch.compile"]);
+}
+
+#[test]
 fn another_precision_has_a_row_of_its_own() {
     let clone = Clone::new();
     succeeds(&clone.compare(&["--quick", "--precision", "bf16", "--only", "nice-moons,torch"]));
@@ -215,6 +255,46 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
     );
     assert!(clone.has_no_report());
     assert_eq!(clone.compare(&["--only", "pytorch"]).status.code(), Some(1));
+}
+
+#[test]
+fn environments_are_made_once_and_what_cannot_be_installed_is_named() {
+    let clone = Clone::new();
+    clone.order("no-zuko");
+    let path = format!("{}:{}", clone.folder.path().display(), std::env::var("PATH").unwrap());
+    let compare = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.current_dir(clone.folder.path()).stdin(Stdio::null()).env("PATH", &path);
+        command.arg("--root").arg(clone.folder.path()).args(["compare", "--quick", "--threads", "2"]);
+        command.arg("--worker").arg(clone.path("ours")).args(["--only", "nice-moons,torch,zuko"]).args(arguments);
+        command.output().unwrap()
+    };
+    // An index of one's own that has nothing: pip's is asked then.
+    succeeds(&compare(&["--torch-index", "http://127.0.0.1:9/"]));
+    let made = || fs::read_to_string(clone.path("made")).unwrap();
+    let first = made();
+    let lines: Vec<&str> = first.lines().collect();
+    assert!(lines[0].ends_with("target/compare/torch"), "{first}");
+    assert!(lines[1].ends_with("torch==2.11.0 --index-url http://127.0.0.1:9/"), "{first}");
+    assert!(lines[2].ends_with("torch==2.11.0"), "{first}");
+    let report = clone.report("preview/compare");
+    let why = report["left_out"][0]["why"].as_str().unwrap();
+    assert!(why.contains("zuko==1.6.0 could not be installed") && why.ends_with("no such distribution"), "{why}");
+
+    // The same again installs what is missing, and nothing else.
+    fs::remove_file(clone.path("orders/no-zuko")).unwrap();
+    succeeds(&compare(&[]));
+    let second = made()[first.len()..].to_owned();
+    assert_eq!(second.lines().count(), 1, "{second}");
+    assert!(second.ends_with("install --disable-pip-version-check zuko==1.6.0\n"), "{second}");
+
+    fs::remove_dir_all(clone.path("target/compare/torch")).unwrap();
+    clone.order("no-venv");
+    let output = compare(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("there is nobody to compare with: torch: no Python environment could be made"), "{said}");
+    assert!(said.contains("ensurepip is not available"), "{said}");
 }
 
 #[test]

@@ -179,8 +179,9 @@ impl Contest {
             // What is compiled or packed is so by now.
             each(sides, work, left_out, |side| side.worker.ask(&format!("run {measure} 0")).map(|_: Times| ()))?;
         }
-        for round in 0..self.effort.rounds {
-            eprintln!("  round {} of {}", round + 1, self.effort.rounds);
+        let rounds = self.effort.rounds(work);
+        for round in 1..=rounds {
+            eprintln!("  round {round} of {rounds}");
             for measure in Measure::ALL {
                 let request = format!("run {measure} {}", self.effort.seconds(measure));
                 each(sides, work, left_out, |side| {

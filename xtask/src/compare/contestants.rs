@@ -33,13 +33,6 @@ impl Contestant {
         matches!(self, Contestant::Ours { .. })
     }
 
-    pub fn has_images(&self) -> bool {
-        match self {
-            Contestant::Ours { .. } => true,
-            Contestant::Peer { peer, .. } => peer.images,
-        }
-    }
-
     /// Whether a comparison without it makes no sense.
     pub fn is_needed(&self) -> bool {
         matches!(self, Contestant::Ours { precision: None, .. })

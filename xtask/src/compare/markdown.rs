@@ -163,7 +163,7 @@ fn limits(configuration: &Configuration, ours: &Entry) -> String {
 fn how(report: &Report) -> String {
     let effort = &report.effort;
     format!(
-        "- One process for each side, all alive at once; one computes while the others wait. {rounds} rounds; in each everybody \
+        "- One process for each side, all alive at once; one computes while the others wait. {rounds} rounds, {image_rounds} for image models; in each everybody \
          in turn trains for about {step} s, then everybody computes each other measure for about {other} s, the first call of a turn not \
          counted. Before that everybody was warmed up.\n\
          - Data are made up, of the shape of the real ones, and the same kind on every side: 1,000 points; 10,000 images of 784 \
@@ -179,6 +179,7 @@ fn how(report: &Report) -> String {
          each parameter once, at the speed of reading as many bytes again and again. Weights that stay in a cache from step to step \
          can beat the second.\n",
         rounds = effort.rounds,
+        image_rounds = effort.image_rounds,
         step = effort.step_seconds,
         other = effort.other_seconds,
         starts = effort.starts,

@@ -56,7 +56,7 @@ fn report() -> Report {
             how: "AVX-512 FMA".into(),
             copy: 24.04e9,
         },
-        effort: QUICK.into(),
+        effort: QUICK,
         versions: BTreeMap::from([("torch".into(), "2.11.0".into()), ("flow".into(), "0.1.0 (abc)".into())]),
         ratios: configuration.ratios(),
         configurations: vec![configuration],

@@ -86,7 +86,7 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let mut outcomes = Vec::new();
     for (i, work) in works.iter().enumerate() {
         eprintln!("\n[{}/{}] {}", i + 1, works.len(), work.title);
-        let able: Vec<Contestant> = contestants.iter().filter(|it| !work.image || it.has_images()).cloned().collect();
+        let able = args.able(&contestants, work, &mut left_out);
         outcomes.push(contest.hold(work, &able, &mut left_out)?);
     }
     let report = args.report(outcomes, left_out, workspace, started.elapsed());
@@ -146,6 +146,24 @@ impl Args {
         Ok(ours.chain(theirs).collect())
     }
 
+    /// Those who can do `work`; the others join `left_out`.
+    fn able(&self, contestants: &[Contestant], work: &Work, left_out: &mut Vec<LeftOut>) -> Vec<Contestant> {
+        let absence = |contestant: &Contestant| match contestant {
+            Contestant::Ours { .. } => None,
+            Contestant::Peer { peer, .. } => {
+                let named = self.only.iter().any(|name| name == peer.name);
+                peer.absence(work, named, self.quick).map(|why| (peer.name, why))
+            }
+        };
+        let (absent, able): (Vec<_>, Vec<_>) = contestants.iter().partition(|it| absence(it).is_some());
+        left_out.extend(absent.into_iter().filter_map(absence).map(|(name, why)| LeftOut {
+            name: name.to_owned(),
+            configuration: Some(work.name.to_owned()),
+            why: why.to_owned(),
+        }));
+        able.into_iter().cloned().collect()
+    }
+
     fn effort(&self) -> plan::Effort {
         if self.quick { plan::QUICK } else { plan::FULL }
     }
@@ -174,7 +192,7 @@ impl Args {
             date: text::today(),
             command: self.command(),
             machine,
-            effort: self.effort().into(),
+            effort: self.effort(),
             versions,
             ratios: configurations.iter().flat_map(report::Configuration::ratios).collect(),
             configurations,

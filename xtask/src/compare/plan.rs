@@ -40,6 +40,24 @@ pub struct Peer {
     pub environment: Environment,
     /// Whether it has layers for images.
     pub images: bool,
+    /// Whether it compiles what it computes, for minutes where that is much.
+    pub compiles: bool,
+}
+
+impl Peer {
+    /// Why it has no part in `work`, `named` being whether a person asked for it by name.
+    pub fn absence(&self, work: &Work, named: bool, quick: bool) -> Option<&'static str> {
+        match self {
+            Peer { images: false, .. } if work.image => Some("it has no layers for images"),
+            Peer { compiles: true, .. } if !named && work.image => {
+                Some("compiling image models takes too long, unless --only names it")
+            }
+            Peer { compiles: true, .. } if !named && quick => {
+                Some("compiling takes too long for --quick, unless --only names it")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Libraries that may want different versions of the same things have environments of their own.
@@ -70,14 +88,18 @@ impl Environment {
 }
 
 pub const PEERS: [Peer; 7] = [
-    Peer { name: "torch", packages: &[], environment: Environment::Torch, images: true },
-    Peer { name: "torch.compile", packages: &[], environment: Environment::Torch, images: true },
-    Peer { name: "nflows", packages: &["nflows==0.14"], environment: Environment::Torch, images: true },
-    Peer { name: "normflows", packages: &["normflows==1.7.3"], environment: Environment::Torch, images: true },
-    Peer { name: "zuko", packages: &["zuko==1.6.0"], environment: Environment::Torch, images: false },
-    Peer { name: "flowjax", packages: &["flowjax==19.1.2"], environment: Environment::Jax, images: false },
-    Peer { name: "tensorflow", packages: &[], environment: Environment::TensorFlow, images: false },
+    Peer { images: true, ..peer("torch", &[], Environment::Torch) },
+    Peer { images: true, compiles: true, ..peer("torch.compile", &[], Environment::Torch) },
+    Peer { images: true, ..peer("nflows", &["nflows==0.14"], Environment::Torch) },
+    Peer { images: true, ..peer("normflows", &["normflows==1.7.3"], Environment::Torch) },
+    peer("zuko", &["zuko==1.6.0"], Environment::Torch),
+    peer("flowjax", &["flowjax==19.1.2"], Environment::Jax),
+    peer("tensorflow", &[], Environment::TensorFlow),
 ];
+
+const fn peer(name: &'static str, packages: &'static [&'static str], environment: Environment) -> Peer {
+    Peer { name, packages, environment, images: false, compiles: false }
+}
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -122,10 +144,12 @@ impl fmt::Display for Measure {
 }
 
 /// How long it takes, and so how well it is known.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Effort {
     /// How many times everybody's turn comes.
     pub rounds: usize,
+    /// The same for image models, that take seconds for 1,000 images.
+    pub image_rounds: usize,
     /// Of training in a turn.
     pub step_seconds: f64,
     /// Of each other measure in a turn.
@@ -134,10 +158,14 @@ pub struct Effort {
     pub starts: usize,
 }
 
-pub const FULL: Effort = Effort { rounds: 7, step_seconds: 0.6, other_seconds: 0.25, starts: 5 };
-pub const QUICK: Effort = Effort { rounds: 3, step_seconds: 0.3, other_seconds: 0.1, starts: 2 };
+pub const FULL: Effort = Effort { rounds: 6, image_rounds: 4, step_seconds: 0.6, other_seconds: 0.2, starts: 5 };
+pub const QUICK: Effort = Effort { rounds: 3, image_rounds: 1, step_seconds: 0.3, other_seconds: 0.1, starts: 2 };
 
 impl Effort {
+    pub fn rounds(&self, work: &Work) -> usize {
+        if work.image { self.image_rounds } else { self.rounds }
+    }
+
     pub fn seconds(&self, measure: Measure) -> f64 {
         if measure == Measure::Step { self.step_seconds } else { self.other_seconds }
     }
@@ -146,7 +174,7 @@ impl Effort {
 /// Of training before its memory is read.
 pub const TRAINED_SECONDS: f64 = 0.5;
 /// A worker that has not answered by then is given up: a compiler may be at work in it.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Nats per dimension by which log-densities of the same weights may differ.
 pub const TOLERANCE: f64 = 1e-4;
 /// By how much of their number parameters may differ where weights cannot be given: nflows has other ends of its splines.

@@ -14,7 +14,7 @@ pub struct Report {
     pub date: String,
     pub command: String,
     pub machine: Machine,
-    pub effort: EffortShown,
+    pub effort: Effort,
     /// Of everything that computed, by name.
     pub versions: BTreeMap<String, String>,
     pub configurations: Vec<Configuration>,
@@ -36,22 +36,6 @@ pub struct Machine {
     pub how: String,
     /// Bytes a second of a large copy, read and written.
     pub copy: f64,
-}
-
-/// How much was measured.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct EffortShown {
-    pub rounds: usize,
-    pub step_seconds: f64,
-    pub other_seconds: f64,
-    pub starts: usize,
-}
-
-impl From<Effort> for EffortShown {
-    fn from(effort: Effort) -> Self {
-        let Effort { rounds, step_seconds, other_seconds, starts } = effort;
-        EffortShown { rounds, step_seconds, other_seconds, starts }
-    }
 }
 
 #[derive(Debug, Serialize)]

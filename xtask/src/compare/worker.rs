@@ -17,6 +17,8 @@ use crate::interrupt::{self, Stopped};
 
 /// How often a person's wish to stop is looked for while a worker computes.
 const GLANCE: Duration = Duration::from_millis(100);
+/// How long a worker may take to end once it says no more.
+const GRACE: Duration = Duration::from_secs(2);
 /// Lines of a dead worker's log that are shown.
 const LAST_LINES: usize = 3;
 
@@ -94,7 +96,15 @@ impl Worker {
     }
 
     fn death(&mut self) -> anyhow::Error {
-        let how = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        let since = Instant::now();
+        let how = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status.to_string(),
+                Ok(None) if since.elapsed() < GRACE => thread::sleep(GLANCE / 10),
+                // It ends when it is dropped.
+                _ => break "it has closed its output".to_owned(),
+            }
+        };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
