@@ -148,11 +148,15 @@ fn of_log_det(log_det: LogDet, findings: &mut Findings) {
     }
 }
 
-/// Round trips and the sum of both log-determinants, on each batch of rows. The worst of each kind is said once.
+/// Round trips and the sum of both log-determinants, on each batch of rows. The worst of each kind is said once: of like
+/// verdicts that on rows that are not far, for these are the ones that matter.
 fn round_trips(on: &[OnRows], rows: &[&Rows], findings: &mut Findings) {
     for kind in [in_double, cancelling, in_single] {
         let graded = on.iter().zip(rows).filter_map(|(on, rows)| kind(on).map(|graded| (graded, rows)));
-        let worst = graded.max_by(|(a, _), (b, _)| a.verdict.cmp(&b.verdict).then(a.error.total_cmp(&b.error)));
+        let worst = graded.max_by(|(a, on_a), (b, on_b)| {
+            let near = on_b.far.cmp(&on_a.far);
+            a.verdict.cmp(&b.verdict).then(near).then(a.error.total_cmp(&b.error))
+        });
         if let Some((Graded { verdict, error, what }, rows)) = worst.filter(|(graded, _)| graded.verdict > Verdict::Ok)
         {
             let error = if error.is_finite() { number(error) } else { "infinitely".to_owned() };
