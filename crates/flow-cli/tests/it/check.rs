@@ -72,7 +72,7 @@ fn faults_planted_in_a_model_of_images_are_found_in_their_layers() {
     let cases: [(&str, &str, &dyn Fn(&Tensor) -> Tensor, &str); 3] = [
         ("level_1.step_0.mix.log_diagonal", "level_1.step_0.mix", &|t| t - 500.0, "inverse"),
         ("level_0.step_1.actnorm.log_scale", "level_0.step_1.actnorm", &|t| t - 900.0, "singular"),
-        ("level_0.step_1.coupling.in.weight", "level_0.step_1.coupling", &half, "float16"),
+        ("level_0.step_1.coupling.first.weight", "level_0.step_1.coupling", &half, "float16"),
     ];
     for (variable, layer, change, word) in cases {
         let place = glow();
