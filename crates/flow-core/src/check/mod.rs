@@ -28,6 +28,7 @@
 //! # Ok::<(), flow_core::Error>(())
 //! ```
 
+mod bounds;
 mod latent;
 mod log_det;
 mod probes;
@@ -43,14 +44,14 @@ use tch::{Kind, Tensor};
 use crate::testing::{Measured, jacobian_log_det};
 use crate::{Direction, Flow};
 
+pub use bounds::{
+    CONDITION_FAILS, CONDITION_WARNS, EDGE_WARNS, Finding, LATENT_WARNS, LOG_DET_FAILS, NO_DIGITS_LEFT,
+    ROUND_TRIP_FAILS, ROUND_TRIP_WARNS, SINGLE_WARNS, STAYS, Verdict,
+};
 pub use latent::{Coordinate, Latent};
 pub use log_det::{LogDet, Method};
 pub use report::{Layer, OnRows, Report, Whole};
 pub use rounding::{Coarse, Rounded, rounded};
-pub use verdict::{
-    CONDITION_FAILS, CONDITION_WARNS, EDGE_WARNS, Finding, LATENT_WARNS, LOG_DET_FAILS, NO_DIGITS_LEFT,
-    ROUND_TRIP_FAILS, ROUND_TRIP_WARNS, SINGLE_WARNS, STAYS, Verdict,
-};
 pub use walk::Errors;
 
 /// A model in both precisions, with the same parameters.
