@@ -250,17 +250,28 @@ fn update_portable(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Co
     blocks.map(|(((p, g), m), v)| f64::from(update_block(p, g, m, v, c))).sum()
 }
 
+/// A block whose gradient is not finite is left as it is, so that a step which went wrong can be looked at.
 #[inline(always)]
 fn update_block(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f32 {
-    let mut sums = [0.0; LANES];
-    let lanes = p.chunks_mut(LANES).zip(g.chunks(LANES)).zip(m.chunks_mut(LANES)).zip(v.chunks_mut(LANES));
-    for (((p, g), m), v) in lanes {
-        for ((((p, g), m), v), sum) in p.iter_mut().zip(g).zip(m).zip(v).zip(&mut sums) {
+    let squares = sum_of_squares(g, c.shorten);
+    if squares.is_finite() {
+        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * c.shorten;
-            *sum += g * g;
             *m = c.beta1 * *m + c.rest1 * g;
             *v = c.beta2 * *v + c.rest2 * g * g;
             *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.second_scale + c.epsilon);
+        }
+    }
+    squares
+}
+
+#[inline(always)]
+fn sum_of_squares(g: &[f32], shorten: f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    for g in g.chunks(LANES) {
+        for (g, sum) in g.iter().zip(&mut sums) {
+            let g = g * shorten;
+            *sum += g * g;
         }
     }
     sums.iter().sum()

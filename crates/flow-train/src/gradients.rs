@@ -16,7 +16,7 @@ pub(crate) enum NotFinite {
     Likelihood(f64),
     /// The norm of the gradient is this; nothing was changed.
     Gradient(f64),
-    /// The gradient of this variable is not finite; the parameters are spoilt.
+    /// The gradient of this variable is not finite; the parameters have taken the rest of the step.
     GradientOf(String),
 }
 

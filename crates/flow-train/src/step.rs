@@ -28,7 +28,7 @@ pub(crate) struct StepAsYouGo<'a> {
 pub(crate) struct Stepped {
     /// The norm of all gradients together.
     pub norm: f64,
-    /// The first variable, on the way back, whose gradient was not finite; its numbers and others' are spoilt.
+    /// The first variable, on the way back, whose gradient was not finite: it has not moved where that is so, others have.
     pub wrong: Option<String>,
 }
 
