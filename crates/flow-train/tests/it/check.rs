@@ -1,7 +1,7 @@
 //! Models checked on their own data.
 
 use flow_core::check::Verdict;
-use flow_data::{Part, Spec};
+use flow_data::{Part, Rows, Spec};
 use flow_models::{Model, Preset, preset};
 use flow_train::check::{Check, TEMPERATURES};
 use flow_train::{Error, Trainer};
