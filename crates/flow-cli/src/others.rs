@@ -12,7 +12,7 @@ use crate::loaded::Loaded;
 
 /// `own` turned upside down, as a negative, or as much noise; in the unit of `own`.
 pub fn others(loaded: &Loaded, made: &Against, own: &Split, image: [usize; 3], seed: u64) -> Result<Split> {
-    let values = match (made, &own.values) {
+    let values = match (made, &*own.values()) {
         (Against::Negative, Values::Levels { data, levels }) => {
             let top = (levels - 1) as u8;
             Values::Levels { data: data.mapv(|k| top - k), levels: *levels }

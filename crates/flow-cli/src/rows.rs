@@ -85,11 +85,8 @@ pub fn log_probs(
     }
     if let Some(class) = class {
         let label = u8::try_from(class).with_context(|| format!("--class {class}: labels end at 255"))?;
-        let labelled = Split::new(
-            split.values.clone(),
-            loaded.model.event().to_vec(),
-            Some(Array1::from_elem(split.len(), label)),
-        )?;
+        let mut labelled = split.clone();
+        labelled.labels = Some(Array1::from_elem(split.len(), label));
         let rows = DeviceRows::with_classes(&labelled, classes, flow.device())?;
         return Ok(evaluate::log_probs(flow, &rows, draws, seed));
     }

@@ -31,7 +31,7 @@ fn summarise(data: &DataSet) {
     let train = data.train.rows().map_or("fresh draws".into(), |rows| format!("{rows} rows"));
     println!("{}: event shape {:?}, training {train}", data.spec, data.event_shape);
     println!("  validation {} rows, test {} rows", data.validation.len(), data.test.len());
-    println!("  the first test row: {}", data.test.values.gather(&[0]).to_reals().row(0));
+    println!("  the first test row: {}", data.test.values().gather(&[0]).to_reals().row(0));
 }
 
 /// The distance to the floor is paired: both likelihoods at the same points, so that most of the sampling error cancels.

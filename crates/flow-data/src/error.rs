@@ -176,6 +176,17 @@ pub enum Error {
         needed: usize,
     },
 
+    /// More rows than are numbered.
+    #[error("{}: {rows} rows, at most {most} are read", path.display())]
+    TooManyRows {
+        /// The file.
+        path: PathBuf,
+        /// The rows it has.
+        rows: usize,
+        /// The most it may have.
+        most: usize,
+    },
+
     /// A column that has one and the same value in every training row: it has no density.
     #[error("{}, column {column} ({name}): the same value in every training row has no density; drop the column", path.display())]
     ConstantColumn {

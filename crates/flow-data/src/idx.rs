@@ -6,9 +6,11 @@
 //! database of handwritten digits", at the end of the page.
 //!
 //! No more is ever decompressed or allocated than the header promises and one byte, and no header may promise more than
-//! [`MAX_BYTES`].
+//! [`MAX_BYTES`]. The images of `idx:FILE` are mapped where they are not gzipped: their file may be of any size, if only it
+//! has it.
 
 use std::{
+    cmp::Ordering,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::Path,
@@ -18,7 +20,7 @@ use flate2::bufread::MultiGzDecoder;
 use ndarray::ArrayD;
 use sha2::{Digest, Sha256};
 
-use crate::Error;
+use crate::{Error, mapped::FileBytes};
 
 /// The most values a file may hold: 1 GiB, twenty times MNIST.
 pub const MAX_BYTES: u64 = 1 << 30;
@@ -134,7 +136,62 @@ impl Idx {
     }
 }
 
+/// A file by how it can be read.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// Plain: mapped, its values from byte `start` on, as many as the dimensions say and no more.
+    Plain {
+        /// The whole file.
+        bytes: FileBytes,
+        /// The length of each dimension.
+        dims: Vec<usize>,
+        /// Where its values begin.
+        start: usize,
+    },
+    /// Gzipped: unpacked in memory.
+    Gzipped(Idx),
+}
+
+impl Opened {
+    /// Maps a file, or unpacks it where it is gzipped. A plain file may have more than [`MAX_BYTES`] values: none is
+    /// read yet.
+    ///
+    /// # Errors
+    /// As [`Idx::open`].
+    pub fn open(path: &Path) -> Result<Opened, Error> {
+        let bytes = FileBytes::open(path)?;
+        if bytes.as_slice().starts_with(&GZIP) {
+            return Idx::read(bytes.as_slice(), path).map(Opened::Gzipped);
+        }
+        let dims = check_plain(bytes.as_slice());
+        let dims = dims.map_err(|(offset, problem)| Error::Idx { path: path.to_owned(), offset, problem })?;
+        let start = 4 + 4 * dims.len();
+        Ok(Opened::Plain { bytes, dims: dims.into_iter().map(|dim| dim as usize).collect(), start })
+    }
+
+    /// The length of each dimension.
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Opened::Plain { dims, .. } => dims.clone(),
+            Opened::Gzipped(idx) => idx.dims(),
+        }
+    }
+}
+
 type Place = (u64, IdxProblem);
+
+/// The dimensions of a plain file that is exactly as long as they say.
+fn check_plain(bytes: &[u8]) -> Result<Vec<u32>, Place> {
+    let dims = parse_header(&mut &bytes[..])?;
+    // Four dimensions of 32 bits and a few bytes more: it cannot overflow.
+    let values: u128 = dims.iter().map(|&dim| u128::from(dim)).product();
+    let (found, expected) = (bytes.len() as u64, values + 4 + 4 * dims.len() as u128);
+    match u128::from(found).cmp(&expected) {
+        Ordering::Less => Err((found, IdxProblem::Short { expected: expected.try_into().unwrap_or(u64::MAX) })),
+        Ordering::Equal => Ok(dims),
+        Ordering::Greater => Err((expected as u64, IdxProblem::Long)),
+    }
+}
 
 fn parse(mut reader: impl Read) -> Result<Idx, Place> {
     let dims = parse_header(&mut reader)?;

@@ -1,38 +1,51 @@
 //! `idx:FILE`: grey images of one's own in an IDX file as MNIST's, with the labels of the file beside it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ndarray::{Array1, Array2};
 
 use crate::{
     DataSet, Error, LoadOptions, Spec, Split,
-    idx::Idx,
-    partition::{MIN_ROWS, Sizes, deal},
+    idx::{Idx, Opened},
+    mapped::{Columns, Layout, MappedRows},
+    partition::{Deal, Sizes, check_rows, deal},
 };
 
-/// Reads the images and, where they are found, the labels, and deals them out.
+/// Maps the images, or unpacks them where they are gzipped, reads the labels where they are found, and deals both out.
 pub(crate) fn load(path: &Path, spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
-    let images = Idx::open(path)?;
-    let (rows, side) = shape(&images, path)?;
+    let images = Opened::open(path)?;
+    let (rows, side) = shape(&images.dims(), path)?;
     options.image.check_side(spec, side)?;
-    if rows < MIN_ROWS {
-        return Err(Error::TooFewRows { path: path.to_owned(), rows, needed: MIN_ROWS });
-    }
-    let pixels = Array2::from_shape_vec((rows, side * side), images.into_data()).expect("as many as the header says");
+    check_rows(rows, path)?;
     let (labels, notes) = match labels(path, rows) {
         Ok(labels) => (labels, Vec::new()),
         Err(note) => (None, vec![note]),
     };
-    let all = Split::new(options.image.values(pixels), vec![1, side, side], labels)?;
-    let parts = deal(&all, Sizes::tenths(rows), options.seed);
+    let (event_shape, sizes) = (vec![1, side, side], Sizes::tenths(rows));
+    let parts = match images {
+        Opened::Plain { bytes, start, .. } => {
+            let (element, pitch) = (options.image.element(), side * side);
+            let layout = Layout { element, rows, start, pitch, columns: Columns::Together(pitch) };
+            let rows_in_file = Arc::new(MappedRows::new(bytes, layout));
+            Deal::new(rows, sizes, options.seed).in_file(&rows_in_file, &event_shape, labels.as_ref())
+        }
+        Opened::Gzipped(images) => {
+            let pixels = Array2::from_shape_vec((rows, side * side), images.into_data());
+            let pixels = pixels.expect("as many as the header says");
+            deal(&Split::new(options.image.values(pixels), event_shape, labels)?, sizes, options.seed)
+        }
+    };
     Ok(DataSet { notes, ..parts.into_data_set(spec.clone(), options.image.preprocessing(1, side)) })
 }
 
 /// The number of images and their side.
-fn shape(images: &Idx, path: &Path) -> Result<(usize, usize), Error> {
-    match images.dims()[..] {
-        [rows, height, width] if height == width && height > 0 => Ok((rows, height)),
-        ref dims => {
+fn shape(dims: &[usize], path: &Path) -> Result<(usize, usize), Error> {
+    match dims {
+        [rows, height, width] if height == width && *height > 0 => Ok((*rows, *height)),
+        dims => {
             let problem =
                 format!("dimensions {dims:?}; square images have three: their number, their side, their side");
             Err(Error::Images { path: path.to_owned(), problem })

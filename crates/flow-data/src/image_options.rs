@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use crate::{Error, Preprocessing, Spec, Values, cifar, digits, mnist};
+use crate::{Error, Preprocessing, Spec, Values, cifar, digits, mapped::Element, mnist};
 
 /// The bits of a channel as read.
 const BITS: u8 = 8;
@@ -91,6 +91,11 @@ impl ImageOptions {
     /// The side to resize to.
     pub(crate) fn side(self) -> usize {
         self.size.unwrap_or(DEFAULT_SIZE)
+    }
+
+    /// What a pixel of 256 levels in a file is.
+    pub(crate) fn element(self) -> Element {
+        Element::Levels { levels: 1 << self.channel_bits(), shift: BITS - self.channel_bits() }
     }
 
     fn channel_bits(self) -> u8 {

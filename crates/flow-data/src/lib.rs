@@ -59,6 +59,9 @@
 //! sub-folders `mnist`, and `cifar-10-batches-bin` and `cifar10`. MNIST's files are checked by their SHA-256, CIFAR-10's
 //! by size and labels.
 //!
+//! `npy:PATH`, and `idx:FILE` where it is not gzipped, are mapped: their rows stay in the file until they are asked for, so
+//! it may be larger than memory. [`load`] says what that asks of the file.
+//!
 //! # Images
 //!
 //! Images are square, grey or RGB, in rows `[channels, height, width]` flattened: a channel after the other, each row by
@@ -91,6 +94,7 @@ mod image_options;
 mod images;
 mod linfa_view;
 mod load;
+mod mapped;
 mod mnist;
 mod partition;
 mod places;

@@ -33,6 +33,12 @@ pub struct LoadOptions {
 ///
 /// A toy has 5,000 validation and 20,000 test points of its own streams; a finite set is split in a seeded order.
 ///
+/// `npy:PATH`, and `idx:FILE` where it is not gzipped, stay in their file: it is mapped, gone through once (NPY only: are
+/// all values finite, what are the moments of the training rows), and rows are read when they are asked for. Of each row
+/// 4 bytes are kept in memory, its place in the seeded order, and its label where there are any. The file must not be
+/// written to as long as the data set is in use: a changed value is taken as it is, and a file that gets shorter ends the
+/// process (SIGBUS). To replace a file, write another beside it and rename that.
+///
 /// # Errors
 /// [`Error`] where a file is missing or not what it should be, or `options.fixed` is set for what is not a toy, or
 /// `options.image` for what has no pixels, or not those.
@@ -56,7 +62,7 @@ pub fn load(spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
         Spec::WineQuality => table::winequality(seed),
         Spec::Diabetes => table::diabetes(seed),
         Spec::Csv(path) => Table::read_csv(path)?.into_data_set(spec.clone(), seed),
-        Spec::Npy(path) => Table::read_npy(path)?.into_data_set(spec.clone(), seed),
+        Spec::Npy(path) => table::npy(path, spec, seed),
     }
 }
 

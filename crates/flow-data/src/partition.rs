@@ -1,9 +1,24 @@
 //! Deals the rows of a finite data set out to its three splits, in a seeded order.
 
-use crate::{DataSet, Preprocessing, Rows, Source, Spec, Split, random::permutation};
+use std::{ops::Range, path::Path, sync::Arc};
+
+use ndarray::Array1;
+
+use crate::{DataSet, Error, Preprocessing, Rows, Source, Spec, Split, mapped::MappedRows, random::permutation};
 
 /// With fewer rows a tenth of them is none.
 pub(crate) const MIN_ROWS: usize = 10;
+/// With more rows their numbers are not those of a permutation of `i32`.
+pub(crate) const MAX_ROWS: usize = i32::MAX as usize;
+
+/// Refuses too few rows to be split, and too many to be numbered.
+pub(crate) fn check_rows(rows: usize, path: &Path) -> Result<(), Error> {
+    match rows {
+        ..MIN_ROWS => Err(Error::TooFewRows { path: path.to_owned(), rows, needed: MIN_ROWS }),
+        MIN_ROWS..=MAX_ROWS => Ok(()),
+        _ => Err(Error::TooManyRows { path: path.to_owned(), rows, most: MAX_ROWS }),
+    }
+}
 
 /// How many rows are held back; the rest is for training.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +41,53 @@ pub(crate) struct Parts {
     pub test: Split,
 }
 
-/// Training rows first in the seeded order, then validation, then test.
+/// The seeded order of all rows: training rows first, then validation, then test.
+pub(crate) struct Deal {
+    order: Arc<Vec<u32>>,
+    sizes: Sizes,
+}
+
+impl Deal {
+    /// Deals `rows` out.
+    pub fn new(rows: usize, sizes: Sizes, seed: u64) -> Deal {
+        Deal { order: Arc::new(permutation(rows, seed)), sizes }
+    }
+
+    /// The places in the order of the training, validation and test rows.
+    fn ranges(&self) -> [Range<usize>; 3] {
+        let test = self.order.len() - self.sizes.test;
+        let validation = test - self.sizes.validation;
+        [0..validation, validation..test, test..self.order.len()]
+    }
+
+    /// For each row in the order of its file, whether it is for training.
+    pub fn trains(&self) -> Vec<bool> {
+        let mut trains = vec![false; self.order.len()];
+        let [train, ..] = self.ranges();
+        self.order[train].iter().for_each(|&row| trains[row as usize] = true);
+        trains
+    }
+
+    /// The splits of rows that stay in their file.
+    pub fn in_file(&self, rows: &Arc<MappedRows>, event_shape: &[usize], labels: Option<&Array1<u8>>) -> Parts {
+        let [train, validation, test] =
+            self.ranges().map(|range| Split::in_file(rows, &self.order, range, event_shape, labels));
+        Parts { train, validation, test }
+    }
+
+    /// The splits of rows in memory, or of other splits.
+    fn of(&self, all: &Split) -> Parts {
+        let [train, validation, test] = self.ranges().map(|range| {
+            let rows: Vec<usize> = self.order[range].iter().map(|&row| row as usize).collect();
+            all.select(&rows)
+        });
+        Parts { train, validation, test }
+    }
+}
+
+/// Deals rows in memory out in the seeded order.
 pub(crate) fn deal(all: &Split, sizes: Sizes, seed: u64) -> Parts {
-    let order = permutation(all.len(), seed);
-    let (rest, test) = order.split_at(order.len() - sizes.test);
-    let (train, validation) = rest.split_at(rest.len() - sizes.validation);
-    Parts { train: all.select(train), validation: all.select(validation), test: all.select(test) }
+    Deal::new(all.len(), sizes, seed).of(all)
 }
 
 impl Parts {

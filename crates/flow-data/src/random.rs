@@ -34,9 +34,12 @@ pub(crate) fn stream(purpose: Purpose, seed: u64, index: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// The numbers 0 to n - 1 in a seeded order.
-pub(crate) fn permutation(n: usize, seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
+/// The numbers 0 to n - 1 in a seeded order, 4 bytes each: of a large file it is what is kept in memory.
+///
+/// # Panics
+/// Where they are not below 2^32; [`partition::check_rows`](crate::partition::check_rows) refuses so many rows.
+pub(crate) fn permutation(n: usize, seed: u64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..u32::try_from(n).expect("fewer than 2^32 rows")).collect();
     order.shuffle(&mut stream(Purpose::Deal, seed, 0));
     order
 }

@@ -1,22 +1,36 @@
 //! One split of a data set: its rows, and their labels where it has any.
 
+use std::{borrow::Cow, ops::Range, sync::Arc};
+
 use ndarray::{Array1, Array2};
 
-use crate::{Error, Rows, Values};
+use crate::{Error, Rows, Values, mapped::MappedRows};
 
-/// Rows in memory, with labels where the data set has any.
-#[derive(Clone, Debug, PartialEq)]
+/// Rows with labels where the data set has any: in memory, or left in their file and read when they are asked for. A
+/// copy shares the rows.
+#[derive(Clone, Debug)]
 pub struct Split {
-    /// The rows, `[n, D]`, as read.
-    pub values: Values,
+    rows: Stored,
     /// A class for each row, `[n]`: the digit, the flower, the wine's mark, the arc a toy point was born on.
     pub labels: Option<Array1<u8>>,
     /// The shape of one row; its product is D.
     event_shape: Vec<usize>,
 }
 
+/// Where the rows are.
+#[derive(Clone, Debug)]
+enum Stored {
+    Memory(Arc<Values>),
+    /// Those of `order` in `range`, by their number in the file.
+    File {
+        rows: Arc<MappedRows>,
+        order: Arc<Vec<u32>>,
+        range: Range<usize>,
+    },
+}
+
 impl Split {
-    /// Rows of `event_shape` with their labels. Values of another memory layout are copied to row-major.
+    /// Rows of `event_shape` with their labels, in memory. Values of another memory layout are copied to row-major.
     ///
     /// # Errors
     /// [`Error::Shape`] where a row has not as many values as `event_shape`, or the labels are not one a row.
@@ -27,7 +41,37 @@ impl Split {
             let labels = labels.map(|labels| labels.len());
             return Err(Error::Shape { rows, columns, event_shape, labels });
         }
-        Ok(Split { values: values.into_standard_layout(), labels, event_shape })
+        Ok(Split { rows: Stored::Memory(Arc::new(values.into_standard_layout())), labels, event_shape })
+    }
+
+    /// The rows of a file whose numbers are `order[range]`, with the labels that all rows of the file have.
+    pub(crate) fn in_file(
+        rows: &Arc<MappedRows>,
+        order: &Arc<Vec<u32>>,
+        range: Range<usize>,
+        event_shape: &[usize],
+        labels: Option<&Array1<u8>>,
+    ) -> Split {
+        let labels = labels.map(|labels| order[range.clone()].iter().map(|&row| labels[row as usize]).collect());
+        let rows = Stored::File { rows: rows.clone(), order: order.clone(), range };
+        Split { rows, labels, event_shape: event_shape.to_vec() }
+    }
+
+    /// All values, `[n, D]`, as read. Rows that are in a file are read into memory for it, every one: to go through many
+    /// of them, [`gather`](Rows::gather) some at a time.
+    pub fn values(&self) -> Cow<'_, Values> {
+        match &self.rows {
+            Stored::Memory(values) => Cow::Borrowed(values),
+            Stored::File { rows, order, range } => Cow::Owned(rows.gather(in_order(&order[range.clone()]))),
+        }
+    }
+
+    /// The number of levels, where values are levels.
+    pub fn levels(&self) -> Option<u32> {
+        match self.gather(&[]) {
+            Values::Levels { levels, .. } => Some(levels),
+            Values::Reals(_) => None,
+        }
     }
 
     /// The rows of these indices with their labels, in their order.
@@ -35,8 +79,15 @@ impl Split {
     /// # Panics
     /// Where an index is not below the number of rows.
     pub fn select(&self, indices: &[usize]) -> Split {
+        let rows = match &self.rows {
+            Stored::Memory(values) => Stored::Memory(Arc::new(values.gather(indices))),
+            Stored::File { rows, order, range } => {
+                let picked: Vec<u32> = indices.iter().map(|&index| order[range.clone()][index]).collect();
+                Stored::File { rows: rows.clone(), range: 0..picked.len(), order: Arc::new(picked) }
+            }
+        };
         Split {
-            values: self.values.gather(indices),
+            rows,
             labels: self.labels.as_ref().map(|labels| indices.iter().map(|&index| labels[index]).collect()),
             event_shape: self.event_shape.clone(),
         }
@@ -44,13 +95,27 @@ impl Split {
 
     /// The rows as real numbers, levels as the whole numbers they are: `[n, D]`.
     pub fn to_reals(&self) -> Array2<f32> {
-        self.values.to_reals()
+        self.values().to_reals()
+    }
+}
+
+fn in_order(rows: &[u32]) -> impl ExactSizeIterator<Item = usize> {
+    rows.iter().map(|&row| row as usize)
+}
+
+/// Whether rows, labels and shape are the same, wherever the rows are; it reads all of them.
+impl PartialEq for Split {
+    fn eq(&self, other: &Split) -> bool {
+        self.event_shape == other.event_shape && self.labels == other.labels && self.values() == other.values()
     }
 }
 
 impl Rows for Split {
     fn len(&self) -> usize {
-        self.values.len()
+        match &self.rows {
+            Stored::Memory(values) => values.len(),
+            Stored::File { range, .. } => range.len(),
+        }
     }
 
     fn event_shape(&self) -> &[usize] {
@@ -58,7 +123,13 @@ impl Rows for Split {
     }
 
     fn gather(&self, indices: &[usize]) -> Values {
-        self.values.gather(indices)
+        match &self.rows {
+            Stored::Memory(values) => values.gather(indices),
+            Stored::File { rows, order, range } => {
+                let order = &order[range.clone()];
+                rows.gather(indices.iter().map(|&index| order[index] as usize))
+            }
+        }
     }
 }
 
@@ -81,7 +152,7 @@ mod tests {
         let values = Values::Reals(array![[1.0], [2.0], [3.0]]);
         let split = Split::new(values, vec![1], Some(array![1, 2, 3])).unwrap();
         let two = split.select(&[2, 0]);
-        assert_eq!(two.values, Values::Reals(array![[3.0], [1.0]]));
+        assert_eq!(*two.values(), Values::Reals(array![[3.0], [1.0]]));
         assert_eq!(two.labels, Some(array![3, 1]));
         assert_eq!((two.len(), two.event_shape()), (2, &[1][..]));
     }

@@ -1,7 +1,7 @@
-//! Batches as tensors: gathered on the device, dequantized there.
+//! Batches as tensors: gathered where the rows lie, dequantized on the device.
 
-use flow_core::rng::{derive_seed, permutation, with_seed};
-use flow_data::{Source, Split, Toy, Values};
+use flow_core::rng::{derive_seed, with_seed};
+use flow_data::{Rows, Source, Split, Toy, Values};
 use flow_models::class_context;
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
@@ -11,12 +11,27 @@ use crate::{Error, Result};
 /// The largest number below 1 whose sum with any byte is an f32.
 const LARGEST_NOISE: f64 = 1.0 - 1.0 / 65_536.0;
 
-/// Rows on a device, `[n, D]`: levels stay bytes until a batch is made of them.
+/// The most bytes of a split that are copied to a device other than the processor: of larger ones, every batch is.
+const ON_DEVICE: usize = 2 << 30;
+/// Rows copied to a device at a time.
+const COPIED: usize = 1 << 16;
+
+/// Rows for a device, `[n, D]`: levels stay bytes until a batch is made of them.
 #[derive(Debug)]
 pub struct DeviceRows {
-    rows: Tensor,
+    rows: Held,
+    device: Device,
     levels: Option<u32>,
     classes: Option<Classes>,
+}
+
+/// Where the rows are.
+#[derive(Debug)]
+enum Held {
+    /// Where they were loaded to, in memory or in a file that is mapped; gathered a batch at a time.
+    Host(Split),
+    /// All on the device.
+    Device(Tensor),
 }
 
 /// The class of each row, `[n]` of kind i64, of so many.
@@ -36,14 +51,26 @@ pub struct Batch {
 }
 
 impl DeviceRows {
-    /// Copies a split to `device`.
+    /// The rows of `split` for `device`. On the processor they stay where they are; they are copied to another device,
+    /// unless they are more than 2 GiB.
     pub fn new(split: &Split, device: Device) -> Self {
-        match &split.values {
-            Values::Levels { data, levels } => {
-                DeviceRows { rows: tensor(data, device), levels: Some(*levels), classes: None }
-            }
-            Values::Reals(data) => DeviceRows { rows: tensor(data, device), levels: None, classes: None },
+        let (dim, size) = (split.event_shape().iter().product::<usize>(), if split.levels().is_some() { 1 } else { 4 });
+        if device != Device::Cpu && split.len().saturating_mul(dim * size) <= ON_DEVICE {
+            return Self::copied(split, device);
         }
+        DeviceRows { rows: Held::Host(split.clone()), device, levels: split.levels(), classes: None }
+    }
+
+    /// The same, but copied to `device` in any case. Batches are those of [`DeviceRows::new`], to the bit.
+    pub fn copied(split: &Split, device: Device) -> Self {
+        let dim = split.event_shape().iter().product::<usize>() as i64;
+        let kind = if split.levels().is_some() { Kind::Uint8 } else { Kind::Float };
+        let rows = Tensor::empty([split.len() as i64, dim], (kind, device));
+        for start in (0..split.len()).step_by(COPIED) {
+            let part: Vec<usize> = (start..(start + COPIED).min(split.len())).collect();
+            rows.narrow(0, start as i64, part.len() as i64).copy_(&tensor(&split.gather(&part), Device::Cpu));
+        }
+        DeviceRows { rows: Held::Device(rows), device, levels: split.levels(), classes: None }
     }
 
     /// The same with the rows' labels as context, for a model of `classes` classes; for 0 they are left out.
@@ -75,7 +102,10 @@ impl DeviceRows {
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.rows.size()[0] as usize
+        match &self.rows {
+            Held::Host(split) => split.len(),
+            Held::Device(rows) => rows.size()[0] as usize,
+        }
     }
 
     /// Whether there are none.
@@ -99,7 +129,10 @@ impl DeviceRows {
             .classes
             .as_ref()
             .map(|Classes { labels, number }| class_context(&labels.index_select(0, index), *number));
-        let rows = self.rows.index_select(0, index);
+        let rows = match &self.rows {
+            Held::Host(split) => tensor(&split.gather(&numbers(index)), self.device),
+            Held::Device(rows) => rows.index_select(0, index),
+        };
         let Some(levels) = self.levels else { return Batch { x: rows, context } };
         let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device())).clamp_max_(LARGEST_NOISE);
         Batch { x: (rows.to_kind(Kind::Float) + noise) / f64::from(levels), context }
@@ -107,12 +140,26 @@ impl DeviceRows {
 
     /// Rows `start .. start + len` with noise of their own seed.
     pub fn dequantized(&self, start: usize, len: usize, seed: u64) -> Batch {
-        let index = Tensor::arange_start(start as i64, (start + len) as i64, (Kind::Int64, self.rows.device()));
+        let index = Tensor::arange_start(start as i64, (start + len) as i64, (Kind::Int64, self.device));
         with_seed(derive_seed(seed, "dequantize", start as u64), || self.batch(&index))
     }
 }
 
-fn tensor<T: tch::kind::Element + Copy>(data: &Array2<T>, device: Device) -> Tensor {
+/// An index as row numbers.
+fn numbers(index: &Tensor) -> Vec<usize> {
+    let index = Vec::<i64>::try_from(index.to_device(Device::Cpu)).expect("a vector of row numbers");
+    index.into_iter().map(|row| usize::try_from(row).expect("a row number")).collect()
+}
+
+/// Values on a device, levels as bytes.
+fn tensor(values: &Values, device: Device) -> Tensor {
+    match values {
+        Values::Levels { data, .. } => matrix(data, device),
+        Values::Reals(data) => matrix(data, device),
+    }
+}
+
+fn matrix<T: tch::kind::Element + Copy>(data: &Array2<T>, device: Device) -> Tensor {
     let (n, dim) = data.dim();
     let data = data.as_standard_layout();
     let slice = data.as_slice().expect("standard layout");
@@ -130,10 +177,10 @@ pub struct Batches {
 
 #[derive(Debug)]
 enum Rest {
-    /// Epoch after epoch, each in an order of its own; the current one is kept.
+    /// Epoch after epoch, each in an order of its own; the current one is kept, 4 bytes a row.
     Fixed {
         rows: DeviceRows,
-        epoch: Option<(u64, Vec<i64>)>,
+        epoch: Option<(u64, Vec<i32>)>,
     },
     Fresh(Toy),
 }
@@ -165,7 +212,7 @@ impl Batches {
         match &mut self.source {
             Rest::Fresh(toy) => {
                 let points = toy.draw_batch(self.batch, self.seed, step);
-                Pick::Ready(tensor(&points, self.device))
+                Pick::Ready(matrix(&points, self.device))
             }
             Rest::Fixed { rows, epoch } => {
                 let n = rows.len() as u64;
@@ -174,16 +221,25 @@ impl Batches {
                     .map(|position| {
                         let wanted = position / n;
                         if epoch.as_ref().is_none_or(|(current, _)| *current != wanted) {
-                            *epoch = Some((wanted, permutation(n as usize, derive_seed(self.seed, "epoch", wanted))));
+                            // First the old one goes: of many rows an order is large.
+                            *epoch = None;
+                            *epoch = Some((wanted, order(n as usize, derive_seed(self.seed, "epoch", wanted))));
                         }
                         let (_, order) = epoch.as_ref().expect("set above");
-                        order[(position % n) as usize]
+                        i64::from(order[(position % n) as usize])
                     })
                     .collect();
                 Pick::Rows(rows, Tensor::from_slice(&index).to_device(self.device))
             }
         }
     }
+}
+
+/// The order of an epoch: [`flow_core::rng::permutation`] in half the memory, for libtorch draws the same numbers for
+/// either kind.
+fn order(rows: usize, seed: u64) -> Vec<i32> {
+    let order = with_seed(seed, || Tensor::randperm(rows as i64, (Kind::Int, Device::Cpu)));
+    Vec::try_from(order).expect("a vector of row numbers")
 }
 
 /// A batch before its noise.

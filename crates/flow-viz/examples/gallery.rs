@@ -26,6 +26,7 @@ fn main() -> Result<()> {
     save("moons.gif", moving_points()?)?;
     save("density.png", crescent_density()?)?;
     save("curve.png", learning_curve()?)?;
+    save("log_log.png", costs()?)?;
     save("inverse_images.png", inverse_images()?)?;
     save("digits.gif", moving_digits()?)?;
     save("samples.png", samples()?)?;
@@ -142,6 +143,24 @@ fn learning_curve() -> Result<Vec<u8>> {
     let config = CurveConfig { title: "A toy flow on moons: negative log-likelihood".into(), ..CurveConfig::default() };
     let series = [Series::noisy("training", train), Series::new("validation", validation)];
     Ok(curve(&series, &[Reference::new("entropy of the data", 1.0896)], &config)?)
+}
+
+fn costs() -> Result<Vec<u8>> {
+    let widths = || (4..12).map(|i| 2f64.powi(i));
+    let line = |name: &str, fixed: f64, exponent: f64| {
+        Series::new(name, widths().map(|width| (width, fixed + (width / 900.0).powf(exponent))).collect())
+    };
+    let panel = |y_name: &str, series: [Series; 2]| LogLogPanel {
+        x_name: "width".into(),
+        y_name: y_name.into(),
+        series: series.into(),
+    };
+    let panels = [
+        panel("s a step", [line("one thread", 0.02, 2.0), line("two threads", 0.03, 1.9)]),
+        panel("GiB", [line("kept", 0.2, 1.0), line("rebuilt", 0.1, 0.5)]),
+    ];
+    let config = LogLogConfig { title: "What a toy flow costs".into(), ..LogLogConfig::default() };
+    Ok(log_log(&panels, &config)?)
 }
 
 /// A drawn digit of 28 x 28: a ring, a stroke or an S, softly edged, each a little different.

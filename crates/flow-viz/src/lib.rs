@@ -20,6 +20,7 @@
 //! | [`confusion()`] | which class it takes for which |
 //! | [`curve()`] | how it was trained |
 //! | [`check()`] | how far each of its layers is from being a bijection, and its latent from the base |
+//! | [`log_log()`] | how a cost grows with a size, both axes logarithmic |
 //!
 //! What a reader compares is drawn alike. A point keeps its colour from layer to layer ([`angle_colors`] gives it one
 //! by its angle in the latent), all panels of a figure share their limits ([`Extent`]), and an image's black and white
@@ -81,6 +82,8 @@ mod image_rows;
 mod images;
 mod layer;
 mod legend;
+mod log_axis;
+mod log_log;
 mod mask;
 mod number;
 mod palette;
@@ -105,6 +108,7 @@ pub use grid::Grid;
 pub use histograms::{Histogram, HistogramsConfig, histograms};
 pub use image_rows::{ImageRow, ImageRowsConfig, image_rows};
 pub use layer::{Layer2d, LayerImages};
+pub use log_log::{LogLogConfig, LogLogPanel, log_log};
 pub use panels_2d::{Layers2dConfig, layers_2d};
 pub use panels_images::{LayersImagesConfig, layers_images};
 pub use sheet::{SheetConfig, sheet};

@@ -16,7 +16,8 @@ fn digits() -> Split {
 
 /// What is shown as digit `index`: levels at the middle of their cells, in grey.
 fn greys(test: &Split, index: usize) -> Vec<f32> {
-    let Values::Levels { data, .. } = &test.values else { panic!("digits are levels") };
+    let values = test.values();
+    let Values::Levels { data, .. } = &*values else { panic!("digits are levels") };
     data.row(index).iter().map(|&k| (f32::from(k) + 0.5) / 17.0 * 255.0).collect()
 }
 

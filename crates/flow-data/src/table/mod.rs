@@ -2,16 +2,22 @@
 
 mod csv_file;
 mod embedded;
+mod moments;
 mod npy_file;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::Array1;
 
 pub(crate) use self::embedded::{diabetes, iris, winequality};
+use self::moments::Moments;
 use crate::{
     DataSet, Error, Preprocessing, Spec, Split, Values,
-    partition::{MIN_ROWS, Sizes, deal},
+    mapped::MappedRows,
+    partition::{Deal, Sizes, check_rows, deal},
 };
 
 /// Named columns of finite numbers, in the order of the file.
@@ -52,34 +58,42 @@ impl Table {
     /// Splits the rows 80 / 10 / 10 in a seeded order, as reals, with the training rows' moments by column.
     ///
     /// # Errors
-    /// [`Error::TooFewRows`] below 10 rows, [`Error::ConstantColumn`] for a column without spread in the training rows.
+    /// [`Error::TooFewRows`] below 10 rows, [`Error::TooManyRows`] above 2³¹ - 1, [`Error::ConstantColumn`] for a column without spread in the training rows.
     pub fn into_data_set(self, spec: Spec, seed: u64) -> Result<DataSet, Error> {
         self.with_labels(None, spec, seed)
     }
 
     fn with_labels(self, labels: Option<Array1<u8>>, spec: Spec, seed: u64) -> Result<DataSet, Error> {
         let rows = self.values.len();
-        if rows < MIN_ROWS {
-            return Err(Error::TooFewRows { path: self.path, rows, needed: MIN_ROWS });
-        }
+        check_rows(rows, &self.path)?;
         let all = Split::new(Values::Reals(self.values.to_reals()), vec![self.columns.len()], labels)?;
         let parts = deal(&all, Sizes::tenths(rows), seed);
-        let (mean, std) = moments(&parts.train.to_reals(), &self.columns, &self.path)?;
+        let (mean, std) = Moments::of(parts.train.to_reals().view()).finish(&self.columns, &self.path)?;
         Ok(parts.into_data_set(spec, Preprocessing::Table { columns: self.columns, mean, std }))
     }
 }
 
-/// Mean and standard deviation (divided by n) of each column.
-fn moments(rows: &Array2<f32>, names: &[String], path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
-    for (i, column) in rows.axis_iter(Axis(1)).enumerate() {
-        // Compared as values: a sum's rounding would give a constant column a tiny deviation instead of none.
-        if column.iter().all(|value| *value == column[0]) {
-            return Err(Error::ConstantColumn { path: path.to_owned(), column: i + 1, name: names[i].clone() });
-        }
+/// `npy:PATH`: the rows stay in the file, which is gone through once: every value must be a finite `f32`, and the moments
+/// of the training rows are taken.
+pub(crate) fn npy(path: &Path, spec: &Spec, seed: u64) -> Result<DataSet, Error> {
+    let rows = Arc::new(npy_file::open(path)?.into_reals());
+    check_rows(rows.len(), path)?;
+    let deal = Deal::new(rows.len(), Sizes::tenths(rows.len()), seed);
+    let columns = numbered(rows.columns());
+    let (mean, std) = training_moments(&rows, &deal.trains(), path)?.finish(&columns, path)?;
+    let parts = deal.in_file(&rows, &[columns.len()], None);
+    Ok(parts.into_data_set(spec.clone(), Preprocessing::Table { columns, mean, std }))
+}
+
+/// One pass through the file, in its order: what a seeded order would read here and there is read ahead.
+fn training_moments(rows: &MappedRows, trains: &[bool], path: &Path) -> Result<Moments, Error> {
+    let mut moments = Moments::default();
+    for (part, values) in rows.pass() {
+        npy_file::check(rows, part.start, &values, path)?;
+        let training: Vec<usize> = (0..part.len()).filter(|row| trains[part.start + row]).collect();
+        moments.add(values.gather(&training).to_reals().view());
     }
-    let rows = rows.mapv(f64::from);
-    let mean = rows.mean_axis(Axis(0)).expect("a table has rows");
-    Ok((mean.to_vec(), rows.std_axis(Axis(0), 0.0).to_vec()))
+    Ok(moments)
 }
 
 /// Names for columns that have none.

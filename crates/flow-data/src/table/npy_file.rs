@@ -2,82 +2,97 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, ArrayViewD};
+use ndarray::{ArrayViewD, Axis};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt};
 
 use super::{Table, finite, numbered};
-use crate::{Error, Values};
+use crate::{
+    Error, Values,
+    mapped::{Columns, Element, FileBytes, Layout, MappedRows, Number},
+};
 
 /// NumPy's headers of arrays of a few dimensions are 128 bytes or less.
 const MAX_HEADER: usize = 1024;
 /// A dictionary and a tuple are all the nesting a header needs; the parser behind `view_npy` recurses.
 const MAX_BRACKETS: usize = 8;
-/// The strictest alignment of the element types read here.
-const ALIGN: usize = 8;
 
+/// All rows in memory.
 pub(super) fn read(path: &Path) -> Result<Table, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let refuse = |problem| Error::Npy { path: path.to_owned(), problem };
-    let start = data_start(&bytes).map_err(refuse)?;
-    let aligned = Aligned::new(&bytes, start);
-    let values = values(aligned.bytes(), path)?;
-    match values.dim() {
-        (0, _) | (_, 0) => Err(Error::Empty { path: path.to_owned() }),
-        (_, columns) => Ok(Table { columns: numbered(columns), values, path: path.to_owned() }),
+    let rows = open(path)?;
+    if !rows.always_finite() {
+        rows.pass().try_for_each(|(part, values)| check(&rows, part.start, &values, path))?;
     }
+    let columns = numbered(rows.columns());
+    Ok(Table { columns, values: rows.gather(0..rows.len()), path: path.to_owned() })
+}
+
+/// The rows, left in the file; its length is what the header says.
+pub(super) fn open(path: &Path) -> Result<MappedRows, Error> {
+    let bytes = FileBytes::open(path)?;
+    let start = data_start(bytes.as_slice()).map_err(|problem| Error::Npy { path: path.to_owned(), problem })?;
+    let bytes = bytes.aligned(start);
+    let layout = layout(bytes.as_slice(), path)?;
+    Ok(MappedRows::new(bytes, layout))
+}
+
+/// Refuses a value that is not a finite `f32` among some rows, of which the first is row `start` of the file.
+pub(super) fn check(rows: &MappedRows, start: usize, values: &Values, path: &Path) -> Result<(), Error> {
+    let Values::Reals(values) = values else { return Ok(()) };
+    let Some(((row, column), _)) = values.indexed_iter().find(|(_, value)| !value.is_finite()) else { return Ok(()) };
+    let row = start + row;
+    let problem = finite(rows.exact(row, column)).expect_err("it is not finite as f32");
+    Err(Error::NpyCell { path: path.to_owned(), row: row + 1, column: column + 1, problem })
 }
 
 /// Tries one element type after the other: only the file knows which it has.
-fn values(bytes: &[u8], path: &Path) -> Result<Values, Error> {
-    if let Some(data) = view::<u8>(bytes, path)? {
-        return Ok(Values::Levels { data, levels: 256 });
-    }
-    macro_rules! reals {
-        ($($element:ty),*) => {
-            $(if let Some(data) = view::<$element>(bytes, path)? {
-                return reals(data.mapv(|value| value as f64), path);
+fn layout(bytes: &[u8], path: &Path) -> Result<Layout, Error> {
+    macro_rules! first_of {
+        ($($number:ident: $type:ty),*) => {
+            $(if let Some(view) = view::<$type>(bytes, path)? {
+                return places(&view, bytes, Element::Real(Number::$number), path);
             })*
         };
     }
-    reals!(f32, f64, i64, i32, i16, i8, u16, u32, u64);
+    if let Some(view) = view::<u8>(bytes, path)? {
+        return places(&view, bytes, Element::Levels { levels: 256, shift: 0 }, path);
+    }
+    first_of!(F32: f32, F64: f64, I64: i64, I32: i32, I16: i16, I8: i8, U16: u16, U32: u32, U64: u64);
     let problem = "the elements are not numbers that are read: f32, f64 or integers, of this machine's byte order";
     Err(Error::Npy { path: path.to_owned(), problem: problem.into() })
 }
 
-/// The array as rows `[n, D]`, or `None` where its elements are of another type.
-fn view<A: ViewElement + Copy>(bytes: &[u8], path: &Path) -> Result<Option<Array2<A>>, Error> {
+/// The array, or `None` where its elements are of another type.
+fn view<'a, A: ViewElement>(bytes: &'a [u8], path: &Path) -> Result<Option<ArrayViewD<'a, A>>, Error> {
     match ArrayViewD::view_npy(bytes) {
-        Ok(view) => rows(&view, path).map(Some),
+        Ok(view) => Ok(Some(view)),
         Err(ViewNpyError::WrongDescriptor(_) | ViewNpyError::NonNativeEndian) => Ok(None),
         Err(e) => Err(Error::Npy { path: path.to_owned(), problem: e.to_string() }),
     }
 }
 
-/// Everything after the first axis flattened in row-major order: `[n, 28, 28]` is as good as `[n, 784]`.
-fn rows<A: Copy>(view: &ArrayViewD<'_, A>, path: &Path) -> Result<Array2<A>, Error> {
-    let shape = view.shape();
-    let [n, event @ ..] = shape else { return Err(flat(shape, path)) };
-    if event.is_empty() {
-        return Err(flat(shape, path));
+/// Where the view finds its values: everything after the first axis flattened in row-major order, so that
+/// `[n, 28, 28]` is as good as `[n, 784]`. No value is looked at.
+fn places<A>(view: &ArrayViewD<'_, A>, bytes: &[u8], element: Element, path: &Path) -> Result<Layout, Error> {
+    if view.ndim() < 2 {
+        return Err(flat(view.shape(), path));
     }
-    let numbers: Vec<A> = view.iter().copied().collect();
-    Ok(Array2::from_shape_vec((*n, event.iter().product()), numbers).expect("as many as the shape says"))
+    if view.is_empty() {
+        return Err(Error::Empty { path: path.to_owned() });
+    }
+    let place = |value: &A| std::ptr::from_ref(value).addr();
+    let first = view.index_axis(Axis(0), 0);
+    let start = place(first.iter().next().expect("not empty"));
+    let columns = match first.is_standard_layout() {
+        true => Columns::Together(first.len()),
+        false => Columns::Apart(first.iter().map(|value| place(value) - start).collect()),
+    };
+    let pitch = view.strides()[0].unsigned_abs() * size_of::<A>();
+    Ok(Layout { element, rows: view.len_of(Axis(0)), start: start - bytes.as_ptr().addr(), pitch, columns })
 }
 
 fn flat(shape: &[usize], path: &Path) -> Error {
     let problem = format!("an array of shape {shape:?}; rows are read from two axes or more, [n, ..]");
     Error::Npy { path: path.to_owned(), problem }
-}
-
-fn reals(data: Array2<f64>, path: &Path) -> Result<Values, Error> {
-    let mut out = Vec::with_capacity(data.len());
-    for ((row, column), &value) in data.indexed_iter() {
-        out.push(finite(value).map_err(|problem| {
-            let path = path.to_owned();
-            Error::NpyCell { path, row: row + 1, column: column + 1, problem }
-        })?);
-    }
-    Ok(Values::Reals(Array2::from_shape_vec(data.dim(), out).expect("as many as there were")))
 }
 
 /// Where the header ends, once it is known to be short and flat.
@@ -97,24 +112,5 @@ fn data_start(bytes: &[u8]) -> Result<usize, String> {
     match header.iter().filter(|byte| b"([{".contains(byte)).count() {
         0..=MAX_BRACKETS => Ok(length),
         brackets => Err(format!("a header with {brackets} brackets")),
-    }
-}
-
-/// A copy of the file whose data lie where a view of numbers may be laid over them.
-struct Aligned {
-    buffer: Vec<u8>,
-    shift: usize,
-}
-
-impl Aligned {
-    fn new(bytes: &[u8], start: usize) -> Aligned {
-        let mut buffer = vec![0; bytes.len() + ALIGN];
-        let shift = (ALIGN - (buffer.as_ptr().addr() + start) % ALIGN) % ALIGN;
-        buffer[shift..shift + bytes.len()].copy_from_slice(bytes);
-        Aligned { buffer, shift }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.buffer[self.shift..self.buffer.len() - ALIGN + self.shift]
     }
 }

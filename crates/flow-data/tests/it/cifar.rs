@@ -63,12 +63,12 @@ fn records_keep_their_order_their_planes_and_their_labels() {
         assert_eq!(data.event_shape, [3, 32, 32]);
         assert_eq!(data.preprocessing.levels(), Some(256 >> shift));
         let [train, validation, test] = splits(&data);
-        assert_eq!([train, validation, test].map(|split| split.values.len()), [45_000, 5_000, 10_000]);
+        assert_eq!([train, validation, test].map(|split| split.values().len()), [45_000, 5_000, 10_000]);
         let labels = |part, row: usize| data.split(part).unwrap().labels.as_ref().unwrap()[row];
         assert_eq!((labels(Part::Train, 0), labels(Part::Train, 44_999)), (1, 2));
         assert_eq!((labels(Part::Validation, 0), labels(Part::Validation, 4_999)), (3, 4));
         assert_eq!(labels(Part::Test, 9_999), 9);
-        let first = train.values.gather(&[0]).to_reals();
+        let first = train.values().gather(&[0]).to_reals();
         let found: Vec<_> = first.iter().enumerate().filter(|(_, value)| **value > 0.0).collect();
         let level = |k: u8| f32::from(k >> shift);
         assert_eq!(found, [(1, &level(8)), (1_024 + 32, &level(16)), (3_071, &level(255))]);

@@ -71,7 +71,7 @@ fn a_table_is_split_and_measured_on_its_training_rows() {
     let (_folder, path) = file("t.csv", format!("a,b\n{rows}"));
     let data = load(&Spec::Csv(path), &LoadOptions::default()).unwrap();
     let train = data.split(flow_data::Part::Train).unwrap().to_reals();
-    assert_eq!((train.dim(), data.validation.values.dim(), data.test.values.dim()), ((24, 2), (3, 2), (3, 2)));
+    assert_eq!((train.dim(), data.validation.values().dim(), data.test.values().dim()), ((24, 2), (3, 2), (3, 2)));
     let Preprocessing::Table { columns, mean, std } = &data.preprocessing else { panic!("a table") };
     assert_eq!(columns, &["a", "b"]);
     for (i, column) in train.columns().into_iter().enumerate() {

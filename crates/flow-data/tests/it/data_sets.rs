@@ -47,8 +47,8 @@ fn toys_can_be_trained_on_a_fixed_set() {
 #[test]
 fn labels_of_two_moons_and_circles_are_the_arcs() {
     let data = load_seeded(&Spec::Circles, 0);
-    let labels = data.test.labels.unwrap();
-    let radii = data.test.values.to_reals().map_axis(Axis(1), |x| x.dot(&x).sqrt());
+    let labels = data.test.labels.clone().unwrap();
+    let radii = data.test.values().to_reals().map_axis(Axis(1), |x| x.dot(&x).sqrt());
     let mean = |arc: u8| {
         let of_arc: Vec<f32> = radii.iter().zip(&labels).filter(|(_, l)| **l == arc).map(|(r, _)| *r).collect();
         (of_arc.len(), of_arc.iter().sum::<f32>() / of_arc.len() as f32)
@@ -66,7 +66,8 @@ fn digits_are_whole_and_split_by_seed() {
     assert_eq!(data.event_shape, [1, 8, 8]);
     assert_eq!(data.preprocessing, Preprocessing::Levels { levels: 17, height: 8, width: 8, channels: 1 });
     let train = data.split(Part::Train).unwrap();
-    let Values::Levels { data: pixels, levels: 17 } = &train.values else { panic!("levels") };
+    let values = train.values();
+    let Values::Levels { data: pixels, levels: 17 } = &*values else { panic!("levels") };
     assert_eq!((pixels.iter().min(), pixels.iter().max()), (Some(&0), Some(&16)));
     let mut counts = [0; 10];
     for split in [train, &data.validation, &data.test] {
@@ -125,7 +126,7 @@ fn a_seed_means_the_same_numbers_for_ever() {
     close(Toy::TwoMoons.draw(2, 0), array![[1.6536899, 0.16391146], [1.4528227, -0.23708624]]);
     close(Toy::Circles.draw(2, 0), array![[0.7512386, -0.30570903], [0.35845143, -0.6003533]]);
     close(Toy::Moons.draw_batch(1, 7, 3), array![[-0.09719212, 0.6868885]]);
-    let first = |spec| load_seeded(&spec, 0).test.values.gather(&[0, 1]).to_reals();
+    let first = |spec| load_seeded(&spec, 0).test.values().gather(&[0, 1]).to_reals();
     close(first(Spec::Moons), array![[-0.35817972, -0.47762412], [-0.7244448, -0.4387714]]);
     close(first(Spec::Iris), array![[6.8, 3.0, 5.5, 2.1], [4.6, 3.2, 1.4, 0.2]]);
     let labels = load_seeded(&Spec::Digits, 0).test.labels.unwrap();

@@ -48,7 +48,7 @@ fn images_are_dealt_out_with_their_labels_gzipped_or_not() {
         let data = read(&folder, images_name, None, None).unwrap();
         assert_eq!(data.event_shape, [1, 2, 2]);
         assert_eq!(data.preprocessing, Preprocessing::Levels { levels: 256, height: 2, width: 2, channels: 1 });
-        assert_eq!(splits(&data).map(|split| split.values.len()), [24, 3, 3]);
+        assert_eq!(splits(&data).map(|split| split.values().len()), [24, 3, 3]);
         assert_eq!((level_rows(&data), data.notes), ((expected(30, true), 256), vec![]));
         assert_eq!(data.test, read(&folder, images_name, Some(2), Some(8)).unwrap().test);
     }

@@ -243,7 +243,7 @@ fn labels_stay_with_their_images_where_others_are_left_out() {
         write(folder.path(), &format!("{name}/2_bad.png"), b"bad");
     }
     let data = read(folder.path(), 2).unwrap();
-    assert_eq!(splits(&data).map(|split| split.values.len()), [13, 1, 1]);
+    assert_eq!(splits(&data).map(|split| split.values().len()), [13, 1, 1]);
     let expected: Vec<_> = (0..15).map(|i| (vec![10 * (i / 5); 4], Some(i / 5))).collect();
     assert_eq!(level_rows(&data).0, expected);
     let second = format!("  {}: neither PNG nor JPEG", Path::new("bee").join("2_bad.png").display());
@@ -284,7 +284,7 @@ fn a_seed_and_the_names_decide_the_splits() {
     let tests = |folder: &TempDir, seed| {
         let options = LoadOptions { seed, ..options(2) };
         let data = load(&Spec::Images(folder.path().to_owned()), &options).unwrap();
-        assert_eq!(splits(&data).map(|split| split.values.len()), [32, 4, 4]);
+        assert_eq!(splits(&data).map(|split| split.values().len()), [32, 4, 4]);
         assert!(level_rows(&data).0.iter().enumerate().all(|(i, row)| *row == (vec![i as u8; 4], None)));
         data.test
     };

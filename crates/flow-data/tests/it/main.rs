@@ -6,6 +6,7 @@ mod data_sets;
 mod idx;
 mod idx_images;
 mod images;
+mod mapped;
 mod mnist;
 mod npy;
 
@@ -42,7 +43,8 @@ fn level_rows(data: &DataSet) -> (Vec<Row>, u32) {
     let mut rows = Vec::new();
     let mut found = None;
     for split in splits(data) {
-        let Values::Levels { data: pixels, levels } = &split.values else { panic!("not levels") };
+        let values = split.values();
+        let Values::Levels { data: pixels, levels } = &*values else { panic!("not levels") };
         assert_eq!(*found.get_or_insert(*levels), *levels);
         let label = |i| split.labels.as_ref().map(|labels| labels[i]);
         rows.extend(pixels.outer_iter().enumerate().map(|(i, row)| (row.to_vec(), label(i))));

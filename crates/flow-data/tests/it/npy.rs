@@ -139,5 +139,5 @@ fn an_array_of_bytes_is_a_table_too() {
     let (_folder, path) = file("t.npy", npy(&Array2::from_shape_fn((20, 2), |(i, j)| (i * (j + 1)) as u8)));
     let data = load(&Spec::Npy(path), &LoadOptions::default()).unwrap();
     let Source::Fixed(train) = data.train else { panic!("a table has rows") };
-    assert!(matches!(&train.values, Values::Reals(rows) if rows.dim() == (16, 2)));
+    assert!(matches!(&*train.values(), Values::Reals(rows) if rows.dim() == (16, 2)));
 }

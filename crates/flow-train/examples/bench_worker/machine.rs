@@ -119,6 +119,8 @@ mod x86 {
         _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtss_f32, _mm512_fmadd_ps, _mm512_set1_ps,
     };
 
+    use std::hint::black_box;
+
     use super::{A, B, CHAINS};
 
     pub fn with_avx512(rounds: u64) -> f32 {
@@ -140,9 +142,16 @@ mod x86 {
     #[target_feature(enable = "avx512f")]
     fn avx512(rounds: u64) -> f32 {
         let (a, b) = (_mm512_set1_ps(A), _mm512_set1_ps(B));
-        let mut x = [_mm512_set1_ps(0.5); CHAINS];
+        let mut x = [_mm512_set1_ps(0.0); CHAINS];
+        // A loop, not `map`: a function of another crate would not be compiled for this feature. And chains that a compiler
+        // cannot know to be alike.
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = _mm512_set1_ps(black_box(i as f32));
+        }
         for _ in 0..rounds {
-            x = x.map(|x| _mm512_fmadd_ps(a, x, b));
+            for x in &mut x {
+                *x = _mm512_fmadd_ps(a, *x, b);
+            }
         }
         x.iter().map(|&x| _mm512_cvtss_f32(x)).sum()
     }
@@ -151,9 +160,14 @@ mod x86 {
     fn avx2(rounds: u64) -> f32 {
         let (a, b) = (_mm256_set1_ps(A), _mm256_set1_ps(B));
         // Sixteen registers in all, two of which hold a and b: chains spill at 16, not at 8.
-        let mut x = [_mm256_set1_ps(0.5); CHAINS / 2];
+        let mut x = [_mm256_set1_ps(0.0); CHAINS / 2];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = _mm256_set1_ps(black_box(i as f32));
+        }
         for _ in 0..2 * rounds {
-            x = x.map(|x| _mm256_fmadd_ps(a, x, b));
+            for x in &mut x {
+                *x = _mm256_fmadd_ps(a, *x, b);
+            }
         }
         x.iter().map(|&x| _mm256_cvtss_f32(x)).sum()
     }

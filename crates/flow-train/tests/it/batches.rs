@@ -1,7 +1,7 @@
 //! Batches: every row once an epoch, a function of seed and step alone, dequantized within their levels.
 
-use flow_core::rng::with_seed;
-use flow_data::{Source, Split, Toy, Values};
+use flow_core::rng::{derive_seed, permutation, with_seed};
+use flow_data::{LoadOptions, Source, Spec, Split, Toy, Values};
 use flow_train::batches::{Batches, DeviceRows};
 use ndarray::Array2;
 use tch::{Device, Kind, Tensor};
@@ -121,4 +121,48 @@ fn rows_say_what_they_are() {
     assert_eq!((table.len(), table.levels()), (5, None));
     let picked = table.batch(&Tensor::from_slice(&[4i64, 0])).x;
     assert_eq!(numbers(&picked), [4.0, 4.0, 4.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn an_epoch_is_a_permutation_by_its_seed() {
+    for n in [7, 1_000, 70_001] {
+        let mut batches = Batches::new(&numbered(n), n, 0, 5, Device::Cpu).unwrap();
+        for epoch in [0, 3] {
+            assert_eq!(rows(&mut batches, epoch), permutation(n, derive_seed(5, "epoch", epoch)), "{n} rows");
+        }
+    }
+}
+
+#[test]
+fn rows_on_the_device_make_the_batches_of_rows_that_stayed() {
+    let Source::Fixed(table) = numbered(100_000) else { unreachable!() };
+    let table_index = Tensor::from_slice(&[99_999i64, 0, 65_535, 65_536, 0]);
+    let images = levels((0..=255).collect(), 256);
+    let images_index = Tensor::from_slice(&[63i64, 0, 63]);
+    for (split, index) in [(table, table_index), (images, images_index)] {
+        let batch = |rows: &DeviceRows| with_seed(1, || rows.batch(&index).x);
+        let (stayed, copied) = (DeviceRows::new(&split, Device::Cpu), DeviceRows::copied(&split, Device::Cpu));
+        assert_eq!((stayed.len(), stayed.levels()), (copied.len(), copied.levels()));
+        assert_eq!(batch(&stayed), batch(&copied));
+        assert_eq!(stayed.dequantized(1, 9, 2).x, copied.dequantized(1, 9, 2).x);
+    }
+}
+
+/// The same table in a mapped file of f64 and in a CSV file, which is read into memory.
+#[test]
+fn a_mapped_file_is_trained_on_as_the_same_rows_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = Array2::from_shape_fn((103, 2), |(i, j)| f64::from((i * 29 + j * 7) as u32 % 101) / 4.0);
+    let npy = folder.path().join("t.npy");
+    Tensor::from_slice(numbers.as_slice().unwrap()).reshape([103, 2]).write_npy(&npy).unwrap();
+    let csv = folder.path().join("t.csv");
+    let lines: Vec<String> = numbers.outer_iter().map(|row| format!("{},{}", row[0], row[1])).collect();
+    std::fs::write(&csv, lines.join("\n")).unwrap();
+    let load = |spec| flow_data::load(&spec, &LoadOptions::default()).unwrap();
+    let (mapped, read) = (load(Spec::Npy(npy)), load(Spec::Csv(csv)));
+    let batches = |source| Batches::new(source, 32, 0, 4, Device::Cpu).unwrap();
+    let (mut mapped, mut read) = (batches(&mapped.train), batches(&read.train));
+    for step in 0..10 {
+        assert_eq!(mapped.pick(step).batch().x, read.pick(step).batch().x, "step {step}");
+    }
 }

@@ -73,7 +73,8 @@ fn draws_of_noise_are_averaged_and_belong_to_a_seed() {
     assert_ne!(of(1, 1), of(1, 2));
     assert_eq!(of(0, 1), of(1, 1));
     // The exact mean over the noise, by the moments of a uniform: E (k + u)² = k² + k + 1/3.
-    let Values::Levels { data, .. } = &split.values else { unreachable!() };
+    let values = split.values();
+    let Values::Levels { data, .. } = &*values else { unreachable!() };
     let exact = |row: usize| -> f64 {
         let squares = data.row(row).mapv(|k| f64::from(k).powi(2) + f64::from(k) + 1.0 / 3.0).sum() / 289.0;
         -0.5 * squares - 2.0 * TAU.ln()

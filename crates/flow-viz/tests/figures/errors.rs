@@ -19,12 +19,18 @@ fn empty_input() {
         animate_images(&no_images, &AnimateImagesConfig::default()),
         sheet(ArrayD::zeros(vec![0, 28, 28]).view(), &SheetConfig::default()),
         curve(&[], &[Reference::new("floor", 1.0)], &CurveConfig::default()),
+        log_log(&[], &LogLogConfig::default()),
+        log_log(&[panel(vec![])], &LogLogConfig::default()),
         density(Array2::zeros((0, 4)).view(), None, None, unit(), &DensityConfig::default()),
         density(array![[0.0]].view(), None, Some(Array2::zeros((0, 2)).view()), unit(), &DensityConfig::default()),
     ];
     for (i, error) in errors.into_iter().enumerate() {
         assert!(matches!(error, Err(Error::Empty { .. })), "case {i}: {error:?}");
     }
+}
+
+fn panel(points: Vec<(f64, f64)>) -> LogLogPanel {
+    LogLogPanel { x_name: "x".into(), y_name: "y".into(), series: vec![Series::new("a", points)] }
 }
 
 fn unit() -> Extent {
@@ -67,6 +73,7 @@ fn nothing_finite() {
         animate_images(&layers, &AnimateImagesConfig::default()),
         sheet(ArrayD::from_elem(vec![1, 8, 8], nan).view(), &SheetConfig::default()),
         curve(&[Series::new("a", vec![(0.0, f64::NAN)])], &[], &CurveConfig::default()),
+        log_log(&[panel(vec![(1.0, f64::NAN), (0.0, 1.0), (1.0, -1.0)])], &LogLogConfig::default()),
         density(array![[nan, nan]].view(), None, None, unit(), &DensityConfig::default()),
     ];
     for (i, error) in errors.into_iter().enumerate() {
@@ -89,6 +96,8 @@ fn settings_without_sense() {
         sheet(ArrayD::zeros(vec![1, 8, 8]).view(), &SheetConfig { range: (1.0, 1.0), ..Default::default() }),
         sheet(ArrayD::zeros(vec![1, 8, 8]).view(), &SheetConfig { columns: Some(0), ..Default::default() }),
         curve(&series, &[], &CurveConfig { size: (0, 0), ..Default::default() }),
+        log_log(&[panel(vec![(1.0, 1.0)])], &LogLogConfig { columns: 0, ..Default::default() }),
+        log_log(&[panel(vec![(1.0, 1.0)])], &LogLogConfig { panel: (0, 0), ..Default::default() }),
         curve(&series, &[], &CurveConfig { limits: Some((2.0, 1.0)), ..Default::default() }),
         density(array![[0.0]].view(), None, None, unit(), &DensityConfig { panel: Some(1), ..Default::default() }),
     ];

@@ -1,4 +1,4 @@
-//! Densities and curves.
+//! Densities, curves and power laws.
 
 use flow_viz::*;
 use ndarray::{Array2, array};
@@ -116,4 +116,61 @@ fn gaps_are_no_harm_and_bytes_repeat() {
     assert_eq!(draw(), draw());
     let single = Series::new("one", vec![(5.0, 2.0)]);
     assert!(curve(&[single], &[], &CurveConfig::default()).is_ok());
+}
+
+fn power(name: &str, factor: f64, exponent: f64) -> Series {
+    let sizes = (0..12).map(|i| 2f64.powi(i));
+    Series::new(name, sizes.map(|x| (x, factor * x.powf(exponent))).collect())
+}
+
+fn panel(series: Vec<Series>) -> LogLogPanel {
+    LogLogPanel { x_name: "width".into(), y_name: "ms".into(), series }
+}
+
+#[test]
+fn a_power_law_is_a_straight_line_of_its_exponent() {
+    const SECOND: Rgb = Rgb([222, 106, 26]);
+    // Over the same sizes, y from 1 to 2^22: the first line climbs the plane, the second half of it.
+    let lines = vec![power("square", 1.0, 2.0), power("linear", 1.0, 1.0)];
+    let config = LogLogConfig { columns: 1, ..LogLogConfig::default() };
+    let image = png(&log_log(&[panel(lines)], &config).unwrap());
+    let discs = |color| -> Vec<(f32, f32)> {
+        let drawn = |x: u32, y: u32| x < image.width() && y < image.height() && image.get_pixel(x, y).0 == color;
+        // Rows of three pixels and more of the colour are those of discs.
+        let full =
+            |x: u32, y: u32| (0..5).all(|i| drawn(x + i, y)) && (0..5).all(|i| drawn(x + 2, (y + i).wrapping_sub(2)));
+        let spots = (40..image.height()).flat_map(|y| (80..image.width()).map(move |x| (x, y)));
+        spots.filter(|&(x, y)| full(x, y)).map(|(x, y)| (x as f32, y as f32)).collect()
+    };
+    let slope = |color: Rgb| {
+        let spots = discs(color.0);
+        let n = spots.len() as f32;
+        assert!(n > 10.0, "{n} discs");
+        let (x, y) = (spots.iter().map(|s| s.0).sum::<f32>() / n, spots.iter().map(|s| s.1).sum::<f32>() / n);
+        let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
+        for spot in &spots {
+            xy += (spot.0 - x) * (spot.1 - y);
+            xx += (spot.0 - x).powi(2);
+            yy += (spot.1 - y).powi(2);
+        }
+        assert!(xy * xy / (xx * yy) > 0.999, "on a line");
+        -xy / xx
+    };
+    let ratio = slope(TOP) / slope(SECOND);
+    assert!((ratio - 2.0).abs() < 0.1, "{ratio}");
+}
+
+#[test]
+fn panels_stand_in_rows_and_values_without_a_logarithm_are_counted() {
+    let panels = |broken: f64| {
+        let mut line = power("a", 0.5, 1.0);
+        line.points[3].1 = broken;
+        [panel(vec![line]), panel(vec![power("b", 3.0, 0.0)]), panel(vec![power("c", 1.0, 1.5)])]
+    };
+    let config = LogLogConfig { title: "Costs".into(), columns: 2, panel: (300, 250) };
+    let draw = |broken| log_log(&panels(broken), &config).unwrap();
+    assert_eq!(draw(1.0), draw(1.0));
+    let (whole, broken) = (png(&draw(1.0)), png(&draw(0.0)));
+    assert_eq!((whole.width(), broken.width()), (600, 600));
+    assert!(whole.height() >= 500 && broken.height() > whole.height() + 20, "a line says so");
 }
