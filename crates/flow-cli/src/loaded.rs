@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use flow_data::{DataSet, Preprocessing, Spec};
 use flow_models::{Model, ModelCard, file};
-use flow_train::{DataConfig, folder};
+use flow_train::{DataConfig, folder, runs};
 use serde_json::Value;
 
 use crate::args::ModelArgs;
@@ -28,8 +28,13 @@ impl Loaded {
     }
 
     pub fn from_path(path: &Path, device: tch::Device) -> anyhow::Result<Self> {
+        let run = path;
         let path = model_path(path)?;
-        let (model, card) = file::load(&path, device)?;
+        let (model, mut card) = file::load(&path, device)?;
+        // Wall time is no part of a model: where the model lies in a run's folder, the run knows.
+        if let (Ok(run), Value::Object(reached)) = (runs::run(run), &mut card.reached) {
+            reached.insert("train_seconds".to_owned(), run.seconds.into());
+        }
         let context = card.model.context();
         if context > card.model.classes() {
             bail!(

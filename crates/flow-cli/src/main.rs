@@ -53,6 +53,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Density(args) => commands::density::run(&args)?,
         Command::Curve(args) => commands::curve::run(&args)?,
         Command::Info(args) => commands::info::run(&args)?,
+        Command::Runs(args) => commands::runs::run(&args)?,
         Command::Completions(args) => commands::completions::run(&args),
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use flow_train::{Event, Observer};
+use flow_train::{Divergence, Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt;
@@ -90,10 +90,22 @@ impl Progress {
         if std::mem::replace(&mut self.warned, true) {
             return;
         }
-        let text = format!(
+        self.say(&format!(
             "warning: at step {step} rebuilt activations are {error:.1e} standard deviations off (bound {bound:.0e}), and \
              gradients with them; train.rebuild=false keeps activations instead (metrics.jsonl goes on telling the error)"
-        );
+        ));
+    }
+
+    fn rewound(&self, step: u64, divergence: &Divergence, rewinds: u32, most: u32) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(step);
+        }
+        self.say(&format!(
+            "warning: {divergence}. Back to step {step}, and on at half the learning rate (rewind {rewinds} of {most} at most)"
+        ));
+    }
+
+    fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
@@ -107,6 +119,7 @@ impl Observer for Progress {
             Event::Step { step, steps, nats, seconds, .. } => self.step((step, steps), nats, seconds),
             Event::Validated { step, nats, best, seconds } => self.validated(step, nats, best, seconds),
             Event::RebuiltInexactly { step, error, bound } => self.inexact(step, error, bound),
+            Event::Rewound { step, ref divergence, rewinds, most } => self.rewound(step, divergence, rewinds, most),
             Event::Saved { .. } => {}
         }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -12,7 +12,10 @@ use crate::{Bijection, Edge, Error, Inspection, Result};
 /// log_det = Σ ln(1 - 2α) - ln y - ln(1 - y)
 /// ```
 ///
-/// `x` is on the unit cube; α keeps the ends finite. It stands at the head of a chain, inside the model, so that a
+/// `x` is on the unit cube; α keeps the ends finite: 0 is mapped to `ln α - ln(1 - α)` and 1 to its negative, both with
+/// the finite slope `(1 - 2α) / (α (1 - α))`. Beyond an end by `α / (1 - 2α)` or more `z` is ±∞ or no number: who gives
+/// such `x` has forgotten to rescale it. On the way back the ends are not closed: `z` beyond those two values comes out
+/// beyond the cube, by less than `α / (1 - 2α)`. It stands at the head of a chain, inside the model, so that a
 /// likelihood is always one of `x`.
 #[derive(Debug)]
 pub struct Logit {

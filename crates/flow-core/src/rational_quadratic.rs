@@ -44,18 +44,38 @@ impl Bins {
         let free = (value - &self.z) / &self.h;
         let y = free.clamp(0.0, 1.0);
         let s = &self.h / &self.w;
-        let curve = &self.d0 + &self.d1 - &s * 2.0;
-        let bent = &y * curve;
-        let (a, b, c) = (&s - &self.d0 + &bent, &self.d0 - bent, (&s * &y).neg());
+        let t = self.with_gradient(tch::no_grad(|| self.root(&y, &s)), &y, &s);
+        let denominator = self.denominator(&s, &(&t * (1.0 - &t)));
+        let log_slope = self.log_slope(&t, &s, &denominator);
+        (&self.x + &self.w * t + (free - y) * &self.h * log_slope.neg().exp(), log_slope)
+    }
+
+    /// The place in the bin, between 0 and 1, where the curve has come to the share `y` of its height.
+    fn root(&self, y: &Tensor, s: &Tensor) -> Tensor {
+        let curve = &self.d0 + &self.d1 - s * 2.0;
+        let bent = y * curve;
+        let (a, b, c) = (s - &self.d0 + &bent, &self.d0 - bent, (s * y).neg());
         let root = (b.square() - &a * &c * 4.0).clamp_min(0.0).sqrt();
         // The same root in two forms, of which one has no difference of like numbers.
         let negative = b.lt(0.0);
         let sum = b.abs() + root;
         let t = (&sum / (a.where_self(&negative, &sum) * 2.0)).where_self(&negative, &(c * -2.0 / &sum));
-        let t = t.clamp(0.0, 1.0);
-        let denominator = self.denominator(&s, &(&t * (1.0 - &t)));
-        let log_slope = self.log_slope(&t, &s, &denominator);
-        (&self.x + &self.w * t + (free - y) * &self.h * log_slope.neg().exp(), log_slope)
+        t.clamp(0.0, 1.0)
+    }
+
+    /// `t`, which solves `z(t) = y` (in shares of the bin), with the gradient of a solution: `dt = (dy - ∂z) / z'(t)`, by the
+    /// implicit function theorem. The formula of the root has the same gradient but where slopes are so steep that its
+    /// discriminant is rounded to 0, and the gradient of a square root is ∞.
+    fn with_gradient(&self, t: Tensor, y: &Tensor, s: &Tensor) -> Tensor {
+        if !(y.requires_grad() || self.d0.requires_grad() || self.w.requires_grad()) {
+            return t;
+        }
+        let both = &t * (1.0 - &t);
+        let denominator = self.denominator(s, &both);
+        let ahead = (s * t.square() + &self.d0 * both) / &denominator - y;
+        let slope = tch::no_grad(|| self.log_slope(&t, s, &denominator).exp() / s);
+        // The value is that of the root, whatever is left of `ahead`.
+        &t - (&ahead - ahead.detach()) / slope
     }
 
     fn denominator(&self, s: &Tensor, both: &Tensor) -> Tensor {

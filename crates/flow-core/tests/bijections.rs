@@ -2,6 +2,7 @@
 
 mod common;
 
+mod extremes;
 mod images;
 
 use common::{CONTEXT, TestNet, randn, randomize, store};

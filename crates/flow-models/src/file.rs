@@ -1,18 +1,21 @@
-//! Model files: safetensors with one metadata key that says everything else. `docs/model-format.md` describes them.
+//! Model files: safetensors with one metadata key that says everything else, and one that guards the whole.
+//! `docs/model-format.md` describes them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorView};
 use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Model, ModelConfig, Result, write_beside};
+use crate::{Error, Model, ModelConfig, Result, digest, write_beside};
 
-/// The one metadata key.
+/// The metadata key that says everything.
 const KEY: &str = "flow";
 /// The version of the format that is written, and the only one read.
 const FORMAT: u32 = 1;
@@ -52,7 +55,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -
     write_tensors(path, tensors, &card.to_string())
 }
 
-/// Writes tensors and one metadata text as safetensors. Kinds are f32, f64 and i64.
+/// Writes tensors and one metadata text as safetensors, with a digest of the whole. Kinds are f32, f64 and i64.
 ///
 /// # Errors
 ///
@@ -66,21 +69,24 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
     });
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are sound");
-    write_beside(path, &file).map_err(|source| Error::Io { path: path.to_owned(), source })
+    write_beside(path, &digest::seal(&file)).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// Reads what [`write_tensors`] wrote: tensors by name, on the CPU, and the metadata text.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is no safetensors file, lacks the metadata, or has a tensor of no numbers.
+/// The file cannot be read, is no safetensors file, lacks the metadata, has a tensor of no numbers, or is not what it was
+/// when its digest was taken; files from before there were digests have none.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     let file = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
     let (header_len, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
-    refuse_duplicates(&file[8..8 + header_len]).map_err(|e| wrong(e.to_string()))?;
-    let metadata = header.metadata().as_ref().and_then(|m| m.get(KEY)).cloned();
-    let metadata = metadata.ok_or_else(|| wrong(format!("its header has no metadata key {KEY:?}")))?;
+    let (metadata, digest) = texts(&header, &file[8..8 + header_len]).map_err(wrong)?;
+    if digest.is_some_and(|digest| !digest::is_whole(&file, digest)) {
+        return Err(wrong("it is damaged: it is not what it was when its SHA-256 was taken".to_owned()));
+    }
+    let metadata = metadata.to_owned();
     let parsed = SafeTensors::deserialize(&file).map_err(|e| wrong(e.to_string()))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in parsed.tensors() {
@@ -99,6 +105,60 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
         tensors.insert(name.clone(), tensor.map_err(|e| wrong(format!("tensor {name:?}: {e}")))?);
     }
     Ok((tensors, metadata))
+}
+
+/// The metadata text alone, whatever the size of the tensors: the header is read and held against the file's length, the
+/// numbers and with them the digest are not.
+///
+/// # Errors
+///
+/// The file cannot be read, is no safetensors file, is cut off, or lacks the metadata.
+pub fn read_metadata(path: &Path) -> Result<String> {
+    /// What the safetensors crate allows.
+    const LONGEST: u64 = 100_000_000;
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let wrong = |why: String| Error::File { path: path.to_owned(), why };
+    let mut file = File::open(path).map_err(io)?;
+    let whole = file.metadata().map_err(io)?.len();
+    let mut length = [0; 8];
+    if whole < 8 {
+        return Err(wrong(format!("{whole} bytes hold no header")));
+    }
+    file.read_exact(&mut length).map_err(io)?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST.min(whole - 8) {
+        return Err(wrong(format!("its header would be {length} bytes long, the file has {whole}")));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header).map_err(io)?;
+    let parsed: Metadata = serde_json::from_slice(&header).map_err(|e| wrong(format!("its header: {e}")))?;
+    let expected = 8 + length + parsed.data_len() as u64;
+    if whole != expected {
+        return Err(wrong(format!("it is {whole} bytes long, and by its header {expected}")));
+    }
+    Ok(texts(&parsed, &header).map_err(wrong)?.0.to_owned())
+}
+
+/// What a model file says of itself, by [`read_metadata`].
+///
+/// # Errors
+///
+/// As there, and where the text is no card.
+pub fn read_card(path: &Path) -> Result<ModelCard> {
+    parse_card(&read_metadata(path)?).map_err(|why| Error::File { path: path.to_owned(), why })
+}
+
+/// The metadata text of a parsed header, and the digest where there is one.
+fn texts<'a>(parsed: &'a Metadata, header: &[u8]) -> std::result::Result<(&'a str, Option<&'a str>), String> {
+    refuse_duplicates(header).map_err(|e| e.to_string())?;
+    let none = || format!("its header has no metadata key {KEY:?}");
+    let metadata = parsed.metadata().as_ref().ok_or_else(none)?;
+    let text = metadata.get(KEY).ok_or_else(none)?;
+    // A digest under a damaged name must not pass for none. `format` is what other programs add.
+    if let Some(key) = metadata.keys().find(|key| ![KEY, digest::KEY, "format"].contains(&key.as_str())) {
+        return Err(format!("its header has an unknown metadata key {key:?}"));
+    }
+    Ok((text, metadata.get(digest::KEY).map(String::as_str)))
 }
 
 /// Reads a model file and builds the model on `device`.

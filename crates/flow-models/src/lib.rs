@@ -24,6 +24,7 @@
 
 mod activation;
 mod conv_net;
+mod digest;
 mod error;
 pub mod file;
 mod glow;
@@ -54,7 +55,7 @@ pub use preset::Preset;
 pub use realnvp::{BoundConfig, RealNvpConfig};
 pub use realnvp_image::MultiscaleRealNvpConfig;
 pub use stack::{BaseKind, Order, Pattern, Scaling};
-pub use write::write_beside;
+pub use write::{sync_folder, write_beside};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

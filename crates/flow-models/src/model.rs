@@ -78,8 +78,17 @@ impl ModelConfig {
         match self {
             ModelConfig::Nice(config) => config.conditioner.dropout == 0.0,
             ModelConfig::RealNvp(config) => config.conditioner.dropout == 0.0,
-            ModelConfig::Glow(config) => config.vector_net.dropout == 0.0 && config.net.norm != Norm::Batch,
-            ModelConfig::RealNvpImage(config) => config.net.norm != Norm::Batch,
+            ModelConfig::Glow(config) => config.vector_net.dropout == 0.0 && !self.has_running_moments(),
+            ModelConfig::RealNvpImage(_) => !self.has_running_moments(),
+        }
+    }
+
+    /// Whether training moves numbers that are no parameters: the running moments of batch normalisation.
+    pub fn has_running_moments(&self) -> bool {
+        match self {
+            ModelConfig::Nice(_) | ModelConfig::RealNvp(_) => false,
+            ModelConfig::Glow(config) => config.net.norm == Norm::Batch || config.checker_net.norm == Norm::Batch,
+            ModelConfig::RealNvpImage(config) => config.net.norm == Norm::Batch,
         }
     }
 

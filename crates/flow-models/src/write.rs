@@ -23,6 +23,7 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
         return written;
     }
+    // The rename itself must reach the disk too.
     sync_folder(path)
 }
 
@@ -32,8 +33,12 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The rename itself must reach the disk too.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Brings the folder that `path` is in to disk, and with it that there is a `path`.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

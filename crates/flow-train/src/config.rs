@@ -145,6 +145,21 @@ pub struct TrainConfig {
     pub save_every: u64,
     /// Steps between lines of metrics. Default 20.
     pub log_every: u64,
+    /// What is done where a number is not finite any more. Default stop.
+    pub on_divergence: OnDivergence,
+    /// How many times training goes back to a save, at most. Default 3.
+    pub rewinds: u32,
+}
+
+/// What is done where a likelihood, a gradient or a parameter is not finite any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDivergence {
+    /// The run ends with a report; the last good save is kept.
+    Stop,
+    /// Training goes back to the last good save and on from there at half the learning rate, up to
+    /// [`TrainConfig::rewinds`] times.
+    Rewind,
 }
 
 /// The learning rate after the warm-up.
@@ -179,6 +194,8 @@ impl Default for TrainConfig {
             patience: 0,
             save_every: 1_000,
             log_every: 20,
+            on_divergence: OnDivergence::Stop,
+            rewinds: 3,
         }
     }
 }
@@ -221,6 +238,7 @@ impl TrainConfig {
             (self.validate_every > 0, "train.validate_every must be at least 1"),
             (self.save_every > 0, "train.save_every must be at least 1"),
             (self.log_every > 0, "train.log_every must be at least 1"),
+            (self.rewinds <= 100, "train.rewinds must be at most 100"),
         ];
         match rules.iter().find(|(ok, _)| !ok) {
             Some((_, rule)) => Err(Error::Config((*rule).to_owned())),

@@ -1,32 +1,157 @@
-//! Where a number stopped being finite.
+//! Where a number stopped being finite: a step taken again under a probe.
 
 use flow_core::Flow;
 use flow_core::rng::derive_seed;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::batches::{Batch, DeviceRows};
+use crate::divergence::{Origin, Place};
 use crate::evaluate::{ROWS, evaluation_batch};
+use crate::flat::FlatParameters;
 
-/// The first layer whose output or log-determinant is not finite on `batch`, in words.
-pub(crate) fn first_wrong(flow: &Flow, batch: &Batch) -> String {
-    let finite = |t: &Tensor| t.isfinite().all().int64_value(&[]) == 1;
-    let mut found = None;
-    let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
-        if found.is_none() {
-            found = match (finite(value), finite(log_det)) {
-                (false, _) => Some(format!("the first layer with an output that is not finite is {name:?}")),
-                (true, false) => Some(format!("the first layer with a log-determinant that is not finite is {name:?}")),
-                (true, true) => None,
-            };
-        }
+/// A layer as the probe saw it, still in the graph.
+struct Layer {
+    name: String,
+    value: Tensor,
+    log_det: Tensor,
+}
+
+/// The names of parameters that a report gives at most.
+const NAMES: usize = 3;
+/// A gradient with a number above this has a norm that f32 cannot hold.
+const TOO_LONG: f64 = 1e18;
+
+/// The first number of a training step on `batch` that is not finite, from the batch to the latent and back; `parameters`
+/// by name.
+pub(crate) fn replay(flow: &Flow, batch: &Batch, parameters: &[(&str, &Tensor)], rebuilds: bool) -> Place {
+    let (layers, log_prob) = match forward(flow, batch) {
+        Ok(passed) => passed,
+        Err(place) => return place,
     };
-    if !finite(&batch.x) {
-        return "the batch itself holds a number that is not finite".to_owned();
+    let loss = log_prob.mean(None::<Kind>).neg();
+    let values: Vec<&Tensor> = layers.iter().map(|layer| &layer.value).filter(|value| value.requires_grad()).collect();
+    let inputs: Vec<&Tensor> = values.iter().copied().chain(parameters.iter().map(|(_, variable)| *variable)).collect();
+    let mut gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+    let of_variables = gradients.split_off(values.len());
+    let mut of_values = gradients.into_iter();
+    // A layer whose value has no gradient has none that could be wrong.
+    let of_layers: Vec<Option<Tensor>> =
+        layers.iter().map(|layer| layer.value.requires_grad().then(|| of_values.next()).flatten()).collect();
+    let names: Vec<&str> = parameters.iter().map(|(name, _)| *name).collect();
+    let wrong: Vec<&str> =
+        names.iter().zip(&of_variables).filter(|(_, gradient)| !is_finite(gradient)).map(|(name, _)| *name).collect();
+    if let Some(place) = backward(batch, &layers, &of_layers, &wrong) {
+        return place;
     }
-    let _ = tch::no_grad(|| flow.trace_forward(&batch.x, batch.context.as_ref(), &mut probe));
-    found.unwrap_or_else(|| {
-        "every layer's output and log-determinant are finite: the base or the gradient is not".to_owned()
-    })
+    if let Some(name) = longest(&names, &of_variables) {
+        return Place { variables: vec![name.to_owned()], ..gradient_at(batch, &layers, layer_of(&layers, name)) };
+    }
+    Place::of(if rebuilds { Origin::Rebuilding } else { Origin::Nothing })
+}
+
+/// The first number of `log_prob` on `batch` that is not finite, without gradients; `None` where all are.
+pub(crate) fn likelihood_fault(flow: &Flow, batch: &Batch) -> Option<Place> {
+    tch::no_grad(|| forward(flow, batch)).err()
+}
+
+/// From the batch to its likelihood: the layers, and log p(x), or where it went wrong.
+fn forward(flow: &Flow, batch: &Batch) -> Result<(Vec<Layer>, Tensor), Place> {
+    if !is_finite(&batch.x) {
+        return Err(Place::of(Origin::Batch));
+    }
+    // With a gradient of its own, the batch makes every layer's value a part of the graph.
+    let x = batch.x.detach().set_requires_grad(true);
+    let mut layers = Vec::new();
+    let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
+        layers.push(Layer { name: name.to_owned(), value: value.shallow_clone(), log_det: log_det.shallow_clone() });
+    };
+    let (z, log_prob) = flow.trace_forward(&x, batch.context.as_ref(), &mut probe);
+    for (i, layer) in layers.iter().enumerate() {
+        let origin = match (is_finite(&layer.value), is_finite(&layer.log_det)) {
+            (false, _) => Origin::Output,
+            (true, false) => Origin::LogDet,
+            (true, true) => continue,
+        };
+        return Err(Place::at(origin, &layer.name, input_of(batch, &layers, i)));
+    }
+    if !is_finite(&log_prob) {
+        return Err(Place { layer: None, ..Place::at(Origin::Density, "", &z) });
+    }
+    Ok((layers, log_prob))
+}
+
+/// The first gradient that is not finite, from the last layer back to the first; `wrong` are the parameters with one.
+fn backward(batch: &Batch, layers: &[Layer], of_layers: &[Option<Tensor>], wrong: &[&str]) -> Option<Place> {
+    for (i, (layer, gradient)) in layers.iter().zip(of_layers).enumerate().rev() {
+        if gradient.as_ref().is_some_and(|gradient| !is_finite(gradient)) {
+            // What the layer behind it, or the base, has made of a gradient that was finite.
+            return Some(gradient_at(batch, layers, (i + 1 < layers.len()).then_some(i + 1)));
+        }
+        let own: Vec<String> = wrong.iter().filter(|name| belongs(name, layer)).map(|&name| name.to_owned()).collect();
+        if !own.is_empty() {
+            return Some(Place { variables: few(own), ..gradient_at(batch, layers, Some(i)) });
+        }
+    }
+    let rest: Vec<String> = wrong.iter().map(|&name| name.to_owned()).collect();
+    (!rest.is_empty()).then(|| Place { variables: few(rest), ..gradient_at(batch, layers, None) })
+}
+
+/// The parameter with the largest gradient, where that is finite but its square is not.
+fn longest<'a>(names: &[&'a str], gradients: &[Tensor]) -> Option<&'a str> {
+    let sizes = gradients.iter().map(|gradient| match gradient.defined() {
+        true => gradient.detach().abs().max().double_value(&[]),
+        false => 0.0,
+    });
+    let largest = names.iter().zip(sizes).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (largest.1 > TOO_LONG).then_some(*largest.0)
+}
+
+fn gradient_at(batch: &Batch, layers: &[Layer], layer: Option<usize>) -> Place {
+    match layer {
+        Some(i) => Place::at(Origin::Gradient, &layers[i].name, input_of(batch, layers, i)),
+        None => Place::of(Origin::Gradient),
+    }
+}
+
+/// What came into layer `i`.
+fn input_of<'a>(batch: &'a Batch, layers: &'a [Layer], i: usize) -> &'a Tensor {
+    if i == 0 { &batch.x } else { &layers[i - 1].value }
+}
+
+fn layer_of(layers: &[Layer], variable: &str) -> Option<usize> {
+    layers.iter().position(|layer| belongs(variable, layer))
+}
+
+/// A variable's name is the path of its step, and more.
+fn belongs(variable: &str, layer: &Layer) -> bool {
+    variable.strip_prefix(layer.name.as_str()).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn few(mut names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(NAMES);
+    names.truncate(NAMES);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names
+}
+
+/// An undefined gradient holds nothing that could be wrong.
+pub(crate) fn is_finite(t: &Tensor) -> bool {
+    !t.defined() || t.detach().isfinite().all().int64_value(&[]) == 1
+}
+
+/// The parameters of which a number in `buffers`, each of the parameters' layout, is not finite.
+pub(crate) fn broken_parameters(parameters: &FlatParameters, buffers: &[&Tensor]) -> Option<Place> {
+    if buffers.iter().all(|buffer| is_finite(buffer)) {
+        return None;
+    }
+    let wrong = parameters.places().iter().filter(|place| {
+        let part = |buffer: &&Tensor| !is_finite(&buffer.narrow(0, place.offset, place.len));
+        buffers.iter().any(part)
+    });
+    let names = wrong.map(|place| place.name.clone()).collect();
+    Some(Place { variables: few(names), ..Place::of(Origin::Parameters) })
 }
 
 /// Row `row` with the noise that it had in [`log_probs`](crate::evaluate::log_probs), as a batch of one.
@@ -34,4 +159,65 @@ pub(crate) fn validation_row(rows: &DeviceRows, row: usize, seed: u64) -> Batch 
     let Batch { x, context } = evaluation_batch(rows, row / ROWS * ROWS, derive_seed(seed, "evaluation", 0));
     let row = |part: Tensor| part.narrow(0, (row % ROWS) as i64, 1);
     Batch { x: row(x), context: context.map(row) }
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_core::{Bijection, Chain, ElementwiseAffine, StandardNormal};
+    use tch::{Device, nn};
+
+    use super::*;
+
+    /// The identity, whose gradient is 0 · ∞ where a coordinate is 0.
+    #[derive(Debug)]
+    struct Cusp;
+
+    impl Bijection for Cusp {
+        fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+            (x + x.abs().sqrt() * 0.0, Tensor::zeros([x.size()[0]], (x.kind(), x.device())))
+        }
+
+        fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+            self.forward(z, None)
+        }
+    }
+
+    fn found(x: &[f32], scale: f64) -> Place {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let path = vs.root();
+        let mut chain = Chain::default();
+        chain.push("first", ElementwiseAffine::scaling(&(&path / "first"), &[2])).unwrap();
+        chain.push("cusp", Cusp).unwrap();
+        chain.push("last", ElementwiseAffine::scaling(&(&path / "last"), &[2])).unwrap();
+        let variables = vs.variables();
+        let _ = tch::no_grad(|| variables["last.log_scale"].shallow_clone().fill_(scale));
+        let parameters: Vec<(&str, &Tensor)> = variables.iter().map(|(name, v)| (name.as_str(), v)).collect();
+        let flow = Flow::new(chain, StandardNormal::new(&[2]), Device::Cpu);
+        let batch = Batch { x: Tensor::from_slice(x).reshape([-1, 2]), context: None };
+        replay(&flow, &batch, &parameters, false)
+    }
+
+    #[test]
+    fn the_layer_is_the_one_that_makes_it_and_not_the_one_that_gets_it() {
+        let place = found(&[1.0, 0.0, -2.0, 3.0], 0.0);
+        assert_eq!((place.origin, place.layer.as_deref()), (Origin::Gradient, Some("cusp")));
+        let input = place.input.unwrap();
+        assert_eq!((input.min, input.max, input.not_finite, input.count), (Some(-2.0), Some(3.0), 0, 4));
+    }
+
+    #[test]
+    fn on_the_way_to_the_latent() {
+        let origin = |x: &[f32], scale| {
+            let place = found(x, scale);
+            (place.origin, place.layer)
+        };
+        let last = || Some("last".to_owned());
+        assert_eq!(origin(&[1.0, f32::NAN], 0.0), (Origin::Batch, None));
+        assert_eq!(origin(&[1.0, 2.0], 100.0), (Origin::Output, last()));
+        assert_eq!(origin(&[0.0, 0.0], f64::INFINITY), (Origin::Output, last()));
+        // Of scale 0, as an exponential says: the output is 0, its logarithm is not finite.
+        assert_eq!(origin(&[1.0, 2.0], f64::NEG_INFINITY), (Origin::LogDet, last()));
+        assert_eq!(origin(&[1e20, 1.0], 0.0), (Origin::Density, None));
+        assert_eq!(origin(&[1.0, 2.0], 0.0), (Origin::Nothing, None));
+    }
 }

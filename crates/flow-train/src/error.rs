@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Divergence;
+
 /// A configuration, a run folder or a training that cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,18 +36,18 @@ pub enum Error {
     /// The device asked for is not there.
     #[error("{0}")]
     Device(String),
-    /// The likelihood stopped being finite.
-    #[error(
-        "training stopped being finite at step {step}: {what}; {origin}. The last good save is kept. A smaller \
-         learning rate (train.learning_rate) or gradient bound (train.clip) usually helps"
-    )]
-    NotFinite {
-        /// The step, counted from 1.
+    /// A likelihood, a gradient or a parameter stopped being finite.
+    #[error("{}. The last good save is kept; {}", .0, .0.place.advice())]
+    NotFinite(Box<Divergence>),
+    /// A save failed; the one before is whole.
+    #[error("the save at step {step} failed: {source}; {}", kept_save(*.kept))]
+    NotSaved {
+        /// Steps taken.
         step: u64,
-        /// Which number.
-        what: String,
-        /// The first layer whose output or log-determinant went wrong, in words.
-        origin: String,
+        /// The step of the save that is on disk.
+        kept: Option<u64>,
+        /// Why.
+        source: Box<Error>,
     },
     /// An evaluation met a likelihood that is not finite.
     #[error("log p(x) is not finite for {count} of {rows} {part} rows, the first of them row {first}")]
@@ -63,6 +65,13 @@ pub enum Error {
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn kept_save(step: Option<u64>) -> String {
+    match step {
+        Some(step) => format!("that of step {step} is whole, and --resume goes on from there"),
+        None => "there is none before it".to_owned(),
+    }
+}
 
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {

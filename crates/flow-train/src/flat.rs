@@ -73,6 +73,11 @@ impl FlatParameters {
         &self.variables
     }
 
+    /// The variables by name.
+    pub fn named(&self) -> Vec<(&str, &Tensor)> {
+        self.places.iter().map(|place| place.name.as_str()).zip(&self.variables).collect()
+    }
+
     /// The buffer itself, `[numbers]`; writing to it changes the model.
     pub fn buffer(&self) -> &Tensor {
         &self.buffer

@@ -1,11 +1,13 @@
 //! A run's folder: what is in it, and who may write to it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use flow_models::write_beside;
+use flow_models::{sync_folder, write_beside};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{Error, Result, RunConfig};
 
@@ -48,7 +50,7 @@ impl RunFolder {
     ///
     /// There is a run in it already, or it cannot be written to.
     pub fn create(dir: &Path, config: &RunConfig) -> Result<Self> {
-        fs::create_dir_all(dir).map_err(Error::io(dir))?;
+        make_folder(dir).map_err(Error::io(dir))?;
         let lock = lock(dir)?;
         for file in [state_file(dir), model_file(dir)] {
             if file.exists() {
@@ -100,6 +102,11 @@ impl RunFolder {
         self.metrics.write_all(text.as_bytes()).map_err(Error::io(metrics_file(&self.dir)))
     }
 
+    /// Cuts the metrics back to the `metrics_bytes` of an earlier save.
+    pub(crate) fn cut_metrics(&mut self, metrics_bytes: u64) -> Result<()> {
+        self.metrics.set_len(metrics_bytes).map_err(Error::io(metrics_file(&self.dir)))
+    }
+
     /// Brings the metrics to disk and returns their length in bytes.
     pub(crate) fn sync_metrics(&mut self) -> Result<u64> {
         let path = metrics_file(&self.dir);
@@ -121,13 +128,58 @@ fn remove_leftovers(dir: &Path) {
     }
 }
 
+/// Makes `dir`, and brings to disk that it is there, and every folder above that was made with it.
+fn make_folder(dir: &Path) -> std::io::Result<()> {
+    let new: Vec<&Path> =
+        dir.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    fs::create_dir_all(dir)?;
+    new.into_iter().try_for_each(sync_folder)
+}
+
+fn lock_file(dir: &Path) -> PathBuf {
+    dir.join("lock")
+}
+
+/// Who lists runs holds a lock for a moment; who trains holds it for long.
+const LOCK_TRIES: u32 = 20;
+
 /// Claims `dir` for this process until the file is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
+    let path = lock_file(dir);
     let file = File::create(&path).map_err(Error::io(&path))?;
+    for _ in 1..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            _ => break,
+        }
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::run(dir, "another process is training in this folder")),
         Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
     }
+}
+
+/// Whether a process trains in `dir`.
+pub(crate) fn is_locked(dir: &Path) -> bool {
+    let Ok(file) = File::open(lock_file(dir)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// The last line of the metrics in `dir`, where it is whole; only the end of the file is read.
+pub(crate) fn last_metrics(dir: &Path) -> Result<Option<Value>> {
+    /// No line is longer.
+    const LONGEST: u64 = 1 << 16;
+    let path = metrics_file(dir);
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&path)?;
+        let len = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len.saturating_sub(LONGEST)))?;
+        let mut end = Vec::new();
+        file.take(LONGEST).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let end = read().map_err(Error::io(&path))?;
+    let line = end.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|&byte| byte == b'\n').next());
+    Ok(line.and_then(|line| serde_json::from_slice(line).ok()))
 }

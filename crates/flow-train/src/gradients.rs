@@ -1,6 +1,8 @@
 //! The gradients of a step, and the step: map by map, by autograd's tape of the whole flow, or with activations rebuilt from
 //! the latent.
 
+use std::fmt;
+
 use flow_core::{Flow, ToParameters};
 use tch::Tensor;
 
@@ -9,6 +11,7 @@ use crate::adam::Adam;
 use crate::batches::Batch;
 use crate::flat::FlatParameters;
 use crate::step::{StepAsYouGo, possible};
+use crate::{Origin, Place};
 
 /// Why no step was taken, or not wholly.
 pub(crate) enum NotFinite {
@@ -18,6 +21,29 @@ pub(crate) enum NotFinite {
     Gradient(f64),
     /// The gradient of this variable is not finite; the parameters have taken the rest of the step.
     GradientOf(String),
+}
+
+impl NotFinite {
+    /// Where, given what the step showed when it was taken again.
+    pub(crate) fn place(self, seen: Place) -> Place {
+        match self {
+            // Weights behind the variable have taken their step meanwhile, so that the same need not be seen again.
+            NotFinite::GradientOf(name) if seen.origin != Origin::Gradient => {
+                Place { variables: vec![name], ..Place::of(Origin::Gradient) }
+            }
+            _ => seen,
+        }
+    }
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotFinite::Likelihood(nats) => write!(f, "the mean log-likelihood of the batch is {nats}"),
+            NotFinite::Gradient(norm) => write!(f, "the norm of the gradient is {norm}"),
+            NotFinite::GradientOf(name) => write!(f, "the gradient of {name} is not finite"),
+        }
+    }
 }
 
 /// What a step was about.
@@ -64,32 +90,42 @@ impl Stepper<'_> {
     /// All gradients first, then one pass over all parameters.
     fn at_the_end(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
         let Stepper { train, adam, parameters, rate, t, rebuild_error } = self;
-        parameters.zero_gradients();
-        let (x, context) = (&batch.x, batch.context.as_ref());
-        let nats = if train.rebuild {
-            let rebuilt = flow.backward_rebuilding(x, context);
-            let own = rebuilt.error / x.std(true).double_value(&[]);
-            // A number that is not finite must not be lost in the maximum.
-            *rebuild_error = if own.is_finite() { rebuild_error.max(own) } else { own };
-            finite(&rebuilt.log_prob)?
-        } else if train.taped {
-            let log_prob = flow.log_prob(x, context);
-            log_prob.mean(None).neg().backward();
-            finite(&log_prob)?
-        } else {
-            let kept = flow.forward_keeping(x, context);
-            let nats = finite(&kept.log_prob)?;
-            kept.backward(&mut ToParameters);
-            nats
-        };
-        let norm = parameters.gradient_norm();
-        if !norm.is_finite() {
-            return Err(NotFinite::Gradient(norm));
-        }
-        let shorten = if train.clip > 0.0 && norm > train.clip { train.clip / norm } else { 1.0 };
+        let taken = gradients(train, flow, batch, parameters, rebuild_error)?;
+        let shorten = if train.clip > 0.0 && taken.norm > train.clip { train.clip / taken.norm } else { 1.0 };
         adam.step(parameters, rate, t, shorten);
-        Ok(Taken { nats, norm })
+        Ok(taken)
     }
+}
+
+/// The gradients of `-mean log p(x)` of `batch`, left in `parameters`, whose numbers stay as they are. Whoever takes steps
+/// afterwards sets them to 0 first.
+pub(crate) fn gradients(
+    train: &TrainConfig,
+    flow: &Flow,
+    batch: &Batch,
+    parameters: &FlatParameters,
+    rebuild_error: &mut f64,
+) -> Result<Taken, NotFinite> {
+    parameters.zero_gradients();
+    let (x, context) = (&batch.x, batch.context.as_ref());
+    let nats = if train.rebuild {
+        let rebuilt = flow.backward_rebuilding(x, context);
+        let own = rebuilt.error / x.std(true).double_value(&[]);
+        // A number that is not finite must not be lost in the maximum.
+        *rebuild_error = if own.is_finite() { rebuild_error.max(own) } else { own };
+        finite(&rebuilt.log_prob)?
+    } else if train.taped {
+        let log_prob = flow.log_prob(x, context);
+        log_prob.mean(None).neg().backward();
+        finite(&log_prob)?
+    } else {
+        let kept = flow.forward_keeping(x, context);
+        let nats = finite(&kept.log_prob)?;
+        kept.backward(&mut ToParameters);
+        nats
+    };
+    let norm = parameters.gradient_norm();
+    if norm.is_finite() { Ok(Taken { nats, norm }) } else { Err(NotFinite::Gradient(norm)) }
 }
 
 fn finite(log_prob: &Tensor) -> Result<f64, NotFinite> {

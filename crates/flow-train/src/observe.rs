@@ -4,6 +4,8 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Divergence;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -43,6 +45,18 @@ pub enum Event {
         error: f64,
         /// What it should stay below.
         bound: f64,
+    },
+    /// A number was not finite any more, and training went back to the last good save (`train.on_divergence=rewind`), to
+    /// go on from there at half the learning rate. The new rate is saved.
+    Rewound {
+        /// Steps taken up to that save.
+        step: u64,
+        /// Where the number was found.
+        divergence: Box<Divergence>,
+        /// How many times this has happened so far; the rate is halved each time.
+        rewinds: u32,
+        /// How many times it may (`train.rewinds`).
+        most: u32,
     },
     /// Everything needed to go on is on disk; told at the end of a run, too, where its answer changes nothing.
     Saved {

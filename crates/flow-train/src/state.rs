@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_models::file::{read_tensors, write_tensors};
+use flow_models::file::{read_metadata, read_tensors, write_tensors};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::Tensor;
 
 use crate::folder::state_file;
-use crate::{Error, Result, RunConfig};
+use crate::{Error, Result, RunConfig, TrainConfig};
 
-const FORMAT: u32 = 1;
+/// The version of the format that is written. 2 added `progress.rewinds`, and to the configuration what it is about.
+const FORMAT: u32 = 2;
+/// The oldest one that is read.
+const OLDEST: u32 = 1;
 
 /// How far a training has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ pub struct Progress {
     /// The largest error of rebuilt activations since then, in standard deviations of the batch.
     #[serde(default)]
     pub rebuild_error: f64,
+    /// How many times training went back to a save because a number was not finite; each halves the learning rate.
+    #[serde(default)]
+    pub rewinds: u32,
     /// Length of the metrics file.
     pub metrics_bytes: u64,
     /// Whether there is nothing left to do.
@@ -38,10 +45,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether a training of so many steps can have come here.
-    fn is_sound(&self, steps: u64) -> bool {
+    /// Whether such a training can have come here.
+    fn is_sound(&self, train: &TrainConfig) -> bool {
         let counts = [self.best_step, self.stale, self.since_log.1];
-        self.step <= steps && counts.iter().all(|&count| count <= self.step) && self.seconds >= 0.0
+        let counted = self.step <= train.steps && counts.iter().all(|&count| count <= self.step);
+        counted && self.rewinds <= train.rewinds && self.seconds >= 0.0
     }
 }
 
@@ -77,15 +85,34 @@ pub(crate) fn require(dir: &Path) -> Result<()> {
 /// Reads it back.
 pub(crate) fn load(dir: &Path) -> Result<(RunConfig, Progress, BTreeMap<String, Tensor>)> {
     let path = state_file(dir);
-    let (tensors, header) = read_tensors(&path)?;
-    let header: Header = serde_json::from_str(&header).map_err(|e| Error::run(&path, format!("its metadata: {e}")))?;
-    if header.format != FORMAT {
-        return Err(Error::run(&path, format!("it is of format {}, this program reads {FORMAT}", header.format)));
+    let (tensors, text) = read_tensors(&path)?;
+    let (config, progress) = parse(&text).map_err(|why| Error::run(path, why))?;
+    Ok((config, progress, tensors))
+}
+
+/// What was chosen and how far it has come, without the tensors and so without their digest.
+pub(crate) fn load_header(dir: &Path) -> Result<(RunConfig, Progress)> {
+    let path = state_file(dir);
+    parse(&read_metadata(&path)?).map_err(|why| Error::run(path, why))
+}
+
+fn parse(text: &str) -> std::result::Result<(RunConfig, Progress), String> {
+    let wrong = |e: serde_json::Error| format!("its metadata: {e}");
+    // The version first: what a newer one has more would only be an unknown field.
+    let value: Value = serde_json::from_str(text).map_err(wrong)?;
+    match value.get("format").and_then(Value::as_u64) {
+        Some(format) if (u64::from(OLDEST)..=u64::from(FORMAT)).contains(&format) => {}
+        Some(format) => {
+            let newer = if format > u64::from(FORMAT) { "; a newer program wrote it" } else { "" };
+            return Err(format!("it is of format {format}, this program reads {OLDEST} to {FORMAT}{newer}"));
+        }
+        None => return Err("its metadata names no format".to_owned()),
     }
-    if !header.progress.is_sound(header.config.train.steps) {
-        return Err(Error::run(&path, format!("its progress makes no sense: {:?}", header.progress)));
+    let header: Header = serde_json::from_str(text).map_err(wrong)?;
+    if !header.progress.is_sound(&header.config.train) {
+        return Err(format!("its progress makes no sense: {:?}", header.progress));
     }
-    Ok((header.config, header.progress, tensors))
+    Ok((header.config, header.progress))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The training loop.
 
+mod saving;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,13 +15,14 @@ use tch::Tensor;
 
 use crate::adam::{Adam, Group};
 use crate::batches::{Batch, Batches, DeviceRows};
-use crate::diagnose::{first_wrong, validation_row};
+use crate::diagnose::{likelihood_fault, replay, validation_row};
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
-use crate::folder::{self, RunFolder, model_file, state_file};
-use crate::gradients::{NotFinite, Stepper, Taken};
+use crate::folder::{self, RunFolder, state_file};
+use crate::gradients::{Stepper, Taken};
+use crate::rewind::Snapshot;
 use crate::state::{self, Progress};
-use crate::{Error, Event, Observer, Result, RunConfig};
+use crate::{Divergence, Error, Event, Observer, OnDivergence, Origin, Place, Result, RunConfig};
 
 /// Steps between updates of the moving average, which decays by `ema` to this power: a pass over all parameters saved.
 const AVERAGE_EVERY: u64 = 8;
@@ -45,9 +48,15 @@ pub struct Trainer {
     progress: Progress,
     /// That activations were rebuilt inexactly, until it is told.
     warning: Option<Event>,
+    /// The running moments that a forward pass in training moves.
+    moving: Vec<Tensor>,
     folder: Option<RunFolder>,
     /// Whether the folder holds the state as it is now.
     saved: bool,
+    /// The step of the save in the folder.
+    kept: Option<u64>,
+    /// The last good save, where training may go back to it.
+    good: Option<Snapshot>,
 }
 
 /// Why a training returned.
@@ -86,8 +95,11 @@ impl Trainer {
             validation: DeviceRows::with_classes(&data.validation, classes, device)?,
             progress: Progress::default(),
             warning: None,
+            moving: moving(&model),
             folder: None,
             saved: false,
+            kept: None,
+            good: None,
             config,
             data,
             model,
@@ -128,8 +140,15 @@ impl Trainer {
         let mut trainer = Trainer::new(config, data)?;
         trainer.restore(dir, &tensors)?;
         trainer.folder = Some(RunFolder::open(dir, lock, progress.metrics_bytes)?);
+        trainer.kept = Some(progress.step);
         trainer.progress = progress;
         Ok(trainer)
+    }
+
+    /// Chooses anew what is done where a number is not finite any more; the one thing that may change in a run that goes
+    /// on.
+    pub fn set_on_divergence(&mut self, choice: OnDivergence) {
+        self.config.train.on_divergence = choice;
     }
 
     /// What was chosen at the start.
@@ -162,13 +181,31 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFinite`], or a file that cannot be written; the last save is kept.
+    /// [`Error::NotFinite`], after the rewinds that are allowed, or a file that cannot be written; the last save is kept.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome> {
-        let train = self.config.train.clone();
         let mut clock = Clock::new(self.progress.seconds);
+        if self.good.is_none() {
+            self.remember();
+        }
+        loop {
+            match self.run_on(&mut clock, observer) {
+                Err(Error::NotFinite(divergence)) => {
+                    let event = self.rewind(divergence)?;
+                    if observer.observe(&event).is_break() {
+                        return Ok(Outcome::Interrupted);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The same, to the first number that is not finite.
+    fn run_on(&mut self, clock: &mut Clock, observer: &mut dyn Observer) -> Result<Outcome> {
+        let train = self.config.train.clone();
         let mut broken = ControlFlow::Continue(());
         while self.progress.step < train.steps && !self.out_of_patience() && broken.is_continue() {
-            let event = self.step(&mut clock)?;
+            let event = self.step(clock)?;
             broken = observer.observe(&event);
             if let Some(warning) = self.warning.take() {
                 let answer = observer.observe(&warning);
@@ -176,14 +213,16 @@ impl Trainer {
             }
             let last = self.progress.step == train.steps;
             if last || self.progress.step.is_multiple_of(train.validate_every) {
-                let event = self.validate(&mut clock)?;
+                let event = self.validate(clock)?;
                 let answer = observer.observe(&event);
                 broken = if broken.is_break() { broken } else { answer };
             }
             let done = last || self.out_of_patience() || broken.is_break();
-            if self.folder.is_some() && !done && self.progress.step.is_multiple_of(train.save_every) {
+            if !done && self.progress.step.is_multiple_of(train.save_every) {
                 self.save()?;
-                broken = observer.observe(&Event::Saved { step: self.progress.step });
+                if self.folder.is_some() {
+                    broken = observer.observe(&Event::Saved { step: self.progress.step });
+                }
             }
         }
         let outcome = if self.progress.step >= train.steps {
@@ -196,7 +235,9 @@ impl Trainer {
         let finished = outcome != Outcome::Interrupted;
         if !self.saved || self.progress.finished != finished {
             self.progress.finished = finished;
-            self.save()?;
+            let saved = self.save();
+            self.progress.finished &= saved.is_ok();
+            saved?;
             if self.folder.is_some() {
                 let _ = observer.observe(&Event::Saved { step: self.progress.step });
             }
@@ -216,40 +257,29 @@ impl Trainer {
         let pick = self.batches.pick(step);
         self.model.flow_mut().set_training(true);
         let flow = self.model.flow();
+        let moments: Vec<Tensor> = self.moving.iter().map(Tensor::copy).collect();
         // Noise and dropout of a step come from one seed of its own.
         let seed = derive_seed(self.config.seed, "step", step);
-        let rate = train.rate(step);
         let stepper = Stepper {
             train,
             adam: &mut self.adam,
             parameters: &self.parameters,
-            rate,
+            // Halved at every rewind; a power of two changes no digit.
+            rate: train.rate(step) * 0.5f64.powi(self.progress.rewinds as i32),
             t: step + 1,
             rebuild_error: &mut self.progress.rebuild_error,
         };
-        let taken = with_seed(seed, || stepper.step(flow, &pick.batch()));
-        let Taken { nats, norm } = match taken {
+        let rate = stepper.rate;
+        let Taken { nats, norm } = match with_seed(seed, || stepper.step(flow, &pick.batch())) {
             Ok(taken) => taken,
-            Err(not_finite) => {
-                // The same noise and dropout once more.
-                let (what, origin) = match not_finite {
-                    NotFinite::Likelihood(nats) => (
-                        format!("the mean log-likelihood of the batch is {nats}"),
-                        with_seed(seed, || first_wrong(flow, &pick.batch())),
-                    ),
-                    NotFinite::Gradient(norm) => (
-                        format!("the norm of the gradient is {norm}"),
-                        with_seed(seed, || first_wrong(flow, &pick.batch())),
-                    ),
-                    NotFinite::GradientOf(name) => (
-                        "the likelihood is finite, its gradient is not".to_owned(),
-                        format!(
-                            "the first variable with a gradient that is not finite, from the latent on, is {name:?}"
-                        ),
-                    ),
-                };
+            Err(fault) => {
+                // The same noise, dropout and moments once more.
+                put_back(&self.moving, &moments);
+                let seen = with_seed(seed, || replay(flow, &pick.batch(), &self.parameters.named(), train.rebuild));
+                put_back(&self.moving, &moments);
                 self.model.flow_mut().set_training(false);
-                return Err(Error::NotFinite { step: step + 1, what, origin });
+                let (what, place) = (fault.to_string(), fault.place(seen));
+                return Err(Error::NotFinite(Box::new(Divergence { step: step + 1, what, place })));
             }
         };
         self.model.flow_mut().set_training(false);
@@ -305,16 +335,16 @@ impl Trainer {
         let averaged = averaged.copy();
         let flow = self.model.flow();
         let seed = derive_seed(self.config.data.seed, "validation", 0);
-        let (values, origin) = self.parameters.with(&averaged, || {
+        let (values, place) = self.parameters.with(&averaged, || {
             let values = log_probs(flow, &self.validation, 1, seed);
             let wrong = values.iter().position(|value| !value.is_finite());
-            let origin = wrong.map(|row| first_wrong(flow, &validation_row(&self.validation, row, seed)));
-            (values, origin)
+            let fault = |row| likelihood_fault(flow, &validation_row(&self.validation, row, seed));
+            (values, wrong.map(|row| fault(row).unwrap_or(Place::of(Origin::Nothing))))
         });
-        if let Some(origin) = origin {
+        if let Some(place) = place {
             let count = values.iter().filter(|value| !value.is_finite()).count();
             let what = format!("log p(x) is not finite for {count} of {} validation rows", values.len());
-            return Err(Error::NotFinite { step: self.progress.step, what, origin });
+            return Err(Error::NotFinite(Box::new(Divergence { step: self.progress.step, what, place })));
         }
         let nats = Mean::of(&values).mean;
         let best = self.progress.best_nats.is_none_or(|best| nats > best);
@@ -330,19 +360,6 @@ impl Trainer {
         let Progress { step, seconds, .. } = self.progress;
         self.log(&json!({"step": step, "validation_nats": nats, "best": best, "seconds": seconds}))?;
         Ok(Event::Validated { step, nats, best, seconds })
-    }
-
-    /// Writes the state, then the model. Without a folder there is nothing to do.
-    fn save(&mut self) -> Result<()> {
-        let Some(folder) = &mut self.folder else { return Ok(()) };
-        self.progress.metrics_bytes = folder.sync_metrics()?;
-        let dir = folder.dir().to_owned();
-        state::save(&dir, &self.config, &self.progress, &self.state_tensors())?;
-        let card = self.card();
-        let path = model_file(&dir);
-        self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?;
-        self.saved = true;
-        Ok(())
     }
 
     fn state_tensors(&self) -> BTreeMap<String, Tensor> {
@@ -403,12 +420,21 @@ impl Trainer {
             "steps": self.progress.step,
             "best_step": self.progress.best_step,
             "validation_nats": self.progress.best_nats,
-            "train_seconds": self.progress.seconds,
             "threads": self.config.threads,
             "device": self.config.device,
         });
         ModelCard::new(&self.model, data, self.config.seed, reached)
     }
+}
+
+/// What a forward pass in training moves: in a model with batch normalisation, what is saved but not trained.
+fn moving(model: &Model) -> Vec<Tensor> {
+    let fixed = || model.variables().into_values().filter(|variable| !variable.requires_grad());
+    if model.config().has_running_moments() { fixed().filter(Tensor::is_floating_point).collect() } else { Vec::new() }
+}
+
+fn put_back(moving: &[Tensor], moments: &[Tensor]) {
+    tch::no_grad(|| moving.iter().zip(moments).for_each(|(own, before)| own.shallow_clone().copy_(before)));
 }
 
 /// Seconds trained, over all the times the run was taken up.

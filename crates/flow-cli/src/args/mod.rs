@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, value_parser};
 use flow_train::Device;
 
-pub use about::{CompletionsArgs, InfoArgs};
+pub use about::{CompletionsArgs, InfoArgs, RunsArgs};
 pub use check::CheckArgs;
 pub use draw::{AttributeArgs, InterpolateArgs, ResampleArgs, SampleArgs, SheetArgs, SheetKind};
 pub use likelihood::{Against, ClassifyArgs, EvalArgs, LogProbArgs, ScoreArgs};
@@ -46,6 +46,7 @@ pub enum Command {
     Density(DensityArgs),
     Curve(CurveArgs),
     Info(InfoArgs),
+    Runs(RunsArgs),
     Completions(CompletionsArgs),
 }
 

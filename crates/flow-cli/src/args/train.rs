@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum, value_parser};
 use flow_core::Precision;
 use flow_data::Spec;
 use flow_models::Preset;
-use flow_train::Device;
+use flow_train::{Device, OnDivergence};
 
 /// Train a model, or go on with a training that was stopped
 #[derive(Debug, Args)]
@@ -22,8 +22,9 @@ Examples:
   flow train realnvp --data csv:table.csv --set model.couplings=8 --set train.weight_decay=0.01
   flow train realnvp --data images:faces --set data.size=64 --set data.bits=5
   flow train --resume runs/nice-mnist
+  flow train glow --data mnist --on-divergence rewind
 
-Ctrl-C saves and ends; --resume goes on as if nothing had happened.")]
+Ctrl-C saves and ends, a second one ends at once; --resume goes on as if nothing had happened.")]
 pub struct TrainArgs {
     /// Which model
     #[arg(value_enum, required_unless_present = "resume")]
@@ -63,6 +64,10 @@ pub struct TrainArgs {
     /// Folder of the run [default: runs/MODEL-DATA]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// What to do where a number is not finite any more: stop with a report, or rewind to the last good save and go on at
+    /// half the learning rate, train.rewinds times at most; also for a run that is resumed [default: stop]
+    #[arg(long, value_enum)]
+    pub on_divergence: Option<OnDivergenceName>,
     /// Go on with the run in this folder, exactly as it was configured
     #[arg(
         long,
@@ -73,6 +78,21 @@ pub struct TrainArgs {
     /// One JSON object on standard output at the end
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OnDivergenceName {
+    Stop,
+    Rewind,
+}
+
+impl From<OnDivergenceName> for OnDivergence {
+    fn from(name: OnDivergenceName) -> Self {
+        match name {
+            OnDivergenceName::Stop => OnDivergence::Stop,
+            OnDivergenceName::Rewind => OnDivergence::Rewind,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -12,6 +12,7 @@ pub mod info;
 pub mod interpolate;
 pub mod log_prob;
 pub mod resample;
+pub mod runs;
 pub mod sample;
 pub mod score;
 pub mod sheet;

@@ -16,7 +16,7 @@ use crate::progress::{Progress, Unit};
 pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     interrupt::listen()?;
     let (mut trainer, dir) = match (&args.resume, args.model, &args.data) {
-        (Some(dir), ..) => (Trainer::resume(dir)?, dir.clone()),
+        (Some(dir), ..) => (resume(args, dir)?, dir.clone()),
         (None, Some(model), Some(data)) => start(args, model, data)?,
         _ => bail!("a model and --data, or --resume, are needed"),
     };
@@ -32,7 +32,15 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     progress.finish();
     let outcome = outcome.with_context(|| format!("the run in {}", dir.display()))?;
     report(args, &trainer, &dir, outcome);
-    Ok(if outcome == Outcome::Interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+    Ok(if outcome == Outcome::Interrupted { ExitCode::from(interrupt::CODE) } else { ExitCode::SUCCESS })
+}
+
+fn resume(args: &TrainArgs, dir: &Path) -> anyhow::Result<Trainer> {
+    let mut trainer = Trainer::resume(dir)?;
+    if let Some(choice) = args.on_divergence {
+        trainer.set_on_divergence(choice.into());
+    }
+    Ok(trainer)
 }
 
 fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Trainer, PathBuf)> {
@@ -62,6 +70,7 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     config.train.precision = args.precision.unwrap_or(config.train.precision);
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.batch = args.batch.unwrap_or(config.train.batch);
+    config.train.on_divergence = args.on_divergence.map_or(config.train.on_divergence, Into::into);
     if args.classes && args.set.iter().any(|assignment| assignment.starts_with("model.classes=")) {
         bail!("the number of classes is set twice, by --classes and by --set model.classes");
     }
@@ -156,7 +165,7 @@ fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) {
         let report = json!({
             "run": dir, "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
             "validation_nats": progress.best_nats, "train_seconds": progress.seconds,
-            "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
+            "rewinds": progress.rewinds, "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
         });
         println!("{report}");
         return;

@@ -68,11 +68,12 @@ fn faults_planted_in_a_model_of_images_are_found_in_their_layers() {
     assert_eq!(failing(&sound), []);
     assert_eq!(sound["layers"].as_array().unwrap().iter().filter(|layer| layer["log_det"].is_null()).count(), 0);
 
-    let half = |t: &Tensor| t.to_kind(Kind::Half).to_kind(Kind::Float);
-    let cases: [(&str, &str, &dyn Fn(&Tensor) -> Tensor, &str); 3] = [
-        ("level_1.step_0.mix.log_diagonal", "level_1.step_0.mix", &|t| t - 500.0, "inverse"),
-        ("level_0.step_1.actnorm.log_scale", "level_0.step_1.actnorm", &|t| t - 900.0, "singular"),
-        ("level_0.step_1.coupling.first.weight", "level_0.step_1.coupling", &half, "float16"),
+    let half: fn(&Tensor) -> Tensor = |t| t.to_kind(Kind::Half).to_kind(Kind::Float);
+    type Change = fn(&Tensor) -> Tensor;
+    let cases: [(&str, &str, Change, &str); 3] = [
+        ("level_1.step_0.mix.log_diagonal", "level_1.step_0.mix", |t| t - 500.0, "inverse"),
+        ("level_0.step_1.actnorm.log_scale", "level_0.step_1.actnorm", |t| t - 900.0, "singular"),
+        ("level_0.step_1.coupling.first.weight", "level_0.step_1.coupling", half, "float16"),
     ];
     for (variable, layer, change, word) in cases {
         let place = glow();

@@ -1,5 +1,6 @@
 //! Running the binary in a folder of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -77,6 +78,31 @@ impl Place {
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a file in the temporary folder");
     }
+}
+
+/// What a run leaves but for wall times: the tensors of its state, to the byte, with its progress, and its metrics.
+pub fn remains(run: &Path) -> (BTreeMap<String, Vec<u8>>, Vec<Value>) {
+    let (tensors, text) = flow_models::file::read_tensors(&run.join("state.safetensors")).expect("a state");
+    let mut state: BTreeMap<String, Vec<u8>> = tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
+            tensor.copy_data_u8(&mut bytes, tensor.numel());
+            (name, bytes)
+        })
+        .collect();
+    let mut header: Value = serde_json::from_str(&text).expect("the state's header");
+    for timed in ["seconds", "metrics_bytes"] {
+        header["progress"][timed] = Value::Null;
+    }
+    state.insert("progress".to_owned(), header["progress"].to_string().into_bytes());
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).expect("the metrics");
+    let lines = metrics.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).expect("a line of metrics");
+        line.as_object_mut().expect("an object").remove("seconds");
+        line
+    });
+    (state, lines.collect())
 }
 
 /// What keeps a training to a second.

@@ -1,32 +1,71 @@
-//! Ctrl-C saves and ends with code 130; the run goes on where it was, and a finished one says so.
+//! Ctrl-C and SIGTERM save and end with code 130, a second signal ends at once; the run goes on where it was, and a
+//! finished one says so.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{Place, SMALL};
 
 #[cfg(unix)]
-#[test]
-fn ctrl_c_saves_and_the_run_goes_on() {
-    let place = Place::new();
-    let line = format!("train nice --data moons --out run {SMALL} --set train.save_every=1000000")
-        .replace("--steps 6", "--steps 1000000");
-    let mut child = place.command(&line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// A training that goes on until it is ended, from the moment on when it has told some metrics.
+#[cfg(unix)]
+fn going(place: &Place, line: &str) -> Child {
+    let mut child = place.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let metrics = place.path("run").join("metrics.jsonl");
     while fs::metadata(&metrics).map_or(0, |m| m.len()) < 1_000 {
         assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("flow train --resume run"));
-    // Nothing before the interrupt is lost: the run stands where its metrics end.
-    let last = fs::read_to_string(&metrics).unwrap().lines().last().unwrap().to_owned();
-    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
-    let info = place.json("info run --json");
-    assert_eq!(info["card"]["reached"]["steps"], last["step"]);
+    child
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_and_sigterm_save_and_the_run_goes_on() {
+    for name in ["-INT", "-TERM"] {
+        let place = Place::new();
+        let line = format!("train nice --data moons --out run {SMALL} --set train.save_every=1000000")
+            .replace("--steps 6", "--steps 1000000");
+        let child = going(&place, &line);
+        signal(&child, name);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{name}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("flow train --resume run"));
+        // Nothing before the interrupt is lost: the run stands where its metrics end.
+        let metrics = fs::read_to_string(place.path("run").join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        let info = place.json("info run --json");
+        assert_eq!(info["card"]["reached"]["steps"], last["step"]);
+        assert!(place.flow("runs run").contains("interrupted"));
+    }
+}
+
+/// A step of this training takes minutes: who waited for its end would have taken it.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_at_once() {
+    let place = Place::new();
+    let line = "train realnvp --data moons --out run --threads 1 --device cpu --batch 262144 --steps 3 \
+                --set train.rebuild=true --set model.couplings=1024 --set model.conditioner.hidden=32";
+    let mut child = place.command(line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // Once the start is saved the first step begins.
+    while !place.path("run").join("model.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&child, "-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the first signal waits for the end of the step");
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let run = flow_train::runs::run(&place.path("run")).unwrap();
+    assert_eq!(run.step, 0, "no step was waited for");
 }
 
 #[test]

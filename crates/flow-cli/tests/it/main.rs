@@ -3,10 +3,15 @@
 mod check;
 mod classes;
 mod common;
+mod damage;
 mod digits;
+mod divergence;
 mod images;
 mod interrupt;
+#[cfg(unix)]
+mod kill;
 mod latent;
 mod moons;
 mod refusals;
+mod runs;
 mod score;

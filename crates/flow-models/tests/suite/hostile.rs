@@ -38,7 +38,10 @@ fn refusal_at(path: &Path) -> String {
 /// A file's header as JSON, and its numbers.
 fn take_apart(bytes: &[u8]) -> (Map<String, Value>, Vec<u8>) {
     let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    (serde_json::from_slice(&bytes[8..8 + len]).unwrap(), bytes[8 + len..].to_vec())
+    let mut header: Map<String, Value> = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    // With its digest no change would come as far as the check that it is meant for.
+    header["__metadata__"].as_object_mut().unwrap().remove("sha256");
+    (header, bytes[8 + len..].to_vec())
 }
 
 fn put_together(header: &str, numbers: &[u8]) -> Vec<u8> {
@@ -98,19 +101,67 @@ fn a_file_cut_off_anywhere() {
 }
 
 #[test]
-fn a_file_with_any_bit_of_its_header_turned_is_refused_or_sound() {
+fn a_file_with_any_bit_turned() {
     let bytes = sound();
-    let (folder, len) = (tempfile::tempdir().unwrap(), u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize);
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
-    let mut refused = 0;
-    for place in (0..8 + len).step_by(3) {
+    for place in 0..bytes.len() {
+        let mut bytes = bytes.clone();
+        bytes[place] ^= 1 << (place % 8);
+        fs::write(&path, bytes).unwrap();
+        refusal_at(&path);
+    }
+}
+
+#[test]
+fn without_a_digest_a_turned_bit_is_refused_or_not_but_never_a_panic() {
+    let (header, numbers) = take_apart(&sound());
+    let bytes = put_together(&Value::Object(header).to_string(), &numbers);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let len = bytes.len() - numbers.len();
+    let refused = (0..len).step_by(3).filter(|&place| {
         let mut bytes = bytes.clone();
         bytes[place] ^= 1 << (place % 7);
         fs::write(&path, bytes).unwrap();
-        // What is in the card for people may read otherwise; nothing may panic.
-        refused += usize::from(file::load(&path, Device::Cpu).is_err());
+        // What is in the card for people may read otherwise.
+        file::load(&path, Device::Cpu).is_err()
+    });
+    assert!(refused.count() > len / 6);
+}
+
+/// By its own description: the SHA-256 of the file with the digits of the digest as zeros.
+#[test]
+fn the_digest_is_what_the_documentation_says() {
+    use sha2::{Digest, Sha256};
+
+    let mut bytes = sound();
+    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Map<String, Value> = serde_json::from_slice(&bytes[8..8 + len]).unwrap();
+    let digest = header["__metadata__"]["sha256"].as_str().unwrap().to_owned();
+    let at = bytes.windows(64).position(|part| part == digest.as_bytes()).unwrap();
+    bytes[at..at + 64].fill(b'0');
+    let expected: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, expected);
+    assert_eq!(len % 8, 0, "numbers begin at a multiple of 8 bytes");
+}
+
+#[test]
+fn the_header_alone_tells_what_the_file_says_and_whether_it_is_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let bytes = sound();
+    fs::write(&path, &bytes).unwrap();
+    let (_, card) = file::load(&path, Device::Cpu).unwrap();
+    assert_eq!(file::read_card(&path).unwrap(), card);
+    for len in (0..bytes.len()).step_by(17).chain([7, 8, 9, bytes.len() - 1]) {
+        fs::write(&path, &bytes[..len]).unwrap();
+        let text = file::read_card(&path).unwrap_err().to_string();
+        assert!(text.starts_with(&*path.to_string_lossy()), "{text}");
     }
-    assert!(refused > len / 6, "{refused} of {} were refused", len / 3);
+    fs::write(&path, [&u64::MAX.to_le_bytes()[..], &bytes[8..]].concat()).unwrap();
+    assert!(file::read_card(&path).unwrap_err().to_string().contains("header"));
+    assert!(file::read_card(folder.path()).is_err());
 }
 
 #[test]
@@ -131,6 +182,9 @@ fn what_is_no_safetensors_file() {
         ("a header without end", put_together(&"[".repeat(100_000), &[]), "not a sound model file"),
         ("an empty header", put_together("{}", &[]), "no metadata key \"flow\""),
         ("no metadata", with_header(|h, _| drop(h.remove("__metadata__"))), "no metadata key \"flow\""),
+        ("a key more", with_header(|h, _| h["__metadata__"]["sha257"] = json!("")), "unknown metadata key \"sha257\""),
+        ("no digest", with_header(|h, _| h["__metadata__"]["sha256"] = json!("")), "it is damaged"),
+        ("another's digest", with_header(|h, _| h["__metadata__"]["sha256"] = json!("0".repeat(64))), "it is damaged"),
         ("other metadata", with_header(|h, _| h["__metadata__"] = json!({"format": "pt"})), "no metadata key \"flow\""),
     ]);
 }

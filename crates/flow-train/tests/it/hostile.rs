@@ -22,6 +22,21 @@ fn run(dir: &Path) {
     trainer.run(&mut break_at(5)).unwrap();
 }
 
+#[test]
+fn any_bit_of_it_turned() {
+    let dir = tempfile::tempdir().unwrap();
+    run(dir.path());
+    let path = state_file(dir.path());
+    let whole = fs::read(&path).unwrap();
+    for place in (0..whole.len()).step_by(whole.len() / 400) {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << (place % 8);
+        fs::write(&path, bytes).unwrap();
+        let error = Trainer::resume(dir.path()).expect_err("a state with a turned bit was taken up").to_string();
+        has(&error, &["state.safetensors"]);
+    }
+}
+
 /// What resuming says after `change` has been at the tensors and the header.
 fn after(change: impl FnOnce(&mut BTreeMap<String, Tensor>, &mut Value)) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -119,7 +134,8 @@ fn a_configuration_that_asks_for_another_or_an_enormous_net() {
     has(&after(set("/config/data/name", json!("digits"))), &["head"]);
     has(&after(set("/config/data/name", json!("csv:/not/there.csv"))), &["/not/there.csv"]);
     has(&after(set("/config/data/fixed", json!(5))), &["iris"]);
-    has(&after(set("/format", json!(2))), &["format 2"]);
+    has(&after(set("/format", json!(3))), &["format 3", "newer program"]);
+    has(&after(set("/format", json!(0))), &["format 0"]);
     has(&after(set("/config/train", json!("none"))), &["metadata"]);
 }
 
@@ -132,6 +148,7 @@ fn progress_that_makes_no_sense() {
     has(&after(set("step", json!(-1))), &["metadata"]);
     has(&after(set("best_step", json!(6))), &["progress"]);
     has(&after(set("stale", json!(u64::MAX))), &["progress"]);
+    has(&after(set("rewinds", json!(4))), &["progress"]);
     has(&after(set("since_log", json!([0.0, u64::MAX]))), &["progress"]);
     has(&after(set("seconds", json!(-1.0))), &["progress"]);
     has(&after(set("metrics_bytes", json!(u64::MAX))), &["metrics.jsonl"]);

@@ -9,6 +9,7 @@ mod device;
 mod evaluate;
 mod flat;
 mod folder;
+mod formats;
 mod hostile;
 mod images;
 mod not_finite;

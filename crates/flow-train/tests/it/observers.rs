@@ -23,6 +23,7 @@ fn word(event: &Event) -> String {
         Event::Step { step, .. } => format!("step {step}"),
         Event::Validated { step, .. } => format!("validated {step}"),
         Event::RebuiltInexactly { step, .. } => format!("inexact {step}"),
+        Event::Rewound { step, .. } => format!("rewound {step}"),
         Event::Saved { step } => format!("saved {step}"),
     }
 }
@@ -111,7 +112,7 @@ fn events_and_metrics_tell_the_same_numbers() {
             }
             Event::Validated { nats, .. } => validated.push(*nats),
             Event::Saved { .. } => {}
-            Event::RebuiltInexactly { .. } => unreachable!("nothing is rebuilt"),
+            Event::RebuiltInexactly { .. } | Event::Rewound { .. } => unreachable!("nothing is rebuilt or rewound"),
         }
         ControlFlow::Continue(())
     });

@@ -1,0 +1,116 @@
+//! What a trainer keeps of itself, on disk and in memory, and how it goes back to that.
+
+use std::path::Path;
+
+use flow_core::rng::{derive_seed, with_seed};
+use flow_models::file;
+use serde_json::json;
+
+use super::Trainer;
+use crate::diagnose::{broken_parameters, replay};
+use crate::folder::{RunFolder, model_file};
+use crate::gradients::gradients;
+use crate::rewind::Snapshot;
+use crate::state::{self, Progress};
+use crate::{Divergence, Error, Event, OnDivergence, Result};
+
+impl Trainer {
+    /// Keeps the run as it is, in its folder and in memory, so far as each is asked for; nothing is that is not good.
+    pub(super) fn save(&mut self) -> Result<()> {
+        if self.folder.is_none() && self.config.train.on_divergence == OnDivergence::Stop {
+            return Ok(());
+        }
+        self.require_good()?;
+        let (step, kept) = (self.progress.step, self.kept);
+        self.write().map_err(|source| Error::NotSaved { step, kept, source: Box::new(source) })?;
+        self.remember();
+        Ok(())
+    }
+
+    /// Refuses weights that are not finite, or are finite but give the next batch no finite likelihood or gradient: what is
+    /// saved must be worth going back to. A step's work a save.
+    fn require_good(&mut self) -> Result<()> {
+        let step = self.progress.step;
+        if step == 0 {
+            return Ok(());
+        }
+        let wrong =
+            |what: &str, place| Err(Error::NotFinite(Box::new(Divergence { step, what: what.to_owned(), place })));
+        let moments = self.adam.moments();
+        let buffers = [self.parameters.buffer(), &moments.first, &moments.second, &self.average];
+        if let Some(place) = broken_parameters(&self.parameters, &buffers) {
+            return wrong("the parameters, or the optimizer's moments of them, are not finite", place);
+        }
+        let pick = self.batches.pick(step);
+        let flow = self.model.flow();
+        let train = &self.config.train;
+        let seed = derive_seed(self.config.seed, "good", step);
+        let found = with_seed(seed, || gradients(train, flow, &pick.batch(), &self.parameters, &mut 0.0));
+        self.parameters.zero_gradients();
+        if found.is_ok() {
+            return Ok(());
+        }
+        let place = with_seed(seed, || replay(flow, &pick.batch(), &self.parameters.named(), train.rebuild));
+        wrong("with the weights after it the next batch has no finite likelihood and gradient", place)
+    }
+
+    /// Writes the model and the state. Without a folder there is nothing to do.
+    fn write(&mut self) -> Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        self.progress.metrics_bytes = folder.sync_metrics()?;
+        let dir = folder.dir().to_owned();
+        // The state comes last, for a state that says "finished" is not looked at again; the first one comes first, for
+        // without a state there is no run.
+        let first = self.kept.is_none();
+        if first {
+            self.write_state(&dir)?;
+        }
+        let card = self.card();
+        let path = model_file(&dir);
+        self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?;
+        if !first {
+            self.write_state(&dir)?;
+        }
+        self.saved = true;
+        self.kept = Some(self.progress.step);
+        Ok(())
+    }
+
+    fn write_state(&self, dir: &Path) -> Result<()> {
+        state::save(dir, &self.config, &self.progress, &self.state_tensors())
+    }
+
+    /// Keeps a copy of what was saved, where training may go back to it.
+    pub(super) fn remember(&mut self) {
+        self.good = match self.config.train.on_divergence {
+            OnDivergence::Stop => None,
+            OnDivergence::Rewind => Some(Snapshot::of(&self.state_tensors(), &self.progress)),
+        };
+    }
+
+    /// Goes back to the last good save, at half the learning rate, or gives `divergence` back where it must not.
+    pub(super) fn rewind(&mut self, divergence: Box<Divergence>) -> Result<Event> {
+        let (rewinds, most) = (self.progress.rewinds + 1, self.config.train.rewinds);
+        let good = self.good.take().filter(|_| rewinds <= most);
+        let Some(good) = good else {
+            let line = json!({"event": "diverged", "divergence": divergence, "advice": divergence.place.advice()});
+            // The last line of the metrics, beyond what was saved: it is cut off when the run goes on. Where it cannot be
+            // written, the error still tells.
+            let _ = self.log(&line).and_then(|()| self.folder.as_mut().map_or(Ok(0), RunFolder::sync_metrics));
+            return Err(Error::NotFinite(divergence));
+        };
+        good.put_into(&self.state_tensors());
+        self.progress = Progress { rewinds, ..good.progress };
+        self.warning = None;
+        self.saved = false;
+        let step = self.progress.step;
+        if let Some(folder) = &mut self.folder {
+            folder.cut_metrics(self.progress.metrics_bytes)?;
+        }
+        self.log(&json!({
+            "event": "rewound", "step": step, "rewinds": rewinds, "most": most, "divergence": divergence,
+        }))?;
+        self.save()?;
+        Ok(Event::Rewound { step, divergence, rewinds, most })
+    }
+}
