@@ -4,7 +4,6 @@
 
 mod args;
 mod arrays;
-mod by_class;
 mod commands;
 mod interrupt;
 mod latent;

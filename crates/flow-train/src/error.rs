@@ -48,7 +48,7 @@ pub enum Error {
         origin: String,
     },
     /// An evaluation met a likelihood that is not finite.
-    #[error("log p(x) is not finite for {count} of {rows} {part} rows, the first of them row {first}")]
+    #[error("log p(x) is not finite for {count} of {rows} {part} rows, counted from 0: {}", named(first, *count))]
     LikelihoodNotFinite {
         /// How many rows.
         count: usize,
@@ -56,13 +56,22 @@ pub enum Error {
         rows: usize,
         /// Of which split.
         part: String,
-        /// The first one.
-        first: usize,
+        /// Their indices in the split, of the first ten.
+        first: Vec<usize>,
     },
 }
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// As in "3, 4 and 7 more".
+fn named(first: &[usize], count: usize) -> String {
+    let list = first.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(first.len()) {
+        0 => list,
+        more => format!("{list} and {more} more"),
+    }
+}
 
 impl Error {
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {

@@ -3,6 +3,7 @@
 mod classes;
 mod common;
 mod digits;
+mod evaluation;
 mod images;
 mod interrupt;
 mod latent;

@@ -5,6 +5,7 @@ mod average;
 mod batches;
 mod config;
 mod device;
+mod draws;
 mod evaluate;
 mod flat;
 mod folder;
@@ -13,8 +14,10 @@ mod images;
 mod not_finite;
 mod observers;
 mod presets;
+mod protocols;
 mod rates;
 mod resume;
+mod summed_out;
 
 use std::ops::ControlFlow;
 
