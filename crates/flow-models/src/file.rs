@@ -75,7 +75,7 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
 ///
 /// The file cannot be read, is no safetensors file, lacks the metadata, or has a tensor of no numbers.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
-    let file = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let file = read_plain(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
     let (header_len, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
     refuse_duplicates(&file[8..8 + header_len]).map_err(|e| wrong(e.to_string()))?;
@@ -99,6 +99,14 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
         tensors.insert(name.clone(), tensor.map_err(|e| wrong(format!("tensor {name:?}: {e}")))?);
     }
     Ok((tensors, metadata))
+}
+
+/// The whole of a plain file; a device may have no end.
+fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::read(path),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a plain file")),
+    }
 }
 
 /// Reads a model file and builds the model on `device`.

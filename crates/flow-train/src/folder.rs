@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use flow_models::write_beside;
 use serde::Serialize;
 
+use crate::links::refuse_links;
+pub use crate::links::require_inside;
 use crate::{Error, Result, RunConfig};
 
 /// The files of a run, held by one process at a time.
@@ -123,6 +125,7 @@ fn remove_leftovers(dir: &Path) {
 
 /// Claims `dir` for this process until the file is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
+    refuse_links(dir)?;
     let path = dir.join("lock");
     let file = File::create(&path).map_err(Error::io(&path))?;
     match file.try_lock() {

@@ -43,6 +43,7 @@ pub mod evaluate;
 pub mod flat;
 pub mod folder;
 mod gradients;
+mod links;
 mod observe;
 mod recipe;
 mod state;

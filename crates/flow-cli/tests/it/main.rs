@@ -4,6 +4,7 @@ mod classes;
 mod common;
 mod digits;
 mod evaluation;
+mod hostile;
 mod images;
 mod interrupt;
 mod latent;

@@ -11,6 +11,7 @@ mod flat;
 mod folder;
 mod hostile;
 mod images;
+mod links;
 mod not_finite;
 mod observers;
 mod presets;
