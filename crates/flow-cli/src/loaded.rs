@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use flow_data::{DataSet, Preprocessing, Spec};
 use flow_models::{Model, ModelCard, file};
 use flow_train::{DataConfig, folder, runs};
@@ -46,6 +46,7 @@ impl Loaded {
         let mut data = card.data.clone();
         let preprocessing = data.as_object_mut().and_then(|o| o.remove("preprocessing")).unwrap_or(Value::Null);
         let preprocessing: Preprocessing = serde_json::from_value(preprocessing).with_context(wrong)?;
+        preprocessing.check(&card.event).map_err(|why| anyhow!("{}: {why}", wrong()))?;
         let data: DataConfig = serde_json::from_value(data).with_context(wrong)?;
         let data = data.of_images(&preprocessing);
         Ok(Loaded { model, card, data, preprocessing })
@@ -102,5 +103,6 @@ fn model_path(path: &Path) -> anyhow::Result<PathBuf> {
     if !inside.is_file() {
         bail!("{}: no model here: neither a model file nor a folder with model.safetensors", path.display());
     }
+    folder::require_inside(path, &inside)?;
     Ok(inside)
 }

@@ -4,7 +4,6 @@
 
 mod args;
 mod arrays;
-mod by_class;
 mod check_report;
 mod commands;
 mod interrupt;

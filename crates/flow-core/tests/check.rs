@@ -221,13 +221,14 @@ fn an_inverse_that_is_off_is_found_where_it_is() {
 #[test]
 fn weights_without_an_inverse_are_found_where_they_are() {
     // Two rows alike; a diagonal that underflows; a scale that does.
-    let alike = |t: &Tensor| Tensor::cat(&[t.narrow(0, 0, 1), t.narrow(0, 0, t.size()[0] - 1)], 0);
-    let cases: [(&str, &str, &dyn Fn(&Tensor) -> Tensor); 4] = [
-        ("mix", "mix.matrix", &alike),
-        ("levels.level_0.inner.mix", "levels.level_0.inner.mix.log_diagonal", &|t| t - 1000.0),
-        ("scaling", "scaling.log_scale", &|t| t - 1000.0),
+    let alike: fn(&Tensor) -> Tensor = |t| Tensor::cat(&[t.narrow(0, 0, 1), t.narrow(0, 0, t.size()[0] - 1)], 0);
+    type Change = fn(&Tensor) -> Tensor;
+    let cases: [(&str, &str, Change); 4] = [
+        ("mix", "mix.matrix", alike),
+        ("levels.level_0.inner.mix", "levels.level_0.inner.mix.log_diagonal", |t| t - 1000.0),
+        ("scaling", "scaling.log_scale", |t| t - 1000.0),
         // Beyond f32, though not beyond f64.
-        ("actnorm", "actnorm.log_scale", &|t| t + 100.0),
+        ("actnorm", "actnorm.log_scale", |t| t + 100.0),
     ];
     for (at, variable, change) in cases {
         let pair = Pair::new(Fault::Nothing, "", |name, value| (name == variable).then(|| change(value)));

@@ -60,6 +60,27 @@ impl Preprocessing {
         }
     }
 
+    /// Whether it can be that of rows of `event_shape`; a stored one may have been made by anybody.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(&self, event_shape: &[usize]) -> Result<(), String> {
+        let dim = event_shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        let fits = match self {
+            Preprocessing::Levels { levels, height, width, channels } => {
+                (2..=256).contains(levels) && event_shape == [*channels, *height, *width]
+            }
+            Preprocessing::Toy { mean, std, .. } => dim == Some(2) && moments_fit(2, mean, std),
+            Preprocessing::Table { columns, mean, std } => {
+                dim == Some(columns.len()) && moments_fit(columns.len(), mean, std)
+            }
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(format!("{self:?} is no preprocessing of rows of {event_shape:?}")),
+        }
+    }
+
     /// A name for each value of a row: `x1`, `x2` for toys, `row,column` for pixels, the header's names for tables.
     pub fn column_names(&self) -> Vec<String> {
         match self {
@@ -68,6 +89,11 @@ impl Preprocessing {
             Preprocessing::Levels { height, width, channels, .. } => pixel_names(*channels, *height, *width),
         }
     }
+}
+
+fn moments_fit(dim: usize, mean: &[f64], std: &[f64]) -> bool {
+    let positive = |x: &f64| x.is_finite() && *x > 0.0;
+    mean.len() == dim && std.len() == dim && mean.iter().all(|x| x.is_finite()) && std.iter().all(positive)
 }
 
 fn pixel_names(channels: usize, height: usize, width: usize) -> Vec<String> {
@@ -92,6 +118,31 @@ mod tests {
             let json = serde_json::to_string(&value).unwrap();
             assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn what_fits_no_row_is_refused() {
+        let levels = |levels, height, width, channels| {
+            Preprocessing::Levels { levels, height, width, channels }.check(&[1, 8, 9])
+        };
+        levels(17, 8, 9, 1).unwrap();
+        levels(256, 8, 9, 1).unwrap();
+        for wrong in [levels(1, 8, 9, 1), levels(257, 8, 9, 1), levels(17, 9, 8, 1), levels(17, 8, usize::MAX, 1)] {
+            wrong.unwrap_err();
+        }
+        let table = |mean: f64, std: &[f64]| {
+            Preprocessing::Table { columns: vec!["a".into()], mean: vec![mean], std: std.to_vec() }.check(&[1])
+        };
+        table(0.0, &[1.0]).unwrap();
+        for wrong in
+            [table(f64::NAN, &[1.0]), table(0.0, &[0.0]), table(0.0, &[1.0, 1.0]), table(0.0, &[f64::INFINITY])]
+        {
+            wrong.unwrap_err();
+        }
+        let toy = Preprocessing::toy(Toy::Moons);
+        toy.check(&[2]).unwrap();
+        toy.check(&[3]).unwrap_err();
+        toy.check(&[usize::MAX, 2]).unwrap_err();
     }
 
     #[test]

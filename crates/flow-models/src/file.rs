@@ -79,7 +79,7 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
 /// The file cannot be read, is no safetensors file, lacks the metadata, has a tensor of no numbers, or is not what it was
 /// when its digest was taken; files from before there were digests have none.
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
-    let file = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let file = read_plain(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
     let (header_len, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
     let (metadata, digest) = texts(&header, &file[8..8 + header_len]).map_err(wrong)?;
@@ -118,6 +118,7 @@ pub fn read_metadata(path: &Path) -> Result<String> {
     const LONGEST: u64 = 100_000_000;
     let io = |source| Error::Io { path: path.to_owned(), source };
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
+    require_plain(path).map_err(io)?;
     let mut file = File::open(path).map_err(io)?;
     let whole = file.metadata().map_err(io)?.len();
     let mut length = [0; 8];
@@ -159,6 +160,20 @@ fn texts<'a>(parsed: &'a Metadata, header: &[u8]) -> std::result::Result<(&'a st
         return Err(format!("its header has an unknown metadata key {key:?}"));
     }
     Ok((text, metadata.get(digest::KEY).map(String::as_str)))
+}
+
+/// The whole of a plain file.
+fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    require_plain(path)?;
+    std::fs::read(path)
+}
+
+/// A device may have no end.
+fn require_plain(path: &Path) -> std::io::Result<()> {
+    match std::fs::metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a plain file")),
+    }
 }
 
 /// Reads a model file and builds the model on `device`.

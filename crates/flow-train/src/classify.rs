@@ -5,7 +5,7 @@ use flow_core::rng::derive_seed;
 use flow_models::class_context;
 use tch::{Kind, Tensor};
 
-use crate::batches::{Batch, DeviceRows};
+use crate::batches::DeviceRows;
 use crate::evaluate::{ROWS, evaluation_batch};
 
 /// What a class-conditional flow says of rows, one line each.
@@ -26,20 +26,8 @@ impl ByClass {
     /// One dequantization draw a row, the noise by `seed`, the same for all classes.
     pub fn of(flow: &Flow, classes: usize, rows: &DeviceRows, seed: u64) -> Self {
         let seed = derive_seed(seed, "evaluation", 0);
-        let parts: Vec<Tensor> = (0..rows.len())
-            .step_by(ROWS)
-            .map(|start| {
-                let Batch { x, .. } = evaluation_batch(rows, start, seed);
-                let n = x.size()[0];
-                let given = |class: usize| {
-                    let labels = Tensor::full([n], class as i64, (Kind::Int64, x.device()));
-                    flow.log_prob(&x, Some(&class_context(&labels, classes)))
-                };
-                let by_class: Vec<Tensor> = tch::no_grad(|| (0..classes).map(given).collect());
-                // First to the processor: Metal has no f64.
-                Tensor::stack(&by_class, 1).to_device(tch::Device::Cpu).to_kind(Kind::Double)
-            })
-            .collect();
+        let part = |start| given_each_class(flow, classes, &evaluation_batch(rows, start, seed).x);
+        let parts: Vec<Tensor> = (0..rows.len()).step_by(ROWS).map(part).collect();
         ByClass { log_prob: Tensor::cat(&parts, 0) }
     }
 
@@ -69,6 +57,17 @@ impl ByClass {
         }
         counts
     }
+}
+
+/// log p(x | class) of rows `x: [n, D]` for each class, `[n, classes]` in nats, of kind f64 on the processor.
+pub(crate) fn given_each_class(flow: &Flow, classes: usize, x: &Tensor) -> Tensor {
+    let given = |class: usize| {
+        let labels = Tensor::full([x.size()[0]], class as i64, (Kind::Int64, x.device()));
+        flow.log_prob(x, Some(&class_context(&labels, classes)))
+    };
+    let by_class: Vec<Tensor> = tch::no_grad(|| (0..classes).map(given).collect());
+    // First to the processor: Metal has no f64.
+    Tensor::stack(&by_class, 1).to_device(tch::Device::Cpu).to_kind(Kind::Double)
 }
 
 /// The share of rows on the diagonal of a table of [`ByClass::confusion`].

@@ -58,12 +58,28 @@ impl DataConfig {
         DataConfig { name, seed: 0, fixed: 0, size: 0, bits: 0 }
     }
 
+    /// Checks what can be checked before anything is read or drawn: it may come from somebody else's model file.
+    ///
+    /// # Errors
+    ///
+    /// The first field outside its range.
+    pub fn validate(&self) -> Result<()> {
+        if self.fixed > 1 << 26 {
+            return Err(Error::Config("data.fixed must be at most 67108864".to_owned()));
+        }
+        if self.size > 1024 || self.bits > 8 {
+            return Err(Error::Config("data.size must be at most 1024 and data.bits at most 8".to_owned()));
+        }
+        Ok(())
+    }
+
     /// Loads it.
     ///
     /// # Errors
     ///
-    /// What flow-data says.
+    /// A field outside its range, or what flow-data says.
     pub fn load(&self) -> Result<DataSet> {
+        self.validate()?;
         let fixed = (self.fixed > 0).then_some(self.fixed);
         let size = (self.size > 0).then_some(self.size);
         let bits = (self.bits > 0).then_some(self.bits);
@@ -317,12 +333,7 @@ impl RunConfig {
         if self.threads == 0 || self.threads > 4096 {
             return Err(Error::Config("threads must be between 1 and 4096".to_owned()));
         }
-        if self.data.fixed > 1 << 26 {
-            return Err(Error::Config("data.fixed must be at most 67108864".to_owned()));
-        }
-        if self.data.size > 1024 || self.data.bits > 8 {
-            return Err(Error::Config("data.size must be at most 1024 and data.bits at most 8".to_owned()));
-        }
+        self.data.validate()?;
         if self.model.context() > self.model.classes() {
             return Err(Error::Config(
                 "model.context must be 0: no data set here gives a context to train on".to_owned(),

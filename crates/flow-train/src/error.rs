@@ -50,7 +50,7 @@ pub enum Error {
         source: Box<Error>,
     },
     /// An evaluation met a likelihood that is not finite.
-    #[error("log p(x) is not finite for {count} of {rows} {part} rows, the first of them row {first}")]
+    #[error("log p(x) is not finite for {count} of {rows} {part} rows, counted from 0: {}", named(first, *count))]
     LikelihoodNotFinite {
         /// How many rows.
         count: usize,
@@ -58,8 +58,8 @@ pub enum Error {
         rows: usize,
         /// Of which split.
         part: String,
-        /// The first one.
-        first: usize,
+        /// Their indices in the split, of the first ten.
+        first: Vec<usize>,
     },
 }
 
@@ -70,6 +70,15 @@ fn kept_save(step: Option<u64>) -> String {
     match step {
         Some(step) => format!("that of step {step} is whole, and --resume goes on from there"),
         None => "there is none before it".to_owned(),
+    }
+}
+
+/// As in "3, 4 and 7 more".
+fn named(first: &[usize], count: usize) -> String {
+    let list = first.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(first.len()) {
+        0 => list,
+        more => format!("{list} and {more} more"),
     }
 }
 

@@ -9,6 +9,8 @@ use flow_models::{sync_folder, write_beside};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::links::refuse_links;
+pub use crate::links::require_inside;
 use crate::{Error, Result, RunConfig};
 
 /// The files of a run, held by one process at a time.
@@ -145,6 +147,7 @@ const LOCK_TRIES: u32 = 20;
 
 /// Claims `dir` for this process until the file is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
+    refuse_links(dir)?;
     let path = lock_file(dir);
     let file = File::create(&path).map_err(Error::io(&path))?;
     for _ in 1..LOCK_TRIES {

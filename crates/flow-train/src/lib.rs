@@ -46,6 +46,7 @@ pub mod evaluate;
 pub mod flat;
 pub mod folder;
 mod gradients;
+mod links;
 mod memory;
 mod observe;
 mod recipe;

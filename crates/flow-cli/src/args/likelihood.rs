@@ -5,18 +5,24 @@ use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 use flow_data::Part;
+use flow_train::evaluate::Protocol;
 
 use super::ModelArgs;
 
 /// Likelihood of a split, with its standard error
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A model that is conditioned on classes is told the class of each row, log p(x|c); then, by one draw of the noise, log p(x) \
-with the class summed out and how often the likeliest class is the true one. This takes as many passes as there are classes.
+With two draws or more, log P(k) bounds the probability of the levels themselves, tighter than their mean log p(x) does, and \
+what the noise alone does to the mean is told. Where rows have labels, a line a class follows. How each number is \
+computed, and the published ones by protocol: docs/evaluation.md.
+
+A model that is conditioned on classes is told the class of each row, log p(x|c); then, by --marginal-draws, log p(x) with the \
+class summed out and how often the likeliest class is the true one. A draw takes as many passes as there are classes.
 
 Examples:
   flow eval runs/realnvp-moons
-  flow eval runs/nice-mnist --split test --draws 10 --json")]
+  flow eval runs/nice-mnist --split test --draws 10 --json
+  flow eval runs/realnvp-mnist --protocol logit-1e-6     # in the space of the MAF paper's numbers")]
 pub struct EvalArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -26,6 +32,13 @@ pub struct EvalArgs {
     /// Draws of the dequantization noise for each row of integer data
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000))]
     pub draws: u32,
+    /// The space whose density of images is reported, whatever the model's own preprocessing: unit-cube, or logit-ALPHA
+    /// [default: unit-cube]
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<Protocol>,
+    /// Draws for what a model with classes says when it is not told the class
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=10_000), conflicts_with = "no_marginal")]
+    pub marginal_draws: u32,
     /// Leave out what a model with classes says when it is not told the class
     #[arg(long)]
     pub no_marginal: bool,

@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use flow_data::Rows;
+use flow_train::evaluate::{Evaluation, Likelihood, SummedOut};
 use flow_viz::{ConfusionConfig, confusion};
 use ndarray::Array2;
 use serde_json::json;
 
 use crate::args::ClassifyArgs;
-use crate::by_class::Marginal;
 use crate::loaded::Loaded;
 use crate::output;
 use crate::rows::first;
@@ -25,7 +25,8 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         bail!("{} draws its training points afresh: there is no {} split to classify", data.spec, args.split);
     };
     let split = &first(split.clone(), args.number);
-    let reached = Marginal::of(&loaded, split, args.split, args.seed)?.expect("a model with classes");
+    let evaluation = Evaluation { seed: args.seed, ..Evaluation::default() };
+    let reached = evaluation.summed_out(loaded.model.flow(), loaded.classes(), split, args.split, data.toy())?;
     if let Some(out) = &args.out {
         output::write(out, &picture(&loaded, args, &reached)?)?;
     }
@@ -35,8 +36,8 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
             json!({
                 "model": loaded.card.model.name(), "data": loaded.data.name, "split": args.split.to_string(),
                 "count": split.len(), "classes": loaded.classes(), "accuracy": reached.accuracy,
-                "confusion": reached.confusion, "marginal_nats": reached.nats,
-                "marginal_bits_per_dim": reached.bits_per_dim, "out": args.out,
+                "confusion": reached.confusion, "marginal_nats": reached.likelihood.nats,
+                "marginal_bits_per_dim": reached.likelihood.bits_per_dim, "out": args.out,
             })
         );
     } else {
@@ -45,7 +46,7 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn picture(loaded: &Loaded, args: &ClassifyArgs, reached: &Marginal) -> anyhow::Result<Vec<u8>> {
+fn picture(loaded: &Loaded, args: &ClassifyArgs, reached: &SummedOut) -> anyhow::Result<Vec<u8>> {
     let classes = loaded.classes();
     let counts = Array2::from_shape_fn((classes, classes), |(i, j)| reached.confusion[i][j]);
     let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
@@ -56,8 +57,8 @@ fn picture(loaded: &Loaded, args: &ClassifyArgs, reached: &Marginal) -> anyhow::
 /// Larger tables than this are for the picture and for JSON.
 const WIDEST: usize = 16;
 
-fn text(loaded: &Loaded, args: &ClassifyArgs, rows: usize, reached: &Marginal) -> String {
-    let Marginal { nats, bits_per_dim, accuracy, confusion } = reached;
+fn text(loaded: &Loaded, args: &ClassifyArgs, rows: usize, reached: &SummedOut) -> String {
+    let SummedOut { likelihood: Likelihood { nats, bits_per_dim, .. }, accuracy, confusion } = reached;
     let (split, classes) = (args.split, loaded.classes());
     let mut text =
         format!("{}, {split} split: {rows} rows, {classes} classes taken as equally likely\n", loaded.title());

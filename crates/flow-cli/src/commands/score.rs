@@ -1,5 +1,6 @@
 //! `flow score`: log-likelihoods image by image, and how well they tell other images from the model's own kind.
 
+use std::f64::consts::LN_2;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -11,7 +12,6 @@ use serde_json::json;
 
 use crate::args::{Against, ScoreArgs};
 use crate::arrays::{csv, npy};
-use crate::by_class::bits_per_dim;
 use crate::loaded::Loaded;
 use crate::others::others;
 use crate::output;
@@ -76,6 +76,13 @@ fn scored(loaded: &Loaded, name: String, split: &Split, seed: u64) -> anyhow::Re
         bail!("{name}: log p(x) of image {row} is {}", nats[row]);
     }
     Ok(Scored { name, bits: bits_per_dim(loaded, &nats), nats })
+}
+
+/// log2 L - nats / (D ln 2) of each image of L levels.
+fn bits_per_dim(loaded: &Loaded, nats: &[f64]) -> Option<Vec<f64>> {
+    let levels = f64::from(loaded.preprocessing.levels()?).log2();
+    let dim = loaded.model.event().iter().product::<usize>() as f64;
+    Some(nats.iter().map(|nats| levels - nats / (dim * LN_2)).collect())
 }
 
 fn bytes(loaded: &Loaded, out: &Path, sets: [&Scored; 2], auroc: Auroc) -> anyhow::Result<Vec<u8>> {

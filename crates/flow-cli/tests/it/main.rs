@@ -6,6 +6,8 @@ mod common;
 mod damage;
 mod digits;
 mod divergence;
+mod evaluation;
+mod hostile;
 mod images;
 mod interrupt;
 #[cfg(unix)]

@@ -92,3 +92,14 @@ fn too_few_rows_and_columns_without_spread_are_refused() {
     let error = load(&Spec::Csv(path), &LoadOptions::default()).unwrap_err();
     assert!(error.to_string().contains("t.csv, column 2 (x2)"), "{error}");
 }
+
+/// A name may come from a model file of somebody else's.
+#[cfg(unix)]
+#[test]
+fn what_has_no_end_is_not_read() {
+    for name in ["csv:/dev/zero", "npy:/dev/zero", "idx:/dev/zero", "csv:/dev", "idx:/dev"] {
+        let error = load(&name.parse().unwrap(), &LoadOptions::default()).unwrap_err();
+        let Error::Read { path, source } = &error else { panic!("{error}") };
+        assert!(path.starts_with("/dev") && source.to_string().contains("not a plain file"), "{name}: {source}");
+    }
+}

@@ -49,7 +49,8 @@ fn an_npy_file_is_dealt_as_a_csv_file_of_the_same_rows() {
 fn every_type_and_order_in_memory_gathers_the_same_rows() {
     let (_guard, folder) = folder();
     let whole = Array2::from_shape_fn((500, 6), |(i, j)| ((i * 31 + j * 17) % 120) as i64);
-    let files: [(&str, Box<dyn Fn(&PathBuf)>); 7] = [
+    type Write<'a> = Box<dyn Fn(&PathBuf) + 'a>;
+    let files: [(&str, Write<'_>); 7] = [
         ("f32", Box::new(|path| write(path, &whole.mapv(|v| v as f32)))),
         ("f64", Box::new(|path| write(path, &whole.mapv(|v| v as f64)))),
         ("u8", Box::new(|path| write(path, &whole.mapv(|v| v as u8)))),

@@ -27,6 +27,14 @@ fn refusal(bytes: &[u8]) -> String {
     refusal_at(&path)
 }
 
+/// A device, which has no end, in place of a file.
+#[cfg(unix)]
+#[test]
+fn what_is_no_plain_file_is_not_read() {
+    assert!(refusal_at(Path::new("/dev/zero")).contains("not a plain file"));
+    assert!(refusal_at(Path::new("/dev/null")).contains("not a plain file"));
+}
+
 fn refusal_at(path: &Path) -> String {
     let error = file::load(path, Device::Cpu).expect_err("a file that must be refused was loaded");
     assert!(matches!(error, Error::File { .. } | Error::Io { .. }), "{error:?}");
@@ -189,12 +197,24 @@ fn what_is_no_safetensors_file() {
     ]);
 }
 
+/// Lists in one another.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(Value::Null, |inner, _| json!([inner]))
+}
+
 #[test]
 fn cards_that_say_something_else() {
     let model = |field: &'static str, value: Value| with_card(move |card| card["model"][field] = value);
     assert_refused(&[
         ("no JSON", with_card_text(|_| "{".to_owned()), "not JSON"),
         ("cut off", with_card_text(|text| text[..text.len() / 2].to_owned()), "not JSON"),
+        ("nested without end", with_card_text(|_| "[".repeat(1 << 20)), "not JSON"),
+        (
+            "data nested without end",
+            with_card_text(|text| text.replacen("\"data\":null", &format!("\"data\":{}", "[".repeat(1 << 20)), 1)),
+            "not JSON",
+        ),
+        ("data nested deeply", with_card(|card| card["data"] = nested(200)), "recursion limit"),
         ("no object", with_card_text(|_| "3".to_owned()), "names no format"),
         ("no format", with_card(|card| drop(card.as_object_mut().unwrap().remove("format"))), "names no format"),
         ("format 2", with_card(|card| card["format"] = json!(2)), "format 2"),

@@ -73,3 +73,24 @@ fn two_at_once_leave_one_whole_file() {
     assert!(texts.contains(&fs::read(&path).unwrap()));
     assert_eq!(names(folder.path()), ["file"]);
 }
+
+/// What is written beside has a name that can be guessed; a link planted there leads to somebody else's file.
+#[cfg(unix)]
+#[test]
+fn a_link_in_its_way_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = folder.path().join("outside");
+    fs::write(&outside, "kept").unwrap();
+    let inside = folder.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    for call in 0..200 {
+        let beside = inside.join(format!("file.{}.{call}.part", std::process::id()));
+        std::os::unix::fs::symlink(&outside, beside).unwrap();
+    }
+    let path = inside.join("file");
+    std::os::unix::fs::symlink(&outside, &path).unwrap();
+    write_beside(&path, b"new").unwrap();
+    assert_eq!(fs::read(&outside).unwrap(), b"kept");
+    assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+}

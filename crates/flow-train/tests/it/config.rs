@@ -162,6 +162,20 @@ fn data_of_fewer_bits_are_loaded_as_configured() {
     assert!(data.load().unwrap_err().to_string().contains("17 levels"));
 }
 
+/// A model file says of its data what whoever made it wanted.
+#[test]
+fn data_of_no_sensible_size_are_refused_before_any_are_drawn() {
+    let of = |change: &dyn Fn(&mut DataConfig)| {
+        let mut data = DataConfig::new(Spec::Moons);
+        change(&mut data);
+        data.load().unwrap_err().to_string()
+    };
+    assert!(of(&|data| data.fixed = usize::MAX).contains("data.fixed"));
+    assert!(of(&|data| data.fixed = (1 << 26) + 1).contains("data.fixed"));
+    assert!(of(&|data| data.size = usize::MAX).contains("data.size"));
+    assert!(of(&|data| data.bits = 255).contains("data.bits"));
+}
+
 #[test]
 fn the_file_to_read_says_what_was_chosen() {
     let dir = tempfile::tempdir().unwrap();

@@ -91,9 +91,19 @@ fn draws_of_noise_are_averaged_and_belong_to_a_seed() {
 fn no_row_is_dropped() {
     let split = reals(array![[0.0, 0.0], [f32::NAN, 0.0], [1.0, 1.0], [f32::INFINITY, 0.0]]);
     let error = evaluate(&normal(2), 0, &split, Part::Test, None, 1, 0).unwrap_err();
-    assert!(matches!(error, Error::LikelihoodNotFinite { count: 2, rows: 4, first: 1, .. }), "{error}");
-    assert!(error.to_string().contains("2 of 4 test rows"), "{error}");
+    let Error::LikelihoodNotFinite { count: 2, rows: 4, first, .. } = &error else { panic!("{error}") };
+    assert_eq!(first, &[1, 3]);
+    assert!(error.to_string().ends_with("2 of 4 test rows, counted from 0: 1, 3"), "{error}");
     assert!(evaluate(&normal(2), 0, &reals(Array2::zeros((0, 2))), Part::Test, None, 1, 0).is_err());
+}
+
+#[test]
+fn of_many_wrong_rows_ten_are_named() {
+    let values = Array2::from_shape_fn((700, 1), |(i, _)| if (488..513).contains(&i) { f32::INFINITY } else { 0.0 });
+    let error = evaluate(&normal(1), 0, &reals(values), Part::Validation, None, 1, 0).unwrap_err().to_string();
+    let named =
+        "25 of 700 validation rows, counted from 0: 488, 489, 490, 491, 492, 493, 494, 495, 496, 497 and 15 more";
+    assert!(error.ends_with(named), "{error}");
 }
 
 /// The map that makes the crescent a standard normal: `z2 = x2`, `z1 = √33 x1 + 4 - 4 x2²`.
