@@ -93,7 +93,8 @@ fn medians(runs: &[Run]) -> Run {
     let of = |part: fn(&Run) -> f64| {
         let mut values: Vec<f64> = runs.iter().map(part).collect();
         values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        let middle = values.len() / 2;
+        if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
     };
     Run {
         load_seconds: of(|run| run.load_seconds),
