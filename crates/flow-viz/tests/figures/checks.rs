@@ -43,7 +43,7 @@ fn errors_stand_on_a_logarithmic_axis() {
     assert!(step > 40.0 && near(double[1].0 - double[0].0, step, 1.0), "{single:?} {double:?}");
     assert!(near(single[0].0 - double[0].0, 3.0 * step, 1.5));
     assert!(
-        log_det.iter().any(|at| near(at.0, double[1].0, 1.0) && near(at.1 - double[0].1, 8.0, 1.0)),
+        log_det.iter().any(|at| near(at.0, double[1].0, 1.0) && near(at.1 - double[0].1, 4.0, 1.0)),
         "{log_det:?} {double:?}"
     );
 }
