@@ -1,6 +1,7 @@
 //! The training loop.
 
 mod saving;
+mod start;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,13 +9,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use flow_core::rng::{derive_seed, with_seed};
-use flow_data::{DataSet, Rows, Source};
+use flow_data::DataSet;
 use flow_models::{Model, ModelCard, file};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::adam::{Adam, Group};
-use crate::batches::{Batch, Batches, DeviceRows};
+use self::start::{adam, check_data, start_from_data};
+use crate::adam::Adam;
+use crate::batches::{Batches, DeviceRows};
 use crate::diagnose::{likelihood_fault, replay, validation_row};
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
@@ -29,8 +31,6 @@ const AVERAGE_EVERY: u64 = 8;
 /// What the error of rebuilt activations should stay below, in standard deviations of the batch: f32 keeps seven digits,
 /// and a gradient is worth following with three.
 const REBUILD_BOUND: f64 = 1e-3;
-/// Rows that ActNorm and its like are started from.
-const START_ROWS: usize = 2_048;
 
 /// Trains one model. Everything is a function of the configuration and the step, so a run that was stopped anywhere and
 /// goes on from its last save ends as an unbroken one would have, to the bit (same machine, same number of threads).
@@ -451,55 +451,4 @@ impl Clock {
     fn seconds(&self) -> f64 {
         self.before + self.since.elapsed().as_secs_f64()
     }
-}
-
-/// What is trained on must be what the configuration says, or a run that is taken up would go on with other data.
-fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
-    let wrong = |why: String| Err(Error::Config(why));
-    if data.spec != config.data.name {
-        return wrong(format!("data.name is {}, the data given are {}", config.data.name, data.spec));
-    }
-    let (fixed, rows) = (config.data.fixed, data.train.rows());
-    if data.toy().is_some() && rows.unwrap_or(0) != fixed {
-        let rows = rows.map_or_else(|| "fresh draws".to_owned(), |rows| format!("{rows} fixed points"));
-        return wrong(format!("data.fixed is {fixed}, the data given are {rows}"));
-    }
-    let levels = data.preprocessing.levels();
-    let (bits, whole) = (config.data.bits, if data.spec == flow_data::Spec::Digits { 17 } else { 256 });
-    if levels.is_some_and(|levels| levels != if bits == 0 { whole } else { 1 << bits }) {
-        return wrong(format!("data.bits is {bits}, the data given have {} levels", levels.unwrap_or(0)));
-    }
-    if rows == Some(0) || data.validation.is_empty() {
-        return wrong("there must be at least one training row and one validation row".to_owned());
-    }
-    Ok(())
-}
-
-fn start_from_data(model: &Model, data: &DataSet, seed: u64) -> Result<()> {
-    let seed = derive_seed(seed, "start", 0);
-    let (flow, classes) = (model.flow(), model.config().classes());
-    let Batch { x, context } = match &data.train {
-        Source::Fresh(toy) => {
-            Batches::new(&Source::Fresh(*toy), START_ROWS, classes, seed, flow.device())?.pick(0).batch()
-        }
-        Source::Fixed(split) => {
-            let rows = DeviceRows::with_classes(split, classes, flow.device())?;
-            rows.dequantized(0, rows.len().min(START_ROWS), seed)
-        }
-    };
-    let _ = tch::no_grad(|| flow.bijection().start_from_data(&x, context.as_ref()));
-    Ok(())
-}
-
-fn adam(config: &RunConfig, parameters: &FlatParameters) -> Adam {
-    let train = &config.train;
-    let groups = parameters.places().iter().map(|place| {
-        let factors = train.rates.iter().filter(|(prefix, _)| place.name.starts_with(prefix.as_str()));
-        let decays = place.name.ends_with(".weight");
-        Group {
-            rate: factors.map(|(_, factor)| factor).product(),
-            decay: if decays { train.weight_decay } else { 0.0 },
-        }
-    });
-    Adam::new(parameters, groups.collect(), (train.beta1, train.beta2), train.epsilon)
 }
