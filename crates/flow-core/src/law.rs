@@ -2,6 +2,7 @@
 
 use tch::{Tensor, nn};
 
+use crate::backward::gradient_or_zeros;
 use crate::spline_law::{self, Knots};
 
 /// The elementwise law of a coupling, built from the conditioner's output once, for both directions.
@@ -127,12 +128,7 @@ pub(crate) fn parameter_gradients(
     let changed = tch::no_grad(|| law.inverse(&z_changed.detach(), &parameters.detach()).0).set_requires_grad(true);
     let (z, log_scale) = law.forward(&changed, parameters);
     loss(&z, log_scale).backward();
-    let gradient = |leaf: &Tensor| {
-        let gradient = leaf.grad();
-        // Undefined where the conditioner does not depend on what it is given.
-        if gradient.defined() { gradient } else { leaf.zeros_like() }
-    };
-    (changed.detach(), gradient(&changed), gradient(kept).detach())
+    (changed.detach(), gradient_or_zeros(&changed), gradient_or_zeros(kept))
 }
 
 /// `[n, 2 * changed, ..]` to `(log_s, t)`.

@@ -225,7 +225,7 @@ impl Part<'_> {
 fn update(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "a loop is called that is compiled for more than every processor has")]
         // SAFETY: the features it is compiled for were just found.
         return unsafe { update_avx2(p, g, m, v, c) };
     }
@@ -279,7 +279,7 @@ fn sum_of_squares(g: &[f32], shorten: f32) -> f32 {
 
 fn numbers(t: &Tensor) -> &[f32] {
     check(t);
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
     // SAFETY: a contiguous f32 tensor on the processor owns `numel` floats from its data pointer on, for as long as it
     // lives, and the borrow ends before.
     unsafe {
@@ -289,7 +289,7 @@ fn numbers(t: &Tensor) -> &[f32] {
 
 fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
     check(t);
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
     // SAFETY: as above; the three buffers and the gradient are distinct allocations, so that none is borrowed twice.
     unsafe {
         std::slice::from_raw_parts_mut(t.data_ptr().cast::<f32>(), t.numel())

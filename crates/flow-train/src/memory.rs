@@ -24,7 +24,7 @@ fn ask_for_large_pages(buffer: &Tensor) {
     let end = start + buffer.numel() * size_of::<f32>();
     let (first, last) = (start.next_multiple_of(LARGE), end / LARGE * LARGE);
     if first < last {
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "the system is advised of memory by its address")]
         // SAFETY: the range lies within the buffer, and the advice changes neither its contents nor who may touch it.
         let _ = unsafe { libc::madvise(first as *mut libc::c_void, last - first, libc::MADV_HUGEPAGE) };
     }

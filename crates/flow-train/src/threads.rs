@@ -39,7 +39,7 @@ struct Job<'a> {
 impl Pool {
     fn run(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
         let mut job = Job { parts, work, pool: self };
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "a function of another language")]
         // SAFETY: GOMP_parallel returns when every thread has come back from `run_part`, so `job` outlives them; they share
         // it by reference, and `work` is Sync.
         unsafe {
@@ -49,7 +49,7 @@ impl Pool {
 }
 
 /// What every thread of the team runs. A panic must not unwind into C: crossing `extern "C"` it ends the process.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "called by another language")]
 unsafe extern "C" fn run_part(job: *mut c_void) {
     // SAFETY: `Pool::run` passed a pointer to a job that lives until every thread is back, and nobody writes to it.
     let job = unsafe { &*job.cast_const().cast::<Job<'_>>() };
@@ -66,7 +66,7 @@ fn pool() -> Option<&'static Pool> {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "names are looked up among the loaded libraries")]
 fn find() -> Option<Pool> {
     // SAFETY: looking up a name among the loaded libraries has no precondition.
     let symbol = |name: &CStr| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };

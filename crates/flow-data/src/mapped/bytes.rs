@@ -78,7 +78,7 @@ impl FileBytes {
     }
 }
 
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "mapping a file is unsafe by nature")]
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and private to this process, but the file is not: that nobody writes to it or
     // shortens it while it is mapped cannot be checked and is assumed, as `load` says in its documentation.

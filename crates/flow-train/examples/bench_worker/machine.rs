@@ -125,7 +125,7 @@ mod x86 {
 
     pub fn with_avx512(rounds: u64) -> f32 {
         // SAFETY: `kernel` has looked for the feature.
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "a loop is called that is compiled for more than every processor has")]
         unsafe {
             avx512(rounds)
         }
@@ -133,7 +133,7 @@ mod x86 {
 
     pub fn with_avx2(rounds: u64) -> f32 {
         // SAFETY: `kernel` has looked for the features.
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "a loop is called that is compiled for more than every processor has")]
         unsafe {
             avx2(rounds)
         }
