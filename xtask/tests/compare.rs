@@ -2,6 +2,8 @@
 //! left out, and what a stop or a death leaves behind.
 #![cfg(unix)]
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::common::{messages, succeeds};
 
 /// This workspace's worker. Both note what they are asked in `turns`, and do as the files in `orders` say.
 const OURS: &str = r#"#!/bin/sh
@@ -114,17 +118,6 @@ impl Clone {
     fn has_no_report(&self) -> bool {
         !self.path("docs").exists() && !self.path("preview").exists()
     }
-}
-
-fn messages(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    let messages = messages(output);
-    assert!(output.status.success(), "{messages}");
-    messages
 }
 
 fn entry<'a>(report: &'a Value, name: &str) -> &'a Value {

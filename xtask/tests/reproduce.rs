@@ -2,6 +2,8 @@
 //! asked twice, and what happens when it fails or is stopped.
 #![cfg(unix)]
 
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -11,6 +13,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::common::{messages, succeeds};
 
 /// Understands `flow`'s arguments, notes them in `calls`, and does as the files in the clone's `orders` say.
 const FLOW: &str = r#"#!/bin/sh
@@ -109,17 +113,6 @@ impl Clone {
     fn summary(&self, folder: &str) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.path(folder).join("summary.json")).unwrap()).unwrap()
     }
-}
-
-fn messages(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) -> String {
-    let messages = messages(output);
-    assert!(output.status.success(), "{messages}");
-    messages
 }
 
 fn listed(folder: &Path) -> Vec<String> {
