@@ -74,6 +74,12 @@ for asked in (a for a in sys.argv if "==" in a):
     shutil.copy(found[0], to)
 "#;
 
+/// A disk with room for everything these tests announce but one: how full this machine's is must not decide them.
+const ROOMY_DISK: &str = r#"
+import shutil, types
+shutil.disk_usage = lambda path: types.SimpleNamespace(free=1 << 40)
+"#;
+
 /// A clone with nothing but its tools, an empty cache, and a pip that has no wheel yet.
 struct Machine {
     dir: TempDir,
@@ -86,6 +92,8 @@ impl Machine {
         fs::create_dir_all(machine.path("python/pip")).unwrap();
         fs::write(machine.path("python/pip/__init__.py"), "").unwrap();
         fs::write(machine.path("python/pip/__main__.py"), FAKE_PIP).unwrap();
+        // Python reads a module of this name as it starts.
+        fs::write(machine.path("python/sitecustomize.py"), ROOMY_DISK).unwrap();
         fs::create_dir(machine.path("wheels")).unwrap();
         machine
     }
