@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use crate::Kept;
 use crate::backward::Taped;
+use crate::shape::by_blocks;
 use crate::step::{Direction, Inspection, Visit, Whole};
 
 /// An invertible map on batches `[n, ..event]`.
@@ -86,8 +87,11 @@ pub trait Bijection: Debug + Send {
 
     /// Sets what depends on data before training starts (ActNorm's scale and shift), from a batch `x`, and returns
     /// `forward(x)`'s value. What has been set once, or loaded from a file, stays as it is.
+    ///
+    /// As provided, for a map that nothing is set in, `x` goes through in blocks of rows: statistics want more rows than a
+    /// training step has, and must not need more memory.
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
-        self.forward(x, context).0
+        by_blocks(x, context, |x, context| self.forward(x, context).0)
     }
 
     /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.

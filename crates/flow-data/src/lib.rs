@@ -1,5 +1,5 @@
-//! Data sets for density models: toys with known densities, MNIST, CIFAR-10, digits, tables, your own images
-//! and tables.
+//! Data sets for density models: toys with known densities, MNIST, CIFAR-10, digits, classic tables, your own
+//! images and tables.
 //!
 //! A density model is judged by one number, the mean log-likelihood of rows that it has not seen. For that number to mean
 //! something, everything in front of the model must be settled: which rows are held back, in which unit the values are,

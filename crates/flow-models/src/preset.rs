@@ -117,8 +117,8 @@ pub fn realnvp(preset: Preset, event: &[usize]) -> ModelConfig {
 /// Glow for data of shape `event`, an image on the unit cube or a vector, conditioned on `classes` classes (0 for none).
 /// The original has no Glow, so its preset is the default.
 ///
-/// The paper trains on no MNIST; `paper` is its smallest net for images, 3 levels of 32 steps of width 512, additive as
-/// there.
+/// The paper trains on no MNIST; `paper` has the size of its smallest net for images, 3 levels of 32 steps of width 512, with
+/// this crate's logit, spline and affine couplings.
 pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
     let image = event.len() == 3;
     if !image {

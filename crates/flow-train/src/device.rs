@@ -39,6 +39,19 @@ impl Device {
             Device::Auto => Ok(tch::Device::Cpu),
         }
     }
+
+    /// The device that is used where this one is asked for: what `auto` comes out as.
+    ///
+    /// # Errors
+    ///
+    /// As [`Device::resolve`].
+    pub fn found(self) -> Result<Self> {
+        Ok(match self.resolve()? {
+            tch::Device::Cuda(index) => Device::Cuda(index),
+            tch::Device::Mps => Device::Mps,
+            _ => Device::Cpu,
+        })
+    }
 }
 
 fn cuda(index: usize) -> Result<tch::Device> {

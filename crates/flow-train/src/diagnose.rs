@@ -1,7 +1,7 @@
-//! Where a number stopped being finite: a step taken again under a probe.
+//! Where a number stopped being finite: a step taken again layer by layer.
 
-use flow_core::Flow;
 use flow_core::rng::derive_seed;
+use flow_core::{Direction, Flow, Step};
 use tch::{Kind, Tensor};
 
 use crate::batches::{Batch, DeviceRows};
@@ -9,9 +9,11 @@ use crate::divergence::{Origin, Place};
 use crate::evaluate::{ROWS, evaluation_batch};
 use crate::flat::FlatParameters;
 
-/// A layer as the probe saw it, still in the graph.
+/// A layer as it was met, still in the graph.
 struct Layer {
     name: String,
+    /// In the shape that the layer works on: inside a level of images, a part of the image.
+    input: Tensor,
     value: Tensor,
     log_det: Tensor,
 }
@@ -40,11 +42,11 @@ pub(crate) fn replay(flow: &Flow, batch: &Batch, parameters: &[(&str, &Tensor)],
     let names: Vec<&str> = parameters.iter().map(|(name, _)| *name).collect();
     let wrong: Vec<&str> =
         names.iter().zip(&of_variables).filter(|(_, gradient)| !is_finite(gradient)).map(|(name, _)| *name).collect();
-    if let Some(place) = backward(batch, &layers, &of_layers, &wrong) {
+    if let Some(place) = backward(&layers, &of_layers, &wrong) {
         return place;
     }
     if let Some(name) = longest(&names, &of_variables) {
-        return Place { variables: vec![name.to_owned()], ..gradient_at(batch, &layers, layer_of(&layers, name)) };
+        return Place { variables: vec![name.to_owned()], ..gradient_at(&layers, layer_of(&layers, name)) };
     }
     Place::of(if rebuilds { Origin::Rebuilding } else { Origin::Nothing })
 }
@@ -61,18 +63,24 @@ fn forward(flow: &Flow, batch: &Batch) -> Result<(Vec<Layer>, Tensor), Place> {
     }
     // With a gradient of its own, the batch makes every layer's value a part of the graph.
     let x = batch.x.detach().set_requires_grad(true);
-    let mut layers = Vec::new();
-    let mut probe = |name: &str, value: &Tensor, log_det: &Tensor| {
-        layers.push(Layer { name: name.to_owned(), value: value.shallow_clone(), log_det: log_det.shallow_clone() });
+    let context = batch.context.as_ref();
+    let mut layers: Vec<Layer> = Vec::new();
+    // Not a trace: what it shows of a level's steps are whole images, made for the eye beside the graph.
+    let mut visit = |name: &str, step: &dyn Step, input: &Tensor| {
+        let (value, log_det) = step.forward(input, context);
+        let next = value.shallow_clone();
+        layers.push(Layer { name: name.to_owned(), input: input.shallow_clone(), value, log_det });
+        next
     };
-    let (z, log_prob) = flow.trace_forward(&x, batch.context.as_ref(), &mut probe);
-    for (i, layer) in layers.iter().enumerate() {
+    let z = flow.bijection().steps("", Direction::Forward, &x, context, &mut visit);
+    let log_prob = layers.iter().fold(flow.base().log_prob(&z), |sum, layer| sum + &layer.log_det);
+    for layer in &layers {
         let origin = match (is_finite(&layer.value), is_finite(&layer.log_det)) {
             (false, _) => Origin::Output,
             (true, false) => Origin::LogDet,
             (true, true) => continue,
         };
-        return Err(Place::at(origin, &layer.name, input_of(batch, &layers, i)));
+        return Err(Place::at(origin, &layer.name, &layer.input));
     }
     if !is_finite(&log_prob) {
         return Err(Place { layer: None, ..Place::at(Origin::Density, "", &z) });
@@ -81,19 +89,19 @@ fn forward(flow: &Flow, batch: &Batch) -> Result<(Vec<Layer>, Tensor), Place> {
 }
 
 /// The first gradient that is not finite, from the last layer back to the first; `wrong` are the parameters with one.
-fn backward(batch: &Batch, layers: &[Layer], of_layers: &[Option<Tensor>], wrong: &[&str]) -> Option<Place> {
+fn backward(layers: &[Layer], of_layers: &[Option<Tensor>], wrong: &[&str]) -> Option<Place> {
     for (i, (layer, gradient)) in layers.iter().zip(of_layers).enumerate().rev() {
         if gradient.as_ref().is_some_and(|gradient| !is_finite(gradient)) {
             // What the layer behind it, or the base, has made of a gradient that was finite.
-            return Some(gradient_at(batch, layers, (i + 1 < layers.len()).then_some(i + 1)));
+            return Some(gradient_at(layers, (i + 1 < layers.len()).then_some(i + 1)));
         }
         let own: Vec<String> = wrong.iter().filter(|name| belongs(name, layer)).map(|&name| name.to_owned()).collect();
         if !own.is_empty() {
-            return Some(Place { variables: few(own), ..gradient_at(batch, layers, Some(i)) });
+            return Some(Place { variables: few(own), ..gradient_at(layers, Some(i)) });
         }
     }
     let rest: Vec<String> = wrong.iter().map(|&name| name.to_owned()).collect();
-    (!rest.is_empty()).then(|| Place { variables: few(rest), ..gradient_at(batch, layers, None) })
+    (!rest.is_empty()).then(|| Place { variables: few(rest), ..gradient_at(layers, None) })
 }
 
 /// The parameter with the largest gradient, where that is finite but its square is not.
@@ -106,16 +114,11 @@ fn longest<'a>(names: &[&'a str], gradients: &[Tensor]) -> Option<&'a str> {
     (largest.1 > TOO_LONG).then_some(*largest.0)
 }
 
-fn gradient_at(batch: &Batch, layers: &[Layer], layer: Option<usize>) -> Place {
+fn gradient_at(layers: &[Layer], layer: Option<usize>) -> Place {
     match layer {
-        Some(i) => Place::at(Origin::Gradient, &layers[i].name, input_of(batch, layers, i)),
+        Some(i) => Place::at(Origin::Gradient, &layers[i].name, &layers[i].input),
         None => Place::of(Origin::Gradient),
     }
-}
-
-/// What came into layer `i`.
-fn input_of<'a>(batch: &'a Batch, layers: &'a [Layer], i: usize) -> &'a Tensor {
-    if i == 0 { &batch.x } else { &layers[i - 1].value }
 }
 
 fn layer_of(layers: &[Layer], variable: &str) -> Option<usize> {
@@ -163,7 +166,7 @@ pub(crate) fn validation_row(rows: &DeviceRows, row: usize, seed: u64) -> Batch 
 
 #[cfg(test)]
 mod tests {
-    use flow_core::{Bijection, Chain, ElementwiseAffine, StandardNormal};
+    use flow_core::{Bijection, Chain, ElementwiseAffine, Level, Multiscale, SqueezeOrder, StandardNormal};
     use tch::{Device, nn};
 
     use super::*;
@@ -182,19 +185,27 @@ mod tests {
         }
     }
 
+    /// A scaling, the cusp, and another scaling.
+    fn around_the_cusp(path: &nn::Path, event: &[i64]) -> Chain {
+        let mut chain = Chain::default();
+        chain.push("first", ElementwiseAffine::scaling(&(path / "first"), event)).unwrap();
+        chain.push("cusp", Cusp).unwrap();
+        chain.push("last", ElementwiseAffine::scaling(&(path / "last"), event)).unwrap();
+        chain
+    }
+
+    fn replayed(vs: &nn::VarStore, flow: &Flow, x: Tensor) -> Place {
+        let variables = vs.variables();
+        let parameters: Vec<(&str, &Tensor)> = variables.iter().map(|(name, v)| (name.as_str(), v)).collect();
+        replay(flow, &Batch { x, context: None }, &parameters, false)
+    }
+
     fn found(x: &[f32], scale: f64) -> Place {
         let vs = nn::VarStore::new(Device::Cpu);
-        let path = vs.root();
-        let mut chain = Chain::default();
-        chain.push("first", ElementwiseAffine::scaling(&(&path / "first"), &[2])).unwrap();
-        chain.push("cusp", Cusp).unwrap();
-        chain.push("last", ElementwiseAffine::scaling(&(&path / "last"), &[2])).unwrap();
-        let variables = vs.variables();
-        let _ = tch::no_grad(|| variables["last.log_scale"].shallow_clone().fill_(scale));
-        let parameters: Vec<(&str, &Tensor)> = variables.iter().map(|(name, v)| (name.as_str(), v)).collect();
+        let chain = around_the_cusp(&vs.root(), &[2]);
+        let _ = tch::no_grad(|| vs.variables()["last.log_scale"].shallow_clone().fill_(scale));
         let flow = Flow::new(chain, StandardNormal::new(&[2]), Device::Cpu);
-        let batch = Batch { x: Tensor::from_slice(x).reshape([-1, 2]), context: None };
-        replay(&flow, &batch, &parameters, false)
+        replayed(&vs, &flow, Tensor::from_slice(x).reshape([-1, 2]))
     }
 
     #[test]
@@ -203,6 +214,32 @@ mod tests {
         assert_eq!((place.origin, place.layer.as_deref()), (Origin::Gradient, Some("cusp")));
         let input = place.input.unwrap();
         assert_eq!((input.min, input.max, input.not_finite, input.count), (Some(-2.0), Some(3.0), 0, 4));
+    }
+
+    /// What a level works on is a part of the image, and so is the gradient that it makes.
+    #[test]
+    fn inside_a_level_of_images() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let path = vs.root() / "levels";
+        let level = |name: &str, kept| Level {
+            steps: around_the_cusp(&(&path / name), if kept > 0 { &[4, 2, 2] } else { &[8, 1, 1] }),
+            kept,
+            ..Level::default()
+        };
+        let levels = vec![level("level_0", 2), level("level_1", 0)];
+        let mut chain = Chain::default();
+        chain.push("levels", Multiscale::new([1, 4, 4], SqueezeOrder::ChannelMajor, levels).unwrap()).unwrap();
+        let flow = Flow::new(chain, StandardNormal::new(&[1, 4, 4]), Device::Cpu);
+        let image = Tensor::ones([1, 1, 4, 4], (Kind::Float, Device::Cpu));
+        assert_eq!(replayed(&vs, &flow, image.copy()).origin, Origin::Nothing);
+        // Of the channels that the squeeze makes the first two go on: the pixels of even rows.
+        for (row, layer, count) in [(0, "levels.level_1.cusp", 8), (1, "levels.level_0.cusp", 16)] {
+            let x = image.copy();
+            let _ = x.narrow(2, row, 1).fill_(0.0);
+            let place = replayed(&vs, &flow, x);
+            assert_eq!((place.origin, place.layer.as_deref()), (Origin::Gradient, Some(layer)));
+            assert_eq!(place.input.unwrap().count, count);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Place {
     pub layer: Option<String>,
     /// The parameters that it belongs to, by their names: a few of them.
     pub variables: Vec<String>,
-    /// What the layer was given on the way from data to latent; where a layer works on a part of an image, the image.
+    /// What the layer was given on the way from data to latent; where a layer works on a part of an image, that part.
     pub input: Option<Range>,
 }
 

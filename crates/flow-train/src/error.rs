@@ -37,7 +37,7 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
     /// A likelihood, a gradient or a parameter stopped being finite.
-    #[error("{}. The last good save is kept; {}", .0, .0.place.advice())]
+    #[error("{}. In a run's folder the last good save is kept; {}", .0, .0.place.advice())]
     NotFinite(Box<Divergence>),
     /// A save failed; the one before is whole.
     #[error("the save at step {step} failed: {source}; {}", kept_save(*.kept))]

@@ -50,9 +50,11 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// There is a run in it already, or it cannot be written to.
+    /// There is a run in it already, or a file with a name of a run's that is of none, or it cannot be written to.
     pub fn create(dir: &Path, config: &RunConfig) -> Result<Self> {
         make_folder(dir).map_err(Error::io(dir))?;
+        // What a start leaves that was killed before its first save: a lock, a configuration, metrics without a line.
+        let begun = lock_file(dir).exists();
         let lock = lock(dir)?;
         for file in [state_file(dir), model_file(dir)] {
             if file.exists() {
@@ -63,8 +65,15 @@ impl RunFolder {
                 return Err(Error::run(dir, why));
             }
         }
-        let text = toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))?;
         let path = dir.join("config.toml");
+        let metrics = metrics_file(dir);
+        let lines = fs::metadata(&metrics).is_ok_and(|found| found.len() > 0);
+        for (file, foreign) in [(&path, !begun && path.exists()), (&metrics, lines)] {
+            if foreign {
+                return Err(Error::run(file, "there already, and of no run that can go on; choose another --out"));
+            }
+        }
+        let text = toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))?;
         write_beside(&path, text.as_bytes()).map_err(Error::io(path))?;
         Self::open(dir, lock, 0)
     }
@@ -149,18 +158,17 @@ const LOCK_TRIES: u32 = 20;
 pub(crate) fn lock(dir: &Path) -> Result<File> {
     refuse_links(dir)?;
     let path = lock_file(dir);
-    let file = File::create(&path).map_err(Error::io(&path))?;
-    for _ in 1..LOCK_TRIES {
+    // Not cut off: a file of this name may be somebody's.
+    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(Error::io(&path))?;
+    for _ in 0..LOCK_TRIES {
         match file.try_lock() {
+            Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            _ => break,
+            Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
         }
     }
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::run(dir, "another process is training in this folder")),
-        Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
-    }
+    Err(Error::run(dir, "another process is training in this folder"))
 }
 
 /// Whether a process trains in `dir`.

@@ -111,8 +111,8 @@ pub(crate) fn gradients(
     let nats = if train.rebuild {
         let rebuilt = flow.backward_rebuilding(x, context);
         let own = rebuilt.error / x.std(true).double_value(&[]);
-        // A number that is not finite must not be lost in the maximum.
-        *rebuild_error = if own.is_finite() { rebuild_error.max(own) } else { own };
+        // Not infinity, and lost in no maximum: it is saved as JSON, which has none.
+        *rebuild_error = rebuild_error.max(if own.is_finite() { own } else { f64::MAX });
         finite(&rebuilt.log_prob)?
     } else if train.taped {
         let log_prob = flow.log_prob(x, context);

@@ -318,7 +318,7 @@ impl Trainer {
         if self.config.train.rebuild {
             let error = std::mem::take(&mut self.progress.rebuild_error);
             line["rebuild_error"] = json!(error);
-            if error.is_nan() || error > REBUILD_BOUND {
+            if error > REBUILD_BOUND {
                 self.warning = Some(Event::RebuiltInexactly { step, error, bound: REBUILD_BOUND });
             }
         }

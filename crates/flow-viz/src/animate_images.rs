@@ -18,6 +18,8 @@ use crate::pixels::{draw_grey_bar, draw_values, level, level_of, scale_to};
 pub struct AnimateImagesConfig {
     /// What is shown, before the layer's name, e.g. `NICE`.
     pub title: String,
+    /// What is to be said below the images, beside the scale: the temperature, in a few letters.
+    pub note: String,
     /// Images in a row; chosen from their number where it is `None` (16 images: 4).
     pub columns: Option<usize>,
     /// Pixels for each value of an image; chosen from the image's size where it is `None`.
@@ -31,7 +33,14 @@ pub struct AnimateImagesConfig {
 
 impl Default for AnimateImagesConfig {
     fn default() -> Self {
-        Self { title: String::new(), columns: None, scale: None, seconds: 12.0, max_bytes: 1_500_000 }
+        Self {
+            title: String::new(),
+            note: String::new(),
+            columns: None,
+            scale: None,
+            seconds: 12.0,
+            max_bytes: 1_500_000,
+        }
     }
 }
 
@@ -141,7 +150,7 @@ impl Film<'_> {
         }
     }
 
-    /// Which values are black and white in this frame.
+    /// Which values are black and white in this frame, and the note.
     fn draw_foot(&self, canvas: &mut Canvas, (black, white): (f32, f32)) {
         let line = self.sheet.line();
         let y = line.bottom() + 22.0;
@@ -149,6 +158,8 @@ impl Film<'_> {
         draw_grey_bar(canvas, bar, SOFT);
         let words = |value: f32| font::fit(&number::fixed(value as f64), NOTE, 80.0);
         let style = Text::new(NOTE, INK);
+        let room = bar.x - 22.0 - font::width(&words(black), NOTE) - line.x;
+        canvas.text(&font::fit(&self.config.note, NOTE, room), (line.x, y), style.at(Anchor::Start, Anchor::End));
         canvas.text(&words(black), (bar.x - 10.0, y), style.at(Anchor::End, Anchor::End));
         canvas.text(&words(white), (bar.right() + 10.0, y), style);
     }

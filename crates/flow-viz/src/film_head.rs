@@ -9,7 +9,7 @@ use crate::heads;
 pub(crate) const HEAD: f32 = 46.0;
 const TITLE: f32 = 20.0;
 const COUNT: f32 = 16.0;
-/// A name too long for the title's size is set in these.
+/// A title or a name too long for the title's size is set in these.
 const SMALL: f32 = 16.0;
 const SMALLEST: f32 = 14.0;
 
@@ -37,9 +37,11 @@ impl FilmHead<'_> {
         let mut x = below.x;
         if !self.title.is_empty() {
             let room = if self.name.is_empty() { right - x } else { 0.6 * below.w };
-            let title = font::fit(self.title, TITLE, room);
-            canvas.text(&title, (x, baseline), Text::new(TITLE, INK).bold());
-            x += font::width(&title, TITLE) + 14.0;
+            let fits = |size: &f32| font::width(self.title, *size) <= room;
+            let size = [TITLE, SMALL, SMALLEST].into_iter().find(fits).unwrap_or(SMALLEST);
+            let title = font::fit(self.title, size, room);
+            canvas.text(&title, (x, baseline), Text::new(size, INK).bold());
+            x += font::width(&title, size) + 14.0;
         }
         let (size, lines) = set(self.name, right - x);
         for (i, line) in lines.iter().rev().enumerate() {

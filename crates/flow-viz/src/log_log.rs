@@ -132,10 +132,16 @@ fn draw_axes(canvas: &mut Canvas, panel: &LogLogPanel, plane: Rect, x: LogAxis, 
     // In the middle of a pixel a level or upright line is crisp.
     let crisp = |v: f32| v.floor() + 0.5;
     let number = Text::new(TICK, SOFT);
+    // A number that would touch the one before it is left out; its line stays.
+    let mut free = f32::NEG_INFINITY;
     for (value, text) in x.ticks() {
         let across = crisp(place(plane, x.share(value), 0.0).0);
         canvas.strokes(&[vec![(across, plane.y), (across, plane.bottom())]], 1.0, FAINT, bounds);
-        canvas.text(&text, (across, plane.bottom() + 6.0), number.at(Anchor::Middle, Anchor::Start));
+        let half = 0.5 * font::width(&text, TICK);
+        if across - half >= free {
+            canvas.text(&text, (across, plane.bottom() + 6.0), number.at(Anchor::Middle, Anchor::Start));
+            free = across + half + 0.5 * TICK;
+        }
     }
     for (value, text) in y.ticks() {
         let down = crisp(place(plane, 0.0, y.share(value)).1);

@@ -27,9 +27,26 @@ pub struct Contest {
 
 /// What came of a configuration.
 pub struct Outcome {
-    pub configuration: Configuration,
+    work: Work,
+    entries: Vec<Entry>,
+    cost: Cost,
+    /// The machine's, as it was just then.
     pub speed: Speed,
     pub versions: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    /// With the limits of a machine of so many operations a second, that copies so many bytes a second.
+    pub fn configuration(self, flops: f64, copy: f64) -> Configuration {
+        let speed = Speed { flops, copy, ..self.speed };
+        Configuration {
+            name: self.work.name.into(),
+            title: self.work.title.into(),
+            batch: self.work.batch,
+            limits: limits::of(&self.cost, &speed, self.work.batch),
+            entries: self.entries,
+        }
+    }
 }
 
 /// A contestant with its process, and what it has said so far.
@@ -107,14 +124,8 @@ impl Contest {
             self.start_cold(work, &mut sides, left_out)?;
         }
         let versions = sides.iter().flat_map(|side| side.versions.clone()).collect();
-        let configuration = Configuration {
-            name: work.name.into(),
-            title: work.title.into(),
-            batch: work.batch,
-            limits: limits::of(&cost, &speed, work.batch),
-            entries: sides.into_iter().map(Side::entry).collect(),
-        };
-        Ok(Outcome { configuration, speed, versions })
+        let entries = sides.into_iter().map(Side::entry).collect();
+        Ok(Outcome { work: *work, entries, cost, speed, versions })
     }
 
     /// Starts a process, lets it train a little, and reads its memory before it does anything else.

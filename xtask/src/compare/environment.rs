@@ -61,7 +61,10 @@ impl Environments<'_> {
             eprintln!("Making a Python environment in {}", folder.display());
             let mut command = Command::new("python3");
             command.args(["-m", "venv"]).arg(&folder);
-            self.run(command, "venv").context("no Python environment could be made (python3 with venv and pip)")?;
+            self.run(command, "venv")
+                // Half of one would be taken for a whole one the next time.
+                .inspect_err(|_| drop(fs::remove_dir_all(&folder)))
+                .context("no Python environment could be made (python3 with venv and pip)")?;
         }
         let index = self.torch_index.filter(|_| environment == Environment::Torch);
         self.install(&python, environment.packages(), index)?;

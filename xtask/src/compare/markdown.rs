@@ -88,7 +88,8 @@ pub fn ratios(report: &Report) -> String {
         }
     }
     let text = "How many times as long the fastest peer takes, or as much memory as the least hungry one needs: above 1 this \
-                project is ahead. That peer in brackets, of those that compute the same.\n\n";
+                project is ahead. That peer in brackets, of those that compute the same or, where weights cannot be given, \
+                have as many parameters.\n\n";
     text.to_owned() + &table(&head, rows)
 }
 

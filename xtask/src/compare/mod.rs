@@ -12,6 +12,7 @@ mod report;
 mod statistics;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -173,8 +174,10 @@ impl Args {
     }
 
     fn report(&self, outcomes: Vec<Outcome>, left_out: Vec<LeftOut>, workspace: &Workspace, took: Duration) -> Report {
-        let mut versions = machine::versions(workspace.root()).by_name();
-        versions.extend(outcomes.iter().flat_map(|outcome| outcome.versions.clone()));
+        let mut versions: BTreeMap<String, String> =
+            outcomes.iter().flat_map(|outcome| outcome.versions.clone()).collect();
+        // Last, for it says of this workspace which commit it was.
+        versions.extend(machine::versions(workspace.root()).by_name());
         let best = |value: fn(&limits::Speed) -> f64| outcomes.iter().map(|it| value(&it.speed)).fold(0.0, f64::max);
         let machine = Machine {
             cpu: machine::cpu().unwrap_or_else(|| "unknown".into()),
@@ -186,7 +189,9 @@ impl Args {
             how: outcomes.first().map(|outcome| outcome.speed.how.clone()).unwrap_or_default(),
             copy: best(|speed| speed.copy),
         };
-        let configurations: Vec<_> = outcomes.into_iter().map(|outcome| outcome.configuration).collect();
+        // All limits are those of one machine, the one that the page names.
+        let configurations: Vec<_> =
+            outcomes.into_iter().map(|outcome| outcome.configuration(machine.flops, machine.copy)).collect();
         Report {
             format: 1,
             date: text::today(),

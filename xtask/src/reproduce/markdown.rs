@@ -164,11 +164,11 @@ fn others(summary: &Summary) -> String {
         let (model, data) = (reference.model.title(), reference.data.title());
         let _ = writeln!(page, "| {model} | {data} | {} | {} |", numbers(reference), reference.source);
     }
-    page += "\nThe rows of the original's nets were measured once, on a machine of 2 cores, with the likelihood as defined below \
+    page += "\nThe rows of the original's nets were measured once, by a script that is not kept here, on a machine of 2 cores, with the likelihood as defined below \
              on test data that training has not seen; the original itself reports none.";
     if summary.images == Data::Mnist {
-        page += " Preprocessing decides much: NICE here, as in its paper, works on the unit cube with no logit; the others here \
-                 work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the MAF paper with α = 1e-6), the convolutional \
+        page += " Preprocessing decides much: NICE here, as in its paper, and the original's nets work on the unit cube with no \
+                 logit; RealNVP and Glow of the other presets work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the MAF paper with α = 1e-6), the convolutional \
                  ones with a learned spline behind them. With the preset `cpu` these are small nets, trained for minutes.";
     } else {
         page += " No published numbers are known for `digits` under this protocol.";
@@ -214,11 +214,12 @@ fn caption(summary: &Summary, row: &Row, file: &str) -> String {
     let image = row.data.is_image();
     let classes = row.evaluation.given_class;
     match kind(file) {
-        "from latent to data" if image => {
-            "Draws from the base on their way through the inverse, layer by layer. Between two layers the picture only moves \
-             evenly from one to the other: those frames are no states of the model. They are the first draws, not picked."
-                .into()
-        }
+        "from latent to data" if image => format!(
+            "Draws from the base times {} (the temperature; 1 is the model itself) on their way through the inverse, layer by \
+             layer. Between two layers the picture only moves evenly from one to the other: those frames are no states of the \
+             model. They are the first draws, not picked.",
+            plan::TEMPERATURE
+        ),
         "from latent to data" => {
             "Draws from the base on their way through the inverse, layer by layer; each point keeps the colour it was born \
              with. Between two layers the points only move evenly: those frames are no states of the model."

@@ -22,7 +22,7 @@ Examples:
   flow train realnvp --data csv:table.csv --set model.couplings=8 --set train.weight_decay=0.01
   flow train realnvp --data images:faces --set data.size=64 --set data.bits=5
   flow train --resume runs/nice-mnist
-  flow train glow --data mnist --on-divergence rewind
+  flow train glow --data mnist --preset cpu --on-divergence rewind
 
 Ctrl-C saves and ends, a second one ends at once; --resume goes on as if nothing had happened.")]
 pub struct TrainArgs {
@@ -32,7 +32,8 @@ pub struct TrainArgs {
     /// What to train on (see below)
     #[arg(long, value_name = "DATA", required_unless_present = "resume")]
     pub data: Option<Spec>,
-    /// Ready configuration to start from: seed, paper, default or cpu
+    /// Ready configuration to start from: seed (the original's nets; nice and realnvp only), paper, default (of the image
+    /// models for hours on a GPU) or cpu (ten minutes on two cores)
     #[arg(long, default_value = "default")]
     pub preset: Preset,
     /// Change a field of the configuration, as in train.ema=0.99, model.couplings=8, data.fixed=1000, data.bits=5; repeatable

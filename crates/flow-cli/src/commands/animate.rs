@@ -28,15 +28,24 @@ fn walk(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>, number: usize
     layers::inverse(flow, &z, context.as_ref(), usize::from(args.layers))
 }
 
+fn temperature(of: f64) -> String {
+    format!("T = {of}")
+}
+
 fn title(loaded: &Loaded, class: Option<usize>) -> String {
     loaded.title() + &class.map(|class| format!(", class {class}")).unwrap_or_default()
 }
 
 fn film_2d(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>) -> anyhow::Result<Vec<u8>> {
     let number = args.number.unwrap_or(1_000) as usize;
-    let Walk { states, .. } = walk(loaded, args, class, number, args.temperature.unwrap_or(1.0));
+    let t = args.temperature.unwrap_or(1.0);
+    let Walk { states, .. } = walk(loaded, args, class, number, t);
     let colors = angle_colors(states[0].plane().view());
-    let mut config = Animate2dConfig { title: title(loaded, class), ..Animate2dConfig::default() };
+    let mut title = title(loaded, class);
+    if t != 1.0 {
+        title = format!("{title}, {}", temperature(t));
+    }
+    let mut config = Animate2dConfig { title, ..Animate2dConfig::default() };
     let mut film: Vec<Layer2d> = states.iter().map(|s| Layer2d::new(&s.name, s.plane())).collect();
     // A grid of the plane can be pushed along only where the flow is one of the plane, and the same for all points.
     if loaded.model.event() == [2] && (loaded.classes() == 0 || class.is_some()) {
@@ -52,8 +61,10 @@ fn film_2d(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>) -> anyhow:
 
 fn film_images(loaded: &Loaded, args: &AnimateArgs, class: Option<usize>) -> anyhow::Result<Vec<u8>> {
     let number = args.number.unwrap_or(16) as usize;
-    let Walk { states, .. } = walk(loaded, args, class, number, args.temperature.unwrap_or(IMAGE_TEMPERATURE));
+    let t = args.temperature.unwrap_or(IMAGE_TEMPERATURE);
+    let Walk { states, .. } = walk(loaded, args, class, number, t);
     let film = image_layers(loaded, &states, states.len() - 1);
-    let config = AnimateImagesConfig { title: title(loaded, class), ..AnimateImagesConfig::default() };
+    let config =
+        AnimateImagesConfig { title: title(loaded, class), note: temperature(t), ..AnimateImagesConfig::default() };
     Ok(animate_images(&film, &config)?)
 }

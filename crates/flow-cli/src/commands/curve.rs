@@ -34,10 +34,12 @@ pub fn run(args: &CurveArgs) -> anyhow::Result<()> {
     }
     let references: Vec<Reference> =
         args.reference.iter().map(|(value, label)| Reference::new(label.clone(), *value)).collect();
+    // A conditional model is trained, and chosen, given the class.
+    let of = if loaded.classes() > 0 { "p(x|class)" } else { "p(x)" };
     let config = CurveConfig {
         title: loaded.title(),
         x_name: "training step".to_owned(),
-        y_name: "mean log p(x), nats per sample".to_owned(),
+        y_name: format!("mean log {of}, nats per sample"),
         ..CurveConfig::default()
     };
     output::write(&args.out, &curve(&shown, &references, &config)?)

@@ -22,7 +22,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     };
     if trainer.progress().finished {
         eprintln!("{}: finished already, at step {}", dir.display(), trainer.progress().step);
-        report(args, &trainer, &dir, Outcome::Finished);
+        let all = trainer.progress().step >= trainer.config().train.steps;
+        report(args, &trainer, &dir, if all { Outcome::Finished } else { Outcome::EarlyStop });
         return Ok(ExitCode::SUCCESS);
     }
     output::notes(trainer.data());
@@ -140,7 +141,7 @@ fn announce(trainer: &Trainer, dir: &Path) {
         trainer.model().parameters(),
         config.train.steps,
         config.train.batch,
-        config.device,
+        config.device.found().unwrap_or(config.device),
         config.threads,
         dir.display(),
     );

@@ -77,3 +77,15 @@ fn a_finished_run_says_so() {
     assert_eq!((&report["outcome"], &report["step"]), (&"finished".into(), &6.into()));
     assert_eq!(fs::read(place.path("run").join("state.safetensors")).unwrap(), before);
 }
+
+#[test]
+fn a_run_that_was_stopped_early_says_so_again() {
+    let place = Place::new();
+    // Weights that move far at every step: validation soon stops getting better.
+    let sets = ["schedule=constant", "learning_rate=0.05", "ema=0", "validate_every=1", "patience=2"];
+    let sets: String = sets.iter().map(|assignment| format!(" --set train.{assignment}")).collect();
+    let line = format!("train nice --data moons --out run {SMALL}{sets}").replace("--steps 6", "--steps 400");
+    let first = place.json(&format!("{line} --json"));
+    assert_eq!(first["outcome"], "stopped early");
+    assert_eq!(place.json("train --resume run --json")["outcome"], first["outcome"]);
+}

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{Config, probes};
+use super::{Config, LOG_DET_FAILS, probes};
 use crate::Step;
 use crate::testing::{Measured, jacobian_log_det};
 
@@ -11,7 +11,7 @@ use crate::testing::{Measured, jacobian_log_det};
 pub struct LogDet {
     /// How the Jacobian's was found.
     pub method: Method,
-    /// The difference, largest over rows.
+    /// The difference, largest over rows; of estimates that of the row that is furthest off its own resolution.
     pub error: Measured,
 }
 
@@ -29,15 +29,20 @@ pub enum Method {
 }
 
 impl LogDet {
-    /// The one that says worse.
-    pub(super) fn max(self, other: Self) -> Self {
-        let method = match (self.method, other.method) {
-            (Method::Probes { resolution: a }, Method::Probes { resolution: b }) => {
-                Method::Probes { resolution: a.max(b) }
-            }
-            (probes @ Method::Probes { .. }, _) | (_, probes) => probes,
-        };
-        LogDet { method, error: self.error.max(other.error) }
+    /// How many times what is allowed the claim is off by: from 1 on it is wrong.
+    pub(super) fn excess(&self) -> f64 {
+        match self.method {
+            // Also where no estimate has a resolution any more.
+            _ if !self.error.absolute.is_finite() => f64::INFINITY,
+            Method::Exact => self.error.relative / LOG_DET_FAILS,
+            Method::Probes { resolution } => self.error.absolute / resolution.max(LOG_DET_FAILS),
+        }
+    }
+
+    /// The one that is further off what is allowed: each is judged by its own resolution, or a coarse estimate of one row
+    /// would excuse another.
+    pub(super) fn worse(self, other: Self) -> Self {
+        if other.excess() > self.excess() { other } else { self }
     }
 }
 
@@ -63,5 +68,23 @@ pub(super) fn of(step: &dyn Step, x: &Tensor, context: Option<&Tensor>, rows: i6
         let error = Measured::between(&claimed.narrow(0, i, 1).to_device(tch::Device::Cpu), &truth);
         LogDet { method: Method::Probes { resolution: estimate.resolution }, error }
     };
-    (0..rows).map(row).reduce(LogDet::max).expect("one row or more")
+    (0..rows).map(row).reduce(LogDet::worse).expect("one row or more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarse_estimate_of_one_row_excuses_no_other() {
+        let estimated = |absolute, resolution| LogDet {
+            method: Method::Probes { resolution },
+            error: Measured { absolute, relative: 0.0 },
+        };
+        let (coarse, fault) = (estimated(4.0, 5.0), estimated(0.5, 0.01));
+        assert!(coarse.excess() < 1.0 && fault.excess() >= 1.0);
+        assert_eq!([coarse.worse(fault), fault.worse(coarse)], [fault; 2]);
+        let lost = LogDet { method: Method::Probes { resolution: f64::NAN }, error: Measured::INFINITE };
+        assert_eq!([lost.worse(fault).error, fault.worse(lost).error], [Measured::INFINITE; 2]);
+    }
 }

@@ -133,7 +133,7 @@ pub fn check(model: &Model, rows: &[Rows], config: &Config) -> Report {
     whole.report(rounded, latent)
 }
 
-/// The whole flow's log-determinant against its Jacobian, where that can be written down, on the first row of data.
+/// The whole flow's log-determinant against its Jacobian, where that can be written down, on the first rows of data.
 fn whole_log_det(flow: &Flow, rows: &[Rows], config: &Config) -> Option<LogDet> {
     let rows = rows.iter().find(|rows| rows.direction == Direction::Forward && rows.jacobians > 0)?;
     let few = rows.jacobians.min(rows.start.size()[0]);

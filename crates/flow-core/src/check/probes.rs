@@ -103,7 +103,10 @@ fn lanczos(products: &Products, config: &Config) -> (Tensor, Tensor) {
 /// `D/2 Σ_k τ_k² ln θ_k` of each probe, `[probes]`.
 fn quadrature(diagonal: &Tensor, off: &Tensor, dim: i64) -> Tensor {
     let matrix = diagonal.diag_embed(0, -2, -1) + off.diag_embed(1, -2, -1) + off.diag_embed(-1, -2, -1);
-    let (theta, vectors) = matrix.to_device(Device::Cpu).linalg_eigh("L");
+    let Ok((theta, vectors)) = matrix.to_device(Device::Cpu).f_linalg_eigh("L") else {
+        // Numbers that are not finite have no eigenvalues.
+        return Tensor::full([matrix.size()[0]], f64::NAN, (Kind::Double, Device::Cpu));
+    };
     let weight = vectors.select(1, 0).square();
     // A direction without weight says nothing, whatever its eigenvalue.
     let log = theta.clamp_min(f64::MIN_POSITIVE).log().masked_fill(&weight.lt(1e-28), 0.0);

@@ -148,7 +148,7 @@ impl Walks<'_> {
         });
         Layer {
             on: on.collect(),
-            log_det: steps().filter_map(|step| step.log_det).reduce(LogDet::max),
+            log_det: steps().filter_map(|step| step.log_det).reduce(LogDet::worse),
             scales: steps().filter_map(|step| step.inspection.scales).reduce(wider),
             rounded: Vec::new(),
             findings: Vec::new(),

@@ -77,17 +77,13 @@ fn of_scales(scales: Scales, findings: &mut Findings) {
 
 fn of_log_det(log_det: LogDet, findings: &mut Findings) {
     let LogDet { method, error } = log_det;
-    match method {
-        Method::Exact => findings.grade(error.relative, LOG_DET_FAILS, LOG_DET_FAILS, || {
-            format!("log-det is {} nats off its Jacobian's", number(error.absolute))
-        }),
-        Method::Probes { resolution } => {
-            let allowed = resolution.max(LOG_DET_FAILS);
-            findings.grade(error.absolute, f64::INFINITY, allowed, || {
-                format!("log-det is {} nats off its Jacobian's, ± {resolution:.1e}", number(error.absolute))
-            });
-        }
-    }
+    findings.grade(log_det.excess(), 1.0, 1.0, || {
+        let about = match method {
+            Method::Exact => String::new(),
+            Method::Probes { resolution } => format!(", ± {resolution:.1e}"),
+        };
+        format!("log-det is {} nats off its Jacobian's{about}", number(error.absolute))
+    });
 }
 
 /// Round trips and the sum of both log-determinants, on each batch of rows. The worst of each kind is said once: of like

@@ -21,8 +21,9 @@ impl Trainer {
             return Ok(());
         }
         self.require_good()?;
+        let written = self.write();
         let (step, kept) = (self.progress.step, self.kept);
-        self.write().map_err(|source| Error::NotSaved { step, kept, source: Box::new(source) })?;
+        written.map_err(|source| Error::NotSaved { step, kept, source: Box::new(source) })?;
         self.remember();
         Ok(())
     }
@@ -64,6 +65,8 @@ impl Trainer {
         let first = self.kept.is_none();
         if first {
             self.write_state(&dir)?;
+            // Enough to go on from, whatever becomes of the model.
+            self.kept = Some(self.progress.step);
         }
         let card = self.card();
         let path = model_file(&dir);

@@ -44,6 +44,35 @@ fn a_run_is_never_overwritten() {
     drop(Trainer::resume(dir.path()).unwrap());
 }
 
+/// A project's own `config.toml`, or the metrics that are left of a run whose state was deleted.
+#[test]
+fn files_that_are_of_no_run_are_kept() {
+    for name in ["config.toml", "metrics.jsonl"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(name);
+        fs::write(&file, "somebody's").unwrap();
+        let error = keep(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("--out"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("lock"), "somebody's").unwrap();
+    drop(keep(dir.path()).unwrap());
+    assert_eq!(fs::read_to_string(dir.path().join("lock")).unwrap(), "somebody's");
+}
+
+/// Killed before its first save, a start leaves a lock, a configuration and metrics without a line; no run is lost by
+/// starting again.
+#[test]
+fn a_start_that_was_killed_can_be_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["lock", "config.toml", "metrics.jsonl"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    drop(keep(dir.path()).unwrap());
+    drop(Trainer::resume(dir.path()).unwrap());
+}
+
 #[test]
 fn one_process_trains_in_a_folder_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
