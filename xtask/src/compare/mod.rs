@@ -224,6 +224,7 @@ impl Args {
         }
         words.extend(["--threads".to_owned(), self.threads().to_string()]);
         words.extend(self.precision.iter().flat_map(|kind| ["--precision".to_owned(), kind.clone()]));
+        words.extend(self.out.iter().flat_map(|out| ["--out".to_owned(), out.display().to_string()]));
         text::command_line(words)
     }
 }
