@@ -80,7 +80,7 @@ pub fn line(model: Model, data: Data) -> Option<String> {
         Model::Nice => "the NICE paper",
         Model::RealNvp => "RealNVP in the MAF paper",
         Model::RealNvpImage => "RealNVP as reported by FFJORD",
-        Model::Glow => "Glow as reported by FFJORD",
+        Model::Glow => "Glow as reported by FFJORD, p(x)",
     };
     Some(format!("{nats:.1}:{label}"))
 }
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(line(Model::Nice, Data::Mnist).unwrap(), "1980.5:the NICE paper");
         assert_eq!(line(Model::RealNvp, Data::Mnist).unwrap(), "3298.6:RealNVP in the MAF paper");
         assert_eq!(line(Model::RealNvpImage, Data::Mnist).unwrap(), "3771.4:RealNVP as reported by FFJORD");
-        assert_eq!(line(Model::Glow, Data::Mnist).unwrap(), "3776.8:Glow as reported by FFJORD");
+        assert_eq!(line(Model::Glow, Data::Mnist).unwrap(), "3776.8:Glow as reported by FFJORD, p(x)");
         assert_eq!(line(Model::RealNvp, Data::Digits), None);
         assert_eq!(line(Model::Glow, Data::Moons).unwrap(), "-1.0896:the best any model can do");
     }
