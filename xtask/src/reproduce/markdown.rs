@@ -164,12 +164,12 @@ fn others(summary: &Summary) -> String {
         let (model, data) = (reference.model.title(), reference.data.title());
         let _ = writeln!(page, "| {model} | {data} | {} | {} |", numbers(reference), reference.source);
     }
-    page += "\nThe rows of the original's nets were measured once, by a script that is not kept here, on a machine of 2 cores, with the likelihood as defined below \
-             on test data that training has not seen; the original itself reports none.";
+    page += "\nThe rows of the original's nets were measured once, by a script that is not kept here, on a machine of 2 cores, \
+             with the likelihood as defined below on test data that training has not seen; the original itself reports none.";
     if summary.images == Data::Mnist {
         page += " Preprocessing decides much: NICE here, as in its paper, and the original's nets work on the unit cube with no \
-                 logit; RealNVP and Glow of the other presets work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the MAF paper with α = 1e-6), the convolutional \
-                 ones with a learned spline behind them. With the preset `cpu` these are small nets, trained for minutes.";
+                 logit; RealNVP and Glow of the other presets work on logits of α + (1 - 2α) x with α = 1e-3 (RealNVP in the \
+                 MAF paper with α = 1e-6), the convolutional ones with a learned spline behind them. With the preset `cpu` these are small nets, trained for minutes.";
     } else {
         page += " No published numbers are known for `digits` under this protocol.";
     }

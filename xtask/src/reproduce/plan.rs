@@ -266,13 +266,18 @@ impl Job {
             file: format!("{prefix}{ending}"),
             arguments: strings(arguments),
         };
+        let temperature = TEMPERATURE.to_string();
+        let mut film = vec!["animate", &folder];
+        if self.data.is_image() {
+            film.extend(["--temperature", &temperature]);
+        }
         let mut figures = vec![
-            figure(".gif", &["animate", &folder]),
+            figure(".gif", &film),
             figure("_forward.png", &["trace", &folder, "--direction", "forward"]),
             figure("_inverse.png", &["trace", &folder, "--direction", "inverse"]),
         ];
         if self.data.is_image() {
-            let (count, temperature) = (SHEET.to_string(), TEMPERATURE.to_string());
+            let count = SHEET.to_string();
             let sample = ["sample", &folder, "-n", &count, "--temperature", &temperature, "--seed", &seed];
             figures.push(figure("_samples.png", &sample));
         } else {
@@ -282,7 +287,7 @@ impl Job {
             figures.push(figure("_temperatures.png", &["sheet", &folder, "temperature", "--seed", &seed]));
         }
         if self.classes.is_some() {
-            let (pairs, temperature) = (PAIRS.to_string(), TEMPERATURE.to_string());
+            let pairs = PAIRS.to_string();
             let interpolate = ["interpolate", &folder, "--pairs", &pairs, "--seed", &seed];
             let classes = ["sheet", &folder, "classes", "--temperature", &temperature, "--seed", &seed];
             let [from, to] = FROM_TO.map(|class| class.to_string());
@@ -455,6 +460,7 @@ mod tests {
             let figure = figures(name).into_iter().find(|figure| figure.file.ends_with(ending)).unwrap();
             command_line(figure.arguments)
         };
+        assert_eq!(line("nice-digits", ".gif"), "animate run --temperature 0.75");
         assert_eq!(line("nice-digits", "_samples.png"), "sample run -n 225 --temperature 0.75 --seed 0");
         assert_eq!(line("nice-digits", "_curve.png"), "curve run", "nothing is published for digits");
         assert_eq!(line("realnvp-image-digits", "_temperatures.png"), "sheet run temperature --seed 0");
