@@ -53,8 +53,12 @@ impl RunFolder {
     /// There is a run in it already, or a file with a name of a run's that is of none, or it cannot be written to.
     pub fn create(dir: &Path, config: &RunConfig) -> Result<Self> {
         make_folder(dir).map_err(Error::io(dir))?;
-        // What a start leaves that was killed before its first save: a lock, a configuration, metrics without a line.
-        let begun = lock_file(dir).exists();
+        refuse_links(dir)?;
+        let path = dir.join("config.toml");
+        // A start that was killed before its first save leaves a lock, a configuration and metrics without a line. Looked at
+        // before there is a lock of this one, which would make the next try take the rest for such a start's.
+        let run = [lock_file(dir), state_file(dir), model_file(dir)].iter().any(|file| file.exists());
+        refuse_foreign(&path, path.exists() && !run)?;
         let lock = lock(dir)?;
         for file in [state_file(dir), model_file(dir)] {
             if file.exists() {
@@ -65,14 +69,8 @@ impl RunFolder {
                 return Err(Error::run(dir, why));
             }
         }
-        let path = dir.join("config.toml");
         let metrics = metrics_file(dir);
-        let lines = fs::metadata(&metrics).is_ok_and(|found| found.len() > 0);
-        for (file, foreign) in [(&path, !begun && path.exists()), (&metrics, lines)] {
-            if foreign {
-                return Err(Error::run(file, "there already, and of no run that can go on; choose another --out"));
-            }
-        }
+        refuse_foreign(&metrics, fs::metadata(&metrics).is_ok_and(|found| found.len() > 0))?;
         let text = toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))?;
         write_beside(&path, text.as_bytes()).map_err(Error::io(path))?;
         Self::open(dir, lock, 0)
@@ -124,6 +122,13 @@ impl RunFolder {
         self.metrics.sync_all().map_err(Error::io(&path))?;
         Ok(self.metrics.metadata().map_err(Error::io(&path))?.len())
     }
+}
+
+fn refuse_foreign(file: &Path, foreign: bool) -> Result<()> {
+    if !foreign {
+        return Ok(());
+    }
+    Err(Error::run(file, "there already, and of no run that can go on; choose another --out"))
 }
 
 /// Removes the half-written files of a process that was killed; each can be as large as the state. Held locked, nobody
