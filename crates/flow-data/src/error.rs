@@ -123,7 +123,7 @@ pub enum Error {
         found: String,
     },
 
-    /// A place in a CSV file that is not a finite number, or a row of another length.
+    /// A place in a CSV file that is not a finite number, or a row of another length or with too many cells.
     #[error("{}, line {line}, column {column}: {problem}", path.display())]
     Csv {
         /// The file.
@@ -136,7 +136,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// An NPY file that is not a two-dimensional array of numbers.
+    /// An NPY file that is not an array of numbers of two axes or more, or has too many columns.
     #[error("{}: {problem}", path.display())]
     Npy {
         /// The file.

@@ -24,8 +24,8 @@
 //! let batch = toy.draw_batch(256, 0, 1); // seed 0, step 1
 //! assert_eq!(batch.dim(), (256, 2));
 //! let test = moons.test.to_reals();
-//! let nats = -toy.log_prob(test.view()).expect("moons have a density").mean().expect("20,000 points");
-//! assert!((nats - toy.entropy().expect("in closed form")).abs() < 0.03); // 1.0896, within sampling error
+//! let nats = -toy.log_prob(test.view()).mean().expect("20,000 points");
+//! assert!((nats - toy.entropy()).abs() < 0.03); // 1.0896, within sampling error
 //! # assert_eq!(toy, Toy::Moons);
 //! # Ok::<_, flow_data::Error>(())
 //! ```

@@ -3,7 +3,10 @@
 //! Y. LeCun, C. Cortes, C. Burges, Creative Commons BY-SA 3.0. The files are checked by the SHA-256 of their
 //! *decompressed* bytes, so that any mirror's gzip will do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use ndarray::{Array1, Array2, s};
 
@@ -17,6 +20,9 @@ use crate::{
 const TRAIN_ROWS: usize = 50_000;
 /// The side of an image.
 pub(crate) const SIDE: usize = 28;
+
+/// Images `[n, side²]` and their labels `[n]`.
+type Images = (Array2<u8>, Array1<u8>);
 
 /// A file of MNIST.
 struct File {
@@ -43,14 +49,15 @@ pub(crate) fn load(options: &LoadOptions) -> Result<DataSet, Error> {
     let folder = find(&places(options.data_dir.as_deref(), &["mnist"]))?;
     let image = options.image;
     let training = read_split(&folder, &TRAIN_IMAGES, &TRAIN_LABELS)?;
-    let rows = training.0.nrows();
+    let (train, validation) = divide(&training, SIDE, image)?;
+    let test = read_split(&folder, &TEST_IMAGES, &TEST_LABELS)?;
     Ok(DataSet {
         spec: Spec::Mnist,
         event_shape: vec![1, SIDE, SIDE],
         preprocessing: image.preprocessing(1, SIDE),
-        train: Source::Fixed(rows_of(&training, 0, TRAIN_ROWS, image)?),
-        validation: rows_of(&training, TRAIN_ROWS, rows, image)?,
-        test: rows_of(&read_split(&folder, &TEST_IMAGES, &TEST_LABELS)?, 0, usize::MAX, image)?,
+        train: Source::Fixed(train),
+        validation,
+        test: rows_of(&test, 0..test.0.nrows(), SIDE, image)?,
         notes: Vec::new(),
     })
 }
@@ -65,12 +72,12 @@ fn path(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
 }
 
-fn read_split(folder: &Path, images: &File, labels: &File) -> Result<(Array2<u8>, Array1<u8>), Error> {
+fn read_split(folder: &Path, images: &File, labels: &File) -> Result<Images, Error> {
     let images = read(folder, images)?;
     let labels = read(folder, labels)?;
     let rows = images.dims()[0];
-    let pixels = Array2::from_shape_vec((rows, SIDE * SIDE), images.data().to_vec());
-    Ok((pixels.expect("the digest fixes the shape"), labels.data().to_vec().into()))
+    let pixels = Array2::from_shape_vec((rows, SIDE * SIDE), images.into_data());
+    Ok((pixels.expect("the digest fixes the shape"), labels.into_data().into()))
 }
 
 fn read(folder: &Path, file: &File) -> Result<Idx, Error> {
@@ -83,15 +90,15 @@ fn read(folder: &Path, file: &File) -> Result<Idx, Error> {
     Ok(idx)
 }
 
-fn rows_of(
-    (pixels, labels): &(Array2<u8>, Array1<u8>),
-    from: usize,
-    to: usize,
-    image: ImageOptions,
-) -> Result<Split, Error> {
-    let to = to.min(pixels.nrows());
-    let values = image.values(pixels.slice(s![from..to, ..]).to_owned());
-    Split::new(values, vec![1, SIDE, SIDE], Some(labels.slice(s![from..to]).to_owned()))
+/// The rows of the training file that are trained on, and those for validation.
+fn divide(training: &Images, side: usize, image: ImageOptions) -> Result<(Split, Split), Error> {
+    let rows = training.0.nrows();
+    Ok((rows_of(training, 0..TRAIN_ROWS, side, image)?, rows_of(training, TRAIN_ROWS..rows, side, image)?))
+}
+
+fn rows_of((pixels, labels): &Images, rows: Range<usize>, side: usize, image: ImageOptions) -> Result<Split, Error> {
+    let values = image.values(pixels.slice(s![rows.clone(), ..]).to_owned());
+    Split::new(values, vec![1, side, side], Some(labels.slice(s![rows]).to_owned()))
 }
 
 #[cfg(test)]
@@ -118,9 +125,22 @@ mod tests {
     fn rows_are_cut_with_their_labels() {
         let pixels = Array2::from_shape_fn((5, SIDE * SIDE), |(row, _)| row as u8);
         let rows = (pixels, Array1::from_iter(10..15));
-        let cut = rows_of(&rows, 3, usize::MAX, ImageOptions::default()).unwrap();
+        let cut = rows_of(&rows, 3..5, SIDE, ImageOptions::default()).unwrap();
         assert_eq!((cut.len(), cut.event_shape()), (2, &[1, SIDE, SIDE][..]));
         assert_eq!(cut.labels, Some(Array1::from_iter(13..15)));
         assert_eq!(cut.to_reals()[[0, 0]], 3.0);
+    }
+
+    #[test]
+    fn the_first_50_000_rows_are_trained_on_and_the_last_10_000_are_for_validation() {
+        let thousand = |row: usize| (row / 1_000) as u8;
+        let pixels = Array2::from_shape_fn((60_000, 1), |(row, _)| thousand(row));
+        let rows = (pixels, Array1::from_shape_fn(60_000, thousand));
+        let (train, validation) = divide(&rows, 1, ImageOptions::default()).unwrap();
+        for (split, expected) in [(train, 0..50_000), (validation, 50_000..60_000)] {
+            let expected: Vec<u8> = expected.map(thousand).collect();
+            assert!(split.to_reals().iter().map(|value| *value as u8).eq(expected.iter().copied()));
+            assert_eq!(split.labels.unwrap().to_vec(), expected);
+        }
     }
 }

@@ -81,7 +81,8 @@ impl Preprocessing {
         }
     }
 
-    /// A name for each value of a row: `x1`, `x2` for toys, `row,column` for pixels, the header's names for tables.
+    /// A name for each value of a row: `x1`, `x2` for toys, the header's names for tables, `row,column` for pixels, and
+    /// `channel,row,column` where they have more than one channel.
     pub fn column_names(&self) -> Vec<String> {
         match self {
             Preprocessing::Toy { .. } => vec!["x1".into(), "x2".into()],

@@ -40,7 +40,7 @@ pub enum Spec {
     Diabetes,
     /// `csv:PATH`: a table of one's own.
     Csv(PathBuf),
-    /// `npy:PATH`: a two-dimensional NumPy array of one's own.
+    /// `npy:PATH`: a NumPy array of one's own, of two axes or more.
     Npy(PathBuf),
     /// `images:DIR`: the PNG and JPEG files of a folder of one's own, and of its sub-folders, which are their classes.
     Images(PathBuf),

@@ -36,8 +36,8 @@ impl Split {
     /// [`Error::Shape`] where a row has not as many values as `event_shape`, or the labels are not one a row.
     pub fn new(values: Values, event_shape: Vec<usize>, labels: Option<Array1<u8>>) -> Result<Split, Error> {
         let (rows, columns) = values.dim();
-        let fits = event_shape.iter().product::<usize>() == columns;
-        if !fits || labels.as_ref().is_some_and(|labels| labels.len() != rows) {
+        let dim = event_shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        if dim != Some(columns) || labels.as_ref().is_some_and(|labels| labels.len() != rows) {
             let labels = labels.map(|labels| labels.len());
             return Err(Error::Shape { rows, columns, event_shape, labels });
         }
@@ -143,6 +143,9 @@ mod tests {
     fn what_does_not_belong_together_is_refused() {
         let values = || Values::Reals(array![[1.0, 2.0], [3.0, 4.0]]);
         assert!(matches!(Split::new(values(), vec![3], None), Err(Error::Shape { columns: 2, .. })));
+        // Its product is 2 where it overflows.
+        let huge = vec![usize::MAX / 2 + 2, 2];
+        assert!(matches!(Split::new(values(), huge, None), Err(Error::Shape { columns: 2, .. })));
         assert!(matches!(Split::new(values(), vec![2], Some(array![1])), Err(Error::Shape { labels: Some(1), .. })));
         assert!(Split::new(values(), vec![1, 2, 1], Some(array![1, 2])).is_ok());
     }

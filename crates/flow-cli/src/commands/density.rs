@@ -28,7 +28,7 @@ pub fn run(args: &DensityArgs) -> anyhow::Result<()> {
     let extent = Extent::robust([test.view()])?;
     let cells = extent.cell_centers(CELLS, CELLS);
     let model = grid(log_probs(&loaded, &Split::new(Values::Reals(cells.clone()), vec![2], None)?, None, 1, 0)?);
-    let truth = data.toy().and_then(|toy| toy.log_prob(cells.view())).map(|values| grid(values.to_vec()));
+    let truth = data.toy().map(|toy| grid(toy.log_prob(cells.view()).to_vec()));
     let context = loaded.context(loaded.class_or_in_turn(None, DRAWS).as_deref());
     let draws = matrix(&flow.sample(DRAWS, 1.0, args.seed, context.as_ref()));
     let names = loaded.preprocessing.column_names();

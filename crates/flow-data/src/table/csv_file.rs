@@ -5,7 +5,7 @@ use std::path::Path;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use ndarray::Array2;
 
-use super::{Table, finite, numbered};
+use super::{MAX_COLUMNS, Table, finite, numbered};
 use crate::{Error, Values};
 
 pub(super) fn read(path: &Path) -> Result<Table, Error> {
@@ -42,6 +42,10 @@ impl Rows<'_> {
             return Ok(None);
         }
         self.columns = record.len();
+        if self.columns > MAX_COLUMNS {
+            let problem = format!("{} cells in this row, at most {MAX_COLUMNS} are read", self.columns);
+            return Err(self.refuse(&record, MAX_COLUMNS + 1, problem));
+        }
         let names = header(&record);
         if names.is_none() {
             self.push(&record)?;

@@ -20,6 +20,9 @@ use crate::{
     partition::{Deal, Sizes, check_rows, deal},
 };
 
+/// The most columns that are read: each gets a name, which takes far more memory than its byte in a file.
+const MAX_COLUMNS: usize = 1 << 22;
+
 /// Named columns of finite numbers, in the order of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
@@ -38,7 +41,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Empty`], and [`Error::Csv`] with line and column for a cell that is not a finite
-    /// number and for a row of another length.
+    /// number, for a row of another length, and for more than 4,194,304 columns.
     pub fn read_csv(path: &Path) -> Result<Table, Error> {
         csv_file::read(path)
     }
@@ -49,8 +52,8 @@ impl Table {
     /// `u8` arrays become [`Values::Levels`] with 256 levels, all others reals.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Empty`], [`Error::Npy`] for another type or shape or a damaged file, and
-    /// [`Error::NpyCell`] with row and column for an entry that is not a finite `f32`.
+    /// [`Error::Read`], [`Error::Empty`], [`Error::Npy`] for another type or shape, more than 4,194,304 columns or a
+    /// damaged file, and [`Error::NpyCell`] with row and column for an entry that is not a finite `f32`.
     pub fn read_npy(path: &Path) -> Result<Table, Error> {
         npy_file::read(path)
     }

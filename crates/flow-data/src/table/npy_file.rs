@@ -5,7 +5,7 @@ use std::path::Path;
 use ndarray::{ArrayViewD, Axis};
 use ndarray_npy::{ViewElement, ViewNpyError, ViewNpyExt};
 
-use super::{Table, finite, numbered};
+use super::{MAX_COLUMNS, Table, finite, numbered};
 use crate::{
     Error, Values,
     mapped::{Columns, Element, FileBytes, Layout, MappedRows, Number},
@@ -81,6 +81,10 @@ fn places<A>(view: &ArrayViewD<'_, A>, bytes: &[u8], element: Element, path: &Pa
     }
     let place = |value: &A| std::ptr::from_ref(value).addr();
     let first = view.index_axis(Axis(0), 0);
+    if first.len() > MAX_COLUMNS {
+        let problem = format!("{} columns, at most {MAX_COLUMNS} are read", first.len());
+        return Err(Error::Npy { path: path.to_owned(), problem });
+    }
     let start = place(first.iter().next().expect("not empty"));
     let columns = match first.is_standard_layout() {
         true => Columns::Together(first.len()),

@@ -67,14 +67,14 @@ impl Toy {
         (self.moments().standardise(raw), labels)
     }
 
-    /// ln p(x) of each row of `x: [n, 2]`, in nats: `[n]`. Every toy of today has one.
+    /// ln p(x) of each row of `x: [n, 2]`, in nats: `[n]`.
     ///
     /// In closed form for [`Toy::Moons`]; for the others by quadrature along the arcs, to about 1e-6 wherever there are
     /// points.
     ///
     /// # Panics
     /// Where rows have not 2 values.
-    pub fn log_prob(&self, x: ArrayView2<'_, f32>) -> Option<Array1<f64>> {
+    pub fn log_prob(&self, x: ArrayView2<'_, f32>) -> Array1<f64> {
         assert_eq!(x.ncols(), 2, "a toy's points are [n, 2], not {:?}", x.shape());
         let moments = self.moments();
         let raw = moments.raw(x);
@@ -83,19 +83,19 @@ impl Toy {
             Toy::TwoMoons => arcs::two_moons().log_prob(raw.view()),
             Toy::Circles => arcs::circles().log_prob(raw.view()),
         };
-        Some(log_prob + moments.log_scale())
+        log_prob + moments.log_scale()
     }
 
     /// The entropy in nats, which is the floor of any model's mean negative log-likelihood.
     ///
     /// Exact for [`Toy::Moons`], ln(2πe) - ½ ln 33 = 1.0896; for the others the integral of -p ln p over a grid, exact
     /// to the six decimals given.
-    pub fn entropy(&self) -> Option<f64> {
-        Some(match self {
+    pub fn entropy(&self) -> f64 {
+        match self {
             Toy::Moons => moons::entropy() - self.moments().log_scale(),
             Toy::TwoMoons => arcs::TWO_MOONS_ENTROPY,
             Toy::Circles => arcs::CIRCLES_ENTROPY,
-        })
+        }
     }
 
     /// The exact mean and standard deviation of the raw distribution, by which it is standardised.
@@ -152,7 +152,7 @@ mod tests {
             0 => (-5.0 + step * (i % columns) as f64) as f32,
             _ => (-6.0 + step * (i / columns) as f64) as f32,
         });
-        let log_prob = toy.log_prob(grid.view()).unwrap();
+        let log_prob = toy.log_prob(grid.view());
         let sum = |f: fn(f64) -> f64| log_prob.mapv(f).sum() * step * step;
         (sum(f64::exp), sum(|l| -l * l.exp()))
     }
@@ -162,17 +162,17 @@ mod tests {
         for toy in Toy::ALL {
             let (mass, entropy) = integrals(toy, 0.0625);
             assert_abs_diff_eq!(mass, 1.0, epsilon = 1e-7);
-            assert_abs_diff_eq!(entropy, toy.entropy().unwrap(), epsilon = 1e-6);
+            assert_abs_diff_eq!(entropy, toy.entropy(), epsilon = 1e-6);
         }
-        assert_abs_diff_eq!(Toy::Moons.entropy().unwrap(), 1.0896, epsilon = 5e-5);
+        assert_abs_diff_eq!(Toy::Moons.entropy(), 1.0896, epsilon = 5e-5);
     }
 
     #[test]
     fn draws_follow_the_density() {
         for toy in Toy::ALL {
-            let log_prob = toy.log_prob(toy.draw(20_000, 1).view()).unwrap();
+            let log_prob = toy.log_prob(toy.draw(20_000, 1).view());
             let (mean, error) = mean_and_error(&-log_prob);
-            let off = mean - toy.entropy().unwrap();
+            let off = mean - toy.entropy();
             assert!(off.abs() < 4.0 * error && error < 0.01, "{toy}: {off} nats off, standard error {error}");
         }
     }
@@ -193,14 +193,14 @@ mod tests {
     #[test]
     fn moons_have_the_closed_form() {
         // The crescent's tip is raw (0, 0): there p is that of two normals, 1/(2π · 4), times the scales √33 · 4.
-        let tip = Toy::Moons.log_prob(array![[(-4.0 / 33f64.sqrt()) as f32, 0.0]].view()).unwrap();
+        let tip = Toy::Moons.log_prob(array![[(-4.0 / 33f64.sqrt()) as f32, 0.0]].view());
         assert_abs_diff_eq!(tip[0], (33f64.sqrt() / std::f64::consts::TAU).ln(), epsilon = 1e-6);
     }
 
     #[test]
     fn densities_stay_finite_far_away() {
         for toy in Toy::ALL {
-            let log_prob = toy.log_prob(array![[1e3, -1e3], [0.0, 0.0]].view()).unwrap();
+            let log_prob = toy.log_prob(array![[1e3, -1e3], [0.0, 0.0]].view());
             assert!(log_prob[0].is_finite() && log_prob[0] < -1e3 && log_prob[1] > -1e3, "{toy}: {log_prob}");
         }
     }

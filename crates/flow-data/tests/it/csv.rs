@@ -57,6 +57,12 @@ fn ragged_rows_are_refused_at_the_first_cell_too_few_or_too_many() {
 }
 
 #[test]
+fn more_columns_than_are_named_are_refused() {
+    let problem = "4194305 cells in this row, at most 4194304 are read";
+    assert_eq!(refused(",".repeat(1 << 22)), (1, 4_194_305, problem.into()));
+}
+
+#[test]
 fn tables_without_rows_are_refused() {
     for text in ["", "\n\n", "a,b\n"] {
         assert!(matches!(read(text), Err(Error::Empty { .. })), "{text:?}");

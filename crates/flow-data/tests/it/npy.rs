@@ -111,6 +111,16 @@ fn shapes_that_promise_more_or_less_than_the_file_are_refused() {
 }
 
 #[test]
+fn more_columns_than_are_named_are_refused() {
+    let columns = (1 << 22) + 1;
+    for fortran in ["False", "True"] {
+        let header = format!("{{'descr': '|u1', 'fortran_order': {fortran}, 'shape': (2, {columns})}}");
+        let problem = refused(with_header(&header, &vec![0; 2 * columns]));
+        assert!(problem.ends_with("4194305 columns, at most 4194304 are read"), "{problem}");
+    }
+}
+
+#[test]
 fn headers_made_to_do_harm_are_refused() {
     assert!(refused(b"").contains("not an NPY file"));
     assert!(refused(b"PK\x03\x04 a zip").contains("not an NPY file"));

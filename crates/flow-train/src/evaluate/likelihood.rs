@@ -118,7 +118,7 @@ impl Evaluated<'_> {
                 .filter(|_| draws.number > 1)
                 .map(|bits_per_dim| ImportanceWeighted { nats: Mean::of(&weighted), bits_per_dim }),
             by_class: self.by_class(&native, &reported),
-            floor: self.toy.and_then(|toy| self.floor(toy, &native)),
+            floor: self.toy.map(|toy| self.floor(toy, &native)),
         })
     }
 
@@ -145,11 +145,11 @@ impl Evaluated<'_> {
         (0..=u8::MAX).filter_map(of).collect()
     }
 
-    fn floor(&self, toy: Toy, values: &[f64]) -> Option<Floor> {
-        let truth = toy.log_prob(self.split.to_reals().view())?;
+    fn floor(&self, toy: Toy, values: &[f64]) -> Floor {
+        let truth = toy.log_prob(self.split.to_reals().view());
         let gaps: Vec<f64> = truth.iter().zip(values).map(|(truth, value)| truth - value).collect();
         let gap = Mean::of(&gaps);
-        Some(Floor { nats: toy.entropy()?, gap: gap.mean, gap_se: gap.se })
+        Floor { nats: toy.entropy(), gap: gap.mean, gap_se: gap.se }
     }
 
     fn require_finite(&self, values: &[f64]) -> Result<()> {
