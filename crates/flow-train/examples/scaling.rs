@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release -p flow-train --example scaling             # five minutes; a quiet machine; writes docs/
 //! cargo run --release -p flow-train --example scaling -- --quick  # half a minute; writes preview/
+//! cargo run --release -p flow-train --example scaling -- draw     # docs/scale.png anew from docs/scale.json
 //! ```
 
 use std::fmt::Write;
@@ -75,9 +76,9 @@ struct Cost {
 }
 
 /// The costs of a sweep on so many threads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Line {
-    sweep: &'static str,
+    sweep: String,
     threads: usize,
     values: Vec<usize>,
     costs: Vec<Cost>,
@@ -95,7 +96,8 @@ fn main() -> Result<()> {
         }
         [] => all(Path::new("docs"), 1.0, 1),
         ["--quick"] => all(Path::new("preview"), 0.1, 2),
-        _ => bail!("usage: scaling [--quick]"),
+        ["draw"] => draw(Path::new("docs")),
+        _ => bail!("usage: scaling [--quick | draw]"),
     }
 }
 
@@ -118,7 +120,7 @@ fn all(folder: &Path, seconds: f64, every: usize) -> Result<()> {
         for (costs, threads) in costs.into_iter().zip(THREADS) {
             let of = |part: fn(&Cost) -> f64| exponent(&values, &costs.iter().map(part).collect::<Vec<_>>());
             let (time_exponent, memory_exponent) = (of(|cost| cost.milliseconds), of(|cost| cost.mebibytes));
-            let (sweep, values) = (sweep.name, values.clone());
+            let (sweep, values) = (sweep.name.to_owned(), values.clone());
             lines.push(Line { sweep, threads, values, costs, time_exponent, memory_exponent });
         }
     }
@@ -132,6 +134,15 @@ fn all(folder: &Path, seconds: f64, every: usize) -> Result<()> {
         true => replace_table(&text, &table),
         false => Ok(()),
     }
+}
+
+/// Draws the figure anew from the numbers beside it.
+fn draw(folder: &Path) -> Result<()> {
+    let numbers = folder.join("scale.json");
+    let text = fs::read_to_string(&numbers).with_context(|| numbers.display().to_string())?;
+    let lines: Vec<Line> = serde_json::from_str(&text).with_context(|| numbers.display().to_string())?;
+    write_beside(&folder.join("scale.png"), &figure(&lines)?)?;
+    Ok(())
 }
 
 /// A process each: what an allocator has once taken, it keeps, and a number of threads is for a whole process.

@@ -73,6 +73,10 @@ const SMALL: usize = 4;
 
 const FOOT: f32 = 34.0;
 const NOTE: f32 = 15.0;
+/// Width of the bar from black to white.
+const BAR: f32 = 100.0;
+/// From the bar to the numbers at its ends.
+const BESIDE: f32 = 10.0;
 
 /// A GIF that takes a sheet of images through `layers` in their order (latent first, to see samples being born),
 /// pausing at each, the name of the layer at work in the title.
@@ -154,13 +158,51 @@ impl Film<'_> {
     fn draw_foot(&self, canvas: &mut Canvas, (black, white): (f32, f32)) {
         let line = self.sheet.line();
         let y = line.bottom() + 22.0;
-        let bar = Rect::new(line.x + 0.5 * line.w - 50.0, y - 10.0, 100.0, 9.0);
+        let (note, left) = foot(line, self.ranges, &self.config.note);
+        let bar = Rect::new(left, y - 10.0, BAR, 9.0);
         draw_grey_bar(canvas, bar, SOFT);
-        let words = |value: f32| font::fit(&number::fixed(value as f64), NOTE, 80.0);
         let style = Text::new(NOTE, INK);
-        let room = bar.x - 22.0 - font::width(&words(black), NOTE) - line.x;
-        canvas.text(&font::fit(&self.config.note, NOTE, room), (line.x, y), style.at(Anchor::Start, Anchor::End));
-        canvas.text(&words(black), (bar.x - 10.0, y), style.at(Anchor::End, Anchor::End));
-        canvas.text(&words(white), (bar.right() + 10.0, y), style);
+        canvas.text(&note, (line.x, y), style);
+        canvas.text(&number::fixed(black as f64), (bar.x - BESIDE, y), style.at(Anchor::End, Anchor::End));
+        canvas.text(&number::fixed(white as f64), (bar.right() + BESIDE, y), style);
+    }
+}
+
+/// The note of a film's foot as far as there is room, and where the bar begins: in the middle, or clear of the note.
+fn foot(line: Rect, ranges: &[(f32, f32)], note: &str) -> (String, f32) {
+    // Room for the widest numbers of the film, two digits at least: the bar stands still from frame to frame.
+    let widest = |end: fn(&(f32, f32)) -> f32| {
+        let width = |range: &(f32, f32)| font::width(&number::fixed(end(range) as f64), NOTE);
+        ranges.iter().map(width).fold(font::width("−88.88", NOTE), f32::max)
+    };
+    let (black, white) = (widest(|range| range.0), widest(|range| range.1));
+    let before = 12.0 + black + BESIDE;
+    let room = (0.3 * line.w).min(line.w - before - BAR - BESIDE - white);
+    let note = font::fit(note, NOTE, room);
+    let left = line.x + font::width(&note, NOTE) + before;
+    (note, (line.x + 0.5 * (line.w - BAR)).max(left).round())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn note_bar_and_numbers_stand_apart_on_the_narrowest_line() {
+        let line = Rect::new(12.0, 46.0, 320.0, 200.0);
+        let width = |text: &str| font::width(text, NOTE);
+        for (ranges, note, kept) in [
+            ([(-1.74, 1.8), (0.0, 1.0)], "T = 0.75", true),
+            ([(-88.88, 88.88), (0.0, 1.0)], "T = 0.75", true),
+            ([(-88.88, 88.88), (0.0, 1.0)], "a note that has more than a few letters", false),
+            ([(-54_321.09, -12_345.67), (0.0, 1.0)], "T = 0.75", false),
+        ] {
+            let (shown, bar) = foot(line, &ranges, note);
+            assert_eq!(shown == note, kept, "{shown}");
+            let (black, white) = ranges[0];
+            let (black, white) = (width(&number::fixed(black as f64)), width(&number::fixed(white as f64)));
+            assert!(line.x + width(&shown) + 8.0 < bar - BESIDE - black, "{shown} and the bar at {bar}");
+            assert!(bar + BAR + BESIDE + white < line.right() + 1.0, "{shown} and the bar at {bar}");
+        }
     }
 }

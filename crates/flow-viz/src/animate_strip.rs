@@ -90,7 +90,7 @@ pub fn animate_strip(frames: &[ArrayD<f32>], config: &AnimateStripConfig) -> Res
     if images.iter().flatten().all(|v| !v.is_finite()) {
         return Err(Error::not_finite("every frame"));
     }
-    let columns = config.columns.unwrap_or(if k <= 8 { k } else { (k as f64).sqrt().ceil() as usize });
+    let columns = config.columns.unwrap_or(if k <= 8 { k } else { (k as f64).sqrt().ceil() as usize }).min(k);
     let rows = k.div_ceil(columns.max(1));
     let fits = || scale_to((columns * w).max(rows * h), 720).min(scale_to(w.max(h), 240));
     let sheet = FilmSheet::new((k, h, w), columns, config.scale.unwrap_or_else(fits), MARGIN)?;

@@ -18,6 +18,8 @@ use crate::plot::{FINE, OrPlotError, Sheet, fine};
 pub(crate) const TICK_TEXT: f32 = 14.0;
 /// Size of the axes' names, in pixels.
 pub(crate) const NAME_TEXT: f32 = 16.0;
+/// The least room between two numbers side by side, in pixels.
+const BETWEEN: f32 = 6.0;
 
 /// Axes over `extent`, whose plane is shown in `rect`. Numbers and names lie outside of `rect`.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub(crate) struct Axes<'a> {
     pub names: (&'a str, &'a str),
     /// Whether the numbers are written, across and upwards.
     pub numbers: (bool, bool),
-    /// About how many ticks, across and upwards.
+    /// The most ticks, across and upwards; across, fewer where their numbers would touch.
     pub ticks: (usize, usize),
     /// Whether faint lines run across the plane at the ticks.
     pub mesh: bool,
@@ -86,11 +88,12 @@ impl Axes<'_> {
             )
             .or_plot_error()?;
         let number = |size: f32, color: Rgb| ("sans-serif", (size * FINE) as f64).into_font().color(&plain(color));
-        let (x_step, y_step) = (self.step(0), self.step(1));
+        let across = self.ticks_across();
+        let (x_step, y_step) = (step(self.extent.x, across), step(self.extent.y, self.ticks.1));
         let x_number = |v: &f64| if self.numbers.0 { number::tick(*v, x_step) } else { String::new() };
         let y_number = |v: &f64| if self.numbers.1 { number::tick(*v, y_step) } else { String::new() };
         let mut mesh = chart.configure_mesh();
-        mesh.x_labels(self.ticks.0)
+        mesh.x_labels(across)
             .y_labels(self.ticks.1)
             .max_light_lines(0)
             .bold_line_style(line(FAINT.mix(crate::color::PAPER, 0.35), 1.0))
@@ -113,27 +116,40 @@ impl Axes<'_> {
         Ok(())
     }
 
-    /// Where plotters puts the ticks of an axis.
-    fn ticks(&self, axis: usize) -> Vec<f64> {
-        let ((low, high), count) = match axis {
-            0 => (self.extent.x, self.ticks.0),
-            _ => (self.extent.y, self.ticks.1),
-        };
-        RangedCoordf64::from(low as f64..high as f64).key_points(BoldPoints(count))
+    /// The most ticks across whose numbers do not touch. Where no numbers are written there are as many, so that panels
+    /// one below another have their ticks at the same places.
+    fn ticks_across(&self) -> usize {
+        (1..=self.ticks.0).rev().find(|&most| self.stand_apart(most)).unwrap_or(0)
     }
 
-    /// The distance between two ticks, which tells how many digits they need.
-    fn step(&self, axis: usize) -> f64 {
-        match self.ticks(axis)[..] {
-            [first, second, ..] => second - first,
-            _ => 1.0,
-        }
+    /// Whether the numbers of at most so many ticks across stand apart. A single one does.
+    fn stand_apart(&self, most: usize) -> bool {
+        let step = step(self.extent.x, most);
+        let half = |v: f64| 0.5 * font::width(&number::tick(v, step), TICK_TEXT);
+        let pixel = (self.extent.x.1 as f64 - self.extent.x.0 as f64) / self.rect.w as f64;
+        let room = |pair: &[f64]| ((pair[1] - pair[0]) / pixel) as f32;
+        let apart = |pair: &[f64]| half(pair[0]) + BETWEEN + half(pair[1]) <= room(pair);
+        ticks(self.extent.x, most).windows(2).all(apart)
     }
 
     fn widest_number(&self) -> f32 {
-        let step = self.step(1);
+        let step = step(self.extent.y, self.ticks.1);
         let width = |v: f64| font::width(&number::tick(v, step), TICK_TEXT);
-        self.ticks(1).into_iter().map(width).fold(0.0, f32::max)
+        ticks(self.extent.y, self.ticks.1).into_iter().map(width).fold(0.0, f32::max)
+    }
+}
+
+/// Where plotters puts at most so many ticks between two limits.
+fn ticks((low, high): (f32, f32), most: usize) -> Vec<f64> {
+    RangedCoordf64::from(low as f64..high as f64).key_points(BoldPoints(most))
+}
+
+/// The distance between two of these ticks, which tells how many digits they need; a single one needs those of the
+/// distance between the limits.
+fn step(limits: (f32, f32), most: usize) -> f64 {
+    match ticks(limits, most)[..] {
+        [first, second, ..] => second - first,
+        _ => limits.1 as f64 - limits.0 as f64,
     }
 }
 
@@ -151,4 +167,41 @@ fn plain(Rgb([r, g, b]): Rgb) -> RGBColor {
 
 fn line(color: Rgb, width: f32) -> ShapeStyle {
     ShapeStyle::from(plain(color).to_rgba()).stroke_width(fine(width) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panel(x: (f32, f32)) -> Axes<'static> {
+        Axes {
+            rect: Rect::new(0.0, 0.0, 220.0, 220.0),
+            extent: Extent::new(x, (0.0, 1.0)),
+            names: ("", ""),
+            numbers: (true, true),
+            ticks: (5, 5),
+            mesh: false,
+        }
+    }
+
+    /// The numbers across, as they are written.
+    fn numbers(axes: &Axes) -> Vec<String> {
+        let most = axes.ticks_across();
+        let step = step(axes.extent.x, most);
+        ticks(axes.extent.x, most).into_iter().map(|v| number::tick(v, step)).collect()
+    }
+
+    #[test]
+    fn wide_numbers_make_fewer_ticks() {
+        assert_eq!(numbers(&panel((110_000.0, 640_000.0))), ["200,000", "400,000", "600,000"]);
+        assert_eq!(numbers(&panel((-2.5, 2.5))), ["−2", "−1", "0", "1", "2"]);
+        let unnumbered = Axes { numbers: (false, false), ..panel((110_000.0, 640_000.0)) };
+        assert_eq!(unnumbered.ticks_across(), panel((110_000.0, 640_000.0)).ticks_across());
+    }
+
+    #[test]
+    fn a_single_tick_has_the_digits_it_needs() {
+        let narrow = Axes { rect: Rect::new(0.0, 0.0, 40.0, 40.0), ..panel((0.912, 0.979)) };
+        assert_eq!(numbers(&narrow), ["0.95"]);
+    }
 }

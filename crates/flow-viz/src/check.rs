@@ -69,8 +69,8 @@ const MOST: usize = 400;
 ///
 /// # Errors
 ///
-/// When there is no layer or more than 400, a marginal has no finite value or no base to compare with, or a bound is not
-/// above 0.
+/// When there is no layer or more than 400, a marginal has no finite value or no base to compare with, the z of a base
+/// do not rise, or a bound is not above 0.
 pub fn check(layers: &[LayerErrors], marginals: &[Marginal], config: &CheckConfig) -> Result<Vec<u8>> {
     if layers.is_empty() {
         return Err(Error::empty("every layer"));
@@ -99,10 +99,7 @@ pub fn check(layers: &[LayerErrors], marginals: &[Marginal], config: &CheckConfi
 
 /// A histogram as a density, and the base's.
 fn draw_marginal(canvas: &mut Canvas, marginal: &Marginal, (left, top): (f32, f32), last: bool) -> Result<()> {
-    let (Some(first), Some(end)) = (marginal.base.first(), marginal.base.last()) else {
-        return Err(Error::empty(format!("the base of {}", marginal.name)));
-    };
-    let range = (first.0, end.0);
+    let range = base_range(marginal)?;
     let values = marginal.values.as_slice();
     if !values.iter().any(|v| v.is_finite()) {
         return Err(Error::not_finite(marginal.name.clone()));
@@ -141,6 +138,19 @@ fn draw_marginal(canvas: &mut Canvas, marginal: &Marginal, (left, top): (f32, f3
     let curve: Vec<(f32, f32)> = base.iter().map(|(z, share)| axes.place(*z as f32, *share as f32)).collect();
     canvas.strokes(&[curve], 1.8, REFERENCE, axes.rect);
     Ok(())
+}
+
+/// The first and the last z of a marginal's base.
+fn base_range(marginal: &Marginal) -> Result<(f64, f64)> {
+    let (Some(first), Some(end)) = (marginal.base.first(), marginal.base.last()) else {
+        return Err(Error::empty(format!("the base of {}", marginal.name)));
+    };
+    let rising = marginal.base.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let width = end.0 - first.0;
+    match rising && width.is_finite() && width > 0.0 {
+        true => Ok((first.0, end.0)),
+        false => Err(Error::setting("base", format!("the z of {} do not rise", marginal.name))),
+    }
 }
 
 /// The colour of a verdict's word.

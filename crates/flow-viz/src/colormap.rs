@@ -23,7 +23,12 @@ use crate::color::{MISSING, Rgb};
 /// ```
 pub fn angle_colors(latent: ArrayView2<f32>) -> Vec<Rgb> {
     let column = |row: usize, j: usize| latent.get((row, j)).copied().unwrap_or(0.0);
-    (0..latent.nrows()).map(|row| angle_color(column(row, 1).atan2(column(row, 0)))).collect()
+    let color = |row: usize| match (column(row, 0), column(row, 1)) {
+        // Infinities have angles too, but no place in the plane.
+        (x, y) if x.is_finite() && y.is_finite() => angle_color(y.atan2(x)),
+        _ => MISSING,
+    };
+    (0..latent.nrows()).map(color).collect()
 }
 
 /// The colour of an angle in radians.
@@ -83,6 +88,8 @@ mod tests {
 
     #[test]
     fn values_that_are_not_finite_show() {
+        let rows = ndarray::array![[f32::INFINITY, 0.0], [0.0, f32::NEG_INFINITY], [f32::NAN, 1.0], [1.0, 0.0]];
+        assert_eq!(angle_colors(rows.view()), [MISSING, MISSING, MISSING, angle_color(0.0)]);
         assert_eq!(angle_color(f32::NAN), MISSING);
         assert_eq!(density_color(f32::INFINITY), MISSING);
     }

@@ -4,7 +4,7 @@ use crate::axes::{Axes, Curve};
 use crate::canvas::{Anchor, Canvas, Rect, Text};
 use crate::color::{INK, PAPER, Rgb, SOFT};
 use crate::error::{Error, Result};
-use crate::extent::{Extent, percentiles};
+use crate::extent::{Extent, percentiles, within};
 use crate::font;
 use crate::legend::{Legend, dashes};
 use crate::number;
@@ -84,7 +84,7 @@ pub(crate) const SERIES: [Rgb; 5] =
     [Rgb([38, 108, 190]), Rgb([222, 106, 26]), Rgb([34, 140, 98]), Rgb([152, 74, 168]), Rgb([126, 104, 40])];
 pub(crate) const REFERENCE: Rgb = Rgb([176, 32, 56]);
 
-/// A PNG with the `series` as curves over steps and the `references` as dashed lines.
+/// A PNG with the `series` as curves over steps and the `references` as dashed lines. A series of one point is a disc.
 ///
 /// Values that are not finite are left out, and their number is said below the curves.
 ///
@@ -97,7 +97,7 @@ pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) 
     }
     let (width, height) = config.size;
     if !(300..=10_000).contains(&width) || !(200..=10_000).contains(&height) {
-        return Err(Error::setting("size", "must be at least 300 x 200 pixels"));
+        return Err(Error::setting("size", "must be 300 x 200 to 10,000 x 10,000 pixels"));
     }
     let finite: Vec<Vec<(f64, f64)>> = series.iter().map(|s| finite_points(&s.points)).collect();
     let extent = extent(series, &finite, references, config)?;
@@ -106,7 +106,7 @@ pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) 
     let axes = axes(config, extent, &legend);
     let colors = SERIES.into_iter().cycle();
     let named = series.iter().zip(&finite).zip(colors);
-    let curves: Vec<Drawn> = named.flat_map(|((s, points), color)| drawn(s, points, color)).collect();
+    let curves: Vec<Curve> = named.flat_map(|((s, points), color)| drawn(s, points, color)).collect();
     let lines = references.iter().filter(|r| within(r.value, extent.y));
     draw(&mut canvas, &axes, &curves, lines)?;
     draw_title(&mut canvas, config);
@@ -115,20 +115,13 @@ pub fn curve(series: &[Series], references: &[Reference], config: &CurveConfig) 
     canvas.png()
 }
 
-/// A curve ready to draw.
-struct Drawn {
-    points: Vec<(f64, f64)>,
-    color: Rgb,
-    width: f32,
-}
-
 /// The curves that show one series: as it is, or thin with its running mean.
-fn drawn(series: &Series, points: &[(f64, f64)], color: Rgb) -> Vec<Drawn> {
-    let thick = |points| Drawn { points, color, width: 2.2 };
+fn drawn(series: &Series, points: &[(f64, f64)], color: Rgb) -> Vec<Curve> {
+    let thick = |points| Curve { points, color, width: 2.2 };
     match series.smooth {
         false => vec![thick(points.to_vec())],
         true => vec![
-            Drawn { points: points.to_vec(), color: color.mix(PAPER, 0.68), width: 1.0 },
+            Curve { points: points.to_vec(), color: color.mix(PAPER, 0.68), width: 1.0 },
             thick(running_mean(points)),
         ],
     }
@@ -137,30 +130,36 @@ fn drawn(series: &Series, points: &[(f64, f64)], color: Rgb) -> Vec<Drawn> {
 fn draw<'a>(
     canvas: &mut Canvas,
     axes: &Axes,
-    curves: &[Drawn],
+    curves: &[Curve],
     references: impl Iterator<Item = &'a Reference>,
 ) -> Result<()> {
     let limits = axes.extent.y;
     // plotters draws beyond the axes what lies beyond the limits: a curve that leaves the plane is cut there.
-    let pieces = |c: &Drawn| {
+    let pieces = |c: &Curve| {
         let (color, width) = (c.color, c.width);
         let curve = move |points| Curve { points, color, width };
         pieces_within(&c.points, limits).into_iter().map(curve)
     };
-    let curves: Vec<Curve> = curves.iter().flat_map(pieces).collect();
-    axes.draw(canvas, &curves)?;
+    let lines: Vec<Curve> = curves.iter().flat_map(pieces).collect();
+    axes.draw(canvas, &lines)?;
+    curves.iter().for_each(|curve| draw_alone(canvas, axes, curve));
     for reference in references {
         draw_reference(canvas, axes, reference);
     }
     Ok(())
 }
 
-fn finite_points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
+/// A curve of one point is no line: a disc shows where it is.
+fn draw_alone(canvas: &mut Canvas, axes: &Axes, curve: &Curve) {
+    if let [(x, y)] = curve.points[..]
+        && within(y, axes.extent.y)
+    {
+        canvas.disc(axes.place(x as f32, y as f32), 1.5 * curve.width, curve.color, canvas.bounds());
+    }
 }
 
-fn within(value: f64, (low, high): (f32, f32)) -> bool {
-    value >= low as f64 && value <= high as f64
+fn finite_points(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
 }
 
 /// The pieces of a curve between the limits, each ending where the curve crosses them.
@@ -197,15 +196,28 @@ fn segment_within(a: (f64, f64), b: (f64, f64), (low, high): (f32, f32)) -> Opti
 /// The mean over a window of 1/40 of the points around each; at the ends, over the part of it that there is.
 fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let half = (points.len() / 80).max(1);
-    let mut sums = vec![0.0];
-    for point in points {
-        sums.push(sums[sums.len() - 1] + point.1);
-    }
+    let sums = prefix_sums(points);
     let mean = |i: usize| {
         let (from, to) = (i.saturating_sub(half), (i + half + 1).min(points.len()));
-        (sums[to] - sums[from]) / (to - from) as f64
+        let ((before, lost_before), (sum, lost)) = (sums[from], sums[to]);
+        ((sum - before) + (lost - lost_before)) / (to - from) as f64
     };
     points.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
+}
+
+/// The sums of the first 0, 1, 2, ... values, each with what rounding took from it (A. Neumaier, 1974): without that,
+/// one huge value swallows all that come after it.
+fn prefix_sums(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (mut sum, mut lost) = (0.0f64, 0.0f64);
+    let mut sums = vec![(sum, lost)];
+    for &(_, value) in points {
+        let next = sum + value;
+        let (large, small) = if sum.abs() >= value.abs() { (sum, value) } else { (value, sum) };
+        lost += (large - next) + small;
+        sum = next;
+        sums.push((sum, lost));
+    }
+    sums
 }
 
 /// All steps; the values of the later nine tenths of them without the most extreme, and the references.
@@ -310,5 +322,22 @@ fn draw_note(canvas: &mut Canvas, series: &[Series], finite: &[Vec<(f64, f64)>])
         let note = format!("{} values are not finite", number::count(broken));
         let y = canvas.height() as f32 - MARGIN;
         canvas.text(&note, (MARGIN, y), Text::new(LABEL, SOFT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_huge_value_spoils_the_mean_only_around_it() {
+        let mut points: Vec<(f64, f64)> = (0..400).map(|i| (f64::from(i), 1.0)).collect();
+        points[20].1 = -1e20;
+        let Curve { points: means, .. } = drawn(&Series::noisy("x", points.clone()), &points, INK).remove(1);
+        // A window of 11 points.
+        for (i, (_, mean)) in means.iter().enumerate() {
+            assert_eq!(*mean < 0.0, (15..=25).contains(&i), "{i}: {mean}");
+            assert!(*mean < 0.0 || *mean == 1.0, "{i}: {mean}");
+        }
     }
 }

@@ -58,7 +58,7 @@ const BAR: f32 = 16.0;
 ///
 /// # Errors
 ///
-/// When an array is empty, has the wrong shape or no finite value, or a setting makes no sense.
+/// When an array is empty or has the wrong shape, a density has no finite value, or a setting makes no sense.
 pub fn density(
     model: ArrayView2<f32>,
     truth: Option<ArrayView2<f32>>,
@@ -137,8 +137,9 @@ fn shared_top(model: &Array2<f32>, truth: Option<&Array2<f32>>) -> Result<f32> {
         // A density of very few cells has no percentile to speak of.
         Some(if high > 0.0 { high } else { highest })
     };
-    let model = top(model).ok_or_else(|| Error::not_finite("the model's log density"))?;
-    let truth = truth.and_then(top).unwrap_or(0.0);
+    let finite = |grid: &Array2<f32>, what: &str| top(grid).ok_or_else(|| Error::not_finite(what));
+    let model = finite(model, "the model's log density")?;
+    let truth = truth.map_or(Ok(0.0), |truth| finite(truth, "the true log density"))?;
     Ok(model.max(truth).max(f32::MIN_POSITIVE))
 }
 

@@ -5,10 +5,12 @@ use crate::check::{CheckConfig, LayerErrors, MARGIN, verdict_color};
 use crate::color::{FAINT, INK, PAPER, Rgb, SOFT};
 use crate::curve::{REFERENCE, SERIES};
 use crate::font;
-use crate::legend::{Legend, dashes};
+use crate::histograms::draw_upright;
+use crate::legend::Legend;
 
 const LABEL: f32 = 14.0;
 const TICK: f32 = 14.0;
+const BOUND: f32 = 13.0;
 const NAME: f32 = 15.0;
 /// The widest name of a layer.
 const WIDEST: f32 = 250.0;
@@ -19,6 +21,8 @@ const ROW: (f32, f32) = (20.0, 40.0);
 /// Below the rows: numbers, the axis' name, labels of the bounds above.
 const FOOT: f32 = 48.0;
 const HEAD: f32 = 22.0;
+/// The least room between two numbers, or two labels, side by side.
+const BETWEEN: f32 = 6.0;
 /// The lowest power of ten that is shown: f64 has none of its digits left below.
 const LOWEST: i32 = -17;
 
@@ -108,7 +112,7 @@ impl ErrorRows {
     fn draw_axis(&self, canvas: &mut Canvas) {
         canvas.frame(self.plane, FAINT);
         let bottom = self.plane.bottom();
-        let step = if self.highest - LOWEST > 24 { 4 } else { 2 };
+        let step = tick_step(self.highest - LOWEST);
         for power in (LOWEST + 1..=self.highest).filter(|power| power % step == 0) {
             let x = self.place(10f64.powi(power)).round();
             canvas.fill(Rect::new(x, self.plane.y, 1.0, self.plane.h), FAINT);
@@ -122,16 +126,37 @@ impl ErrorRows {
     }
 
     fn draw_bounds(&self, canvas: &mut Canvas, config: &CheckConfig) {
-        for (label, value) in &config.bounds {
-            let x = self.place(*value).floor() + 0.5;
-            let turned = dashes(self.plane.y, self.plane.bottom(), x).into_iter();
-            let lines: Vec<Vec<(f32, f32)>> =
-                turned.map(|line| line.into_iter().map(|(a, b)| (b, a)).collect()).collect();
-            canvas.strokes(&lines, 1.4, REFERENCE, self.plane);
-            let style = Text::new(13.0, REFERENCE).at(Anchor::Middle, Anchor::End);
+        for (label, x, anchor) in self.labels(config) {
+            draw_upright(canvas, self.plane, x, 1.4, REFERENCE);
+            let style = Text::new(BOUND, REFERENCE).at(anchor, Anchor::End);
             canvas.text(label, (x, self.plane.y - 6.0), style);
         }
     }
+
+    /// The bounds' labels from left to right, each with the place of its line: over its middle or, where labels would
+    /// touch so, the first half of them to the left of their lines and the others to the right.
+    fn labels<'a>(&self, config: &'a CheckConfig) -> Vec<(&'a str, f32, Anchor)> {
+        let place = |(label, value): &'a (String, f64)| (label.as_str(), self.place(*value).floor() + 0.5);
+        let mut labels: Vec<(&str, f32)> = config.bounds.iter().map(place).collect();
+        labels.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let half = |label: &str| 0.5 * font::width(label, BOUND);
+        let touch = |pair: &[(&str, f32)]| pair[1].1 - pair[0].1 < half(pair[0].0) + BETWEEN + half(pair[1].0);
+        let crowded = labels.windows(2).any(touch);
+        let first_half = labels.len() / 2;
+        let anchor = |i: usize| match crowded {
+            false => Anchor::Middle,
+            true if i < first_half => Anchor::End,
+            true => Anchor::Start,
+        };
+        labels.into_iter().enumerate().map(|(i, (label, x))| (label, x, anchor(i))).collect()
+    }
+}
+
+/// How many powers of ten further the next number stands, on an axis of so many: an even number.
+fn tick_step(powers: i32) -> i32 {
+    let widest = font::width("1e−16", TICK) + BETWEEN;
+    let apart = |step: &i32| PLANE * *step as f32 >= widest * powers as f32;
+    (2..=powers).step_by(2).find(apart).unwrap_or(powers)
 }
 
 fn errors(layer: &LayerErrors) -> [Option<f64>; 3] {
@@ -141,4 +166,50 @@ fn errors(layer: &LayerErrors) -> [Option<f64>; 3] {
 fn draw_cross(canvas: &mut Canvas, (x, y): (f32, f32), color: Rgb) {
     let lines = [vec![(x - 5.0, y - 5.0), (x + 5.0, y + 5.0)], vec![(x - 5.0, y + 5.0), (x + 5.0, y - 5.0)]];
     canvas.strokes(&lines, 2.4, color, canvas.bounds());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of a layer whose round trip is off by ten to this power.
+    fn rows(power: i32) -> ErrorRows {
+        let error = Some(10f64.powi(power));
+        let layer =
+            LayerErrors { name: "a".into(), single: error, double: None, log_det: None, verdict: "FAIL".into() };
+        ErrorRows::new(&[layer], &CheckConfig::default(), 0.0, 100.0)
+    }
+
+    #[test]
+    fn labels_of_bounds_stand_apart_however_large_an_error_is() {
+        let config = CheckConfig::default();
+        for power in -20..=60 {
+            let spans: Vec<(f32, f32)> = rows(power)
+                .labels(&config)
+                .into_iter()
+                .map(|(label, x, anchor)| {
+                    let width = font::width(label, BOUND);
+                    let left = match anchor {
+                        Anchor::Start => x,
+                        Anchor::Middle => x - 0.5 * width,
+                        Anchor::End => x - width,
+                    };
+                    (left, left + width)
+                })
+                .collect();
+            assert!(spans.len() == 2 && spans[0].1 + 5.0 < spans[1].0, "{power}: {spans:?}");
+        }
+        assert!(rows(-8).labels(&config).iter().all(|(_, _, anchor)| *anchor == Anchor::Middle));
+    }
+
+    #[test]
+    fn numbers_of_the_axis_stand_apart_however_large_an_error_is() {
+        for power in -20..=60 {
+            let powers = rows(power).highest - LOWEST;
+            let step = tick_step(powers);
+            let distance = PLANE * step as f32 / powers as f32;
+            assert!(step % 2 == 0 && distance > font::width("1e−16", TICK) + 5.0, "{power}: {step}");
+        }
+        assert_eq!(tick_step(15), 2);
+    }
 }

@@ -94,6 +94,11 @@ impl Extent {
     }
 }
 
+/// Whether a value lies between two limits.
+pub(crate) fn within(value: f64, (low, high): (f32, f32)) -> bool {
+    value >= low as f64 && value <= high as f64
+}
+
 /// The values at two shares (0 to 1) of the sorted finite `values`; nothing where there are none.
 pub(crate) fn percentiles(mut values: Vec<f32>, low: f64, high: f64) -> Option<(f32, f32)> {
     values.retain(|v| v.is_finite());

@@ -6,7 +6,7 @@ use crate::canvas::{Anchor, Canvas, Rect, Text};
 use crate::color::{INK, Rgb, SOFT};
 use crate::curve::{REFERENCE, Reference, SERIES};
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, within};
 use crate::font;
 use crate::legend::{Legend, dashes};
 use crate::number;
@@ -158,7 +158,7 @@ pub(crate) fn draw_fill(canvas: &mut Canvas, axes: &Axes, bins: &Bins, filled: &
 }
 
 /// A dashed upright line over the whole plane.
-fn draw_upright(canvas: &mut Canvas, rect: Rect, x: f32, width: f32, color: Rgb) {
+pub(crate) fn draw_upright(canvas: &mut Canvas, rect: Rect, x: f32, width: f32, color: Rgb) {
     // In the middle of a column of pixels an upright line is crisp.
     let x = x.floor() + 0.5;
     let turned = dashes(rect.y, rect.bottom(), x).into_iter();
@@ -173,10 +173,6 @@ fn draw_dotted(canvas: &mut Canvas, rect: Rect, x: f32, color: Rgb) {
         canvas.fill(Rect::new(x.floor() - 0.5, y, 2.0, 2.0), color);
         y += 5.0;
     }
-}
-
-fn within(value: f64, (low, high): (f32, f32)) -> bool {
-    value >= low as f64 && value <= high as f64
 }
 
 fn legend(samples: &[Histogram], filled: &[Filled], references: &[Reference], extent: Extent, room: f32) -> Legend {

@@ -1,5 +1,6 @@
 //! An axis on which equal factors are equal distances.
 
+use crate::axes::nice_step;
 use crate::number;
 
 /// Room at either end, as a share of the axis.
@@ -37,7 +38,22 @@ impl LogAxis {
         };
         let powers = of(&[1.0]);
         let values = if powers.len() < FEW { of(&[1.0, 2.0, 5.0]) } else { powers };
-        values.into_iter().map(|value| (value, number::exact(value))).collect()
+        match values.len() {
+            0 | 1 => self.even_ticks(),
+            _ => values.into_iter().map(|value| (value, number::exact(value))).collect(),
+        }
+    }
+
+    /// Ticks at equal distances, for an axis so short that it is nearly an ordinary one.
+    fn even_ticks(&self) -> Vec<(f64, String)> {
+        let (from, to) = (10f64.powf(self.low), 10f64.powf(self.high).min(f64::MAX));
+        let step = nice_step(to - from, 5);
+        let text = |value: f64| match (1e-3..1e6).contains(&value) {
+            true => number::tick(value, step),
+            false => number::scientific(value, step),
+        };
+        let numbers = (from / step).ceil() as i64..=(to / step).floor() as i64;
+        numbers.map(|i| i as f64 * step).map(|value| (value, text(value))).collect()
     }
 }
 
@@ -54,6 +70,17 @@ mod tests {
         assert_eq!(numbers([2.0, 3_072.0]), ["10", "100", "1,000"]);
         assert_eq!(numbers([2.0, 64.0]), ["2", "5", "10", "20", "50"]);
         assert_eq!(numbers([0.02, 3.0]), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"]);
+    }
+
+    #[test]
+    fn a_short_axis_has_ticks_at_equal_distances() {
+        assert_eq!(numbers([300.0, 300.0]), ["280", "300", "320"]);
+        assert_eq!(numbers([190.0, 210.0]), ["180", "200", "220"]);
+        assert_eq!(numbers([3.0, 4.0]), ["3.0", "3.5", "4.0"]);
+        assert_eq!(numbers([3e7, 3e7]), ["2.8e7", "3.0e7", "3.2e7"]);
+        for value in [1e-300, 7e-5, 0.5, 33.0, 1e300, f64::MAX] {
+            assert!(numbers([value; 2]).len() > 1, "{value}: {:?}", numbers([value; 2]));
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn log_log(panels: &[LogLogPanel], config: &LogLogConfig) -> Result<Vec<u8>>
         return Err(Error::setting("columns", "must be 1 to 12"));
     }
     if !(240..=4_000).contains(&width) || !(200..=4_000).contains(&height) {
-        return Err(Error::setting("panel", "must be at least 240 x 200 pixels"));
+        return Err(Error::setting("panel", "must be 240 x 200 to 4,000 x 4,000 pixels"));
     }
     let head = if config.title.is_empty() { MARGIN } else { MARGIN + TITLE + 14.0 };
     let (across, rows) = (columns.min(panels.len()), panels.len().div_ceil(columns));
@@ -132,19 +132,13 @@ fn draw_axes(canvas: &mut Canvas, panel: &LogLogPanel, plane: Rect, x: LogAxis, 
     // In the middle of a pixel a level or upright line is crisp.
     let crisp = |v: f32| v.floor() + 0.5;
     let number = Text::new(TICK, SOFT);
-    // A number that would touch the one before it is left out; its line stays.
-    let mut free = f32::NEG_INFINITY;
-    for (value, text) in x.ticks() {
-        let across = crisp(place(plane, x.share(value), 0.0).0);
+    for (across, text) in numbered(&x, plane.w, |text| font::width(text, TICK)) {
+        let across = crisp(plane.x + across);
         canvas.strokes(&[vec![(across, plane.y), (across, plane.bottom())]], 1.0, FAINT, bounds);
-        let half = 0.5 * font::width(&text, TICK);
-        if across - half >= free {
-            canvas.text(&text, (across, plane.bottom() + 6.0), number.at(Anchor::Middle, Anchor::Start));
-            free = across + half + 0.5 * TICK;
-        }
+        canvas.text(&text, (across, plane.bottom() + 6.0), number.at(Anchor::Middle, Anchor::Start));
     }
-    for (value, text) in y.ticks() {
-        let down = crisp(place(plane, 0.0, y.share(value)).1);
+    for (upwards, text) in numbered(&y, plane.h, |_| TICK) {
+        let down = crisp(plane.bottom() - upwards);
         canvas.strokes(&[vec![(plane.x, down), (plane.right(), down)]], 1.0, FAINT, bounds);
         canvas.text(&text, (plane.x - 6.0, down), number.at(Anchor::End, Anchor::Middle));
     }
@@ -153,4 +147,39 @@ fn draw_axes(canvas: &mut Canvas, panel: &LogLogPanel, plane: Rect, x: LogAxis, 
     let below = plane.bottom() + 6.0 + TICK + 6.0;
     canvas.text(&panel.x_name, (middle, below), name.at(Anchor::Middle, Anchor::Start));
     canvas.text(&panel.y_name, (plane.x - LEFT + 14.0, centre), name.at(Anchor::Middle, Anchor::Start).upwards());
+}
+
+/// The ticks of an axis `side` pixels long: how far from its low end they are, and their numbers. `length` is how much
+/// of the axis a number takes; one that would touch the one before it is left empty, its line stays.
+fn numbered(axis: &LogAxis, side: f32, length: impl Fn(&str) -> f32) -> Vec<(f32, String)> {
+    let mut free = f32::NEG_INFINITY;
+    let fit = |(value, text): (f64, String)| {
+        let (at, half) = (side * axis.share(value), 0.5 * length(text.as_str()));
+        if at - half < free {
+            return (at, String::new());
+        }
+        free = at + half + 0.5 * TICK;
+        (at, text)
+    };
+    axis.ticks().into_iter().map(fit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(values: [f64; 2], side: f32, length: impl Fn(&str) -> f32) -> (usize, Vec<String>) {
+        let ticks = numbered(&LogAxis::over(values.into_iter()).unwrap(), side, length);
+        (ticks.len(), ticks.into_iter().map(|(_, text)| text).filter(|text| !text.is_empty()).collect())
+    }
+
+    #[test]
+    fn numbers_that_would_touch_are_left_out() {
+        // The widths of docs/scale.png, in a panel of 360 pixels.
+        let (ticks, numbers) = written([16.0, 2_048.0], 360.0 - LEFT - RIGHT, |text| font::width(text, TICK));
+        assert_eq!((ticks, numbers.len()), (7, 6));
+        assert_eq!(numbers, ["20", "50", "100", "200", "500", "2,000"]);
+        let (ticks, numbers) = written([1e-30, 1e30], 200.0, |_| TICK);
+        assert!(ticks > 60 && (8..=11).contains(&numbers.len()), "{ticks}: {numbers:?}");
+    }
 }

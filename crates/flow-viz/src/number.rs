@@ -21,11 +21,19 @@ pub(crate) fn tick(value: f64, step: f64) -> String {
         return "0".into();
     }
     if !(1e-4..1e6).contains(&step.abs()) {
-        return minus(format!("{value:.1e}"));
+        return scientific(value, step);
     }
     // As many decimals as the step has; 1e-9 keeps 0.1 from counting as 0.0999.
     let decimals = (-(step.abs() * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 6.0) as usize;
     minus(group(format!("{value:.decimals$}")))
+}
+
+/// A tick as a power of ten with as many decimals as tell it from its neighbours `step` away.
+pub(crate) fn scientific(value: f64, step: f64) -> String {
+    // 1e-9 keeps 0.1 from counting as 0.0999.
+    let power = |v: f64| (v.abs() * (1.0 + 1e-9)).log10().floor();
+    let decimals = (power(value) - power(step)).clamp(1.0, 8.0) as usize;
+    minus(format!("{value:.decimals$e}"))
 }
 
 /// `value` with up to four decimals: a published number as it was published.
@@ -109,5 +117,13 @@ mod tests {
         assert_eq!(tick(-1e-17, 0.5), "0");
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(count(999), "999");
+    }
+
+    #[test]
+    fn ticks_tell_neighbours_apart_whatever_their_step() {
+        assert_eq!((tick(1.0899, 5e-5), tick(1.08995, 5e-5)), ("1.08990e0".into(), "1.08995e0".into()));
+        assert_eq!((tick(-1.09, 5e-5), tick(0.0, 5e-5)), ("−1.09000e0".into(), "0".into()));
+        assert_eq!((tick(1.7e9, 5e6), tick(1.705e9, 5e6)), ("1.700e9".into(), "1.705e9".into()));
+        assert_eq!((tick(5e-5, 5e-5), tick(1e-4, 5e-5)), ("5.0e−5".into(), "1.0e−4".into()));
     }
 }

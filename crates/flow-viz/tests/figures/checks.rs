@@ -97,6 +97,18 @@ fn checks_that_cannot_be_drawn() {
     assert!(matches!(check(&one, &[marginal(vec![f64::NAN])], &plainly()), Err(Error::NotFinite { .. })));
     let bare = Marginal { base: vec![], ..marginal(vec![1.0]) };
     assert!(matches!(check(&one, &[bare], &plainly()), Err(Error::Empty { .. })));
+    let nan = f64::NAN;
+    for base in [
+        vec![(0.0, 1.0)],
+        vec![(1.0, 0.5), (0.0, 0.5)],
+        vec![(0.0, 0.5), (2.0, 0.5), (1.0, 0.5)],
+        vec![(nan, 0.5), (1.0, 0.5)],
+        vec![(0.0, 0.5), (nan, 0.5), (1.0, 0.5)],
+        vec![(0.0, 0.5), (f64::INFINITY, 0.5)],
+    ] {
+        let marginal = Marginal { base, ..marginal(vec![0.5]) };
+        assert!(matches!(check(&one, &[marginal], &plainly()), Err(Error::Setting { setting: "base", .. })));
+    }
     let bounds = vec![("none".to_owned(), 0.0)];
     assert!(matches!(check(&one, &[], &CheckConfig { bounds, ..plainly() }), Err(Error::Setting { .. })));
     let draw = || check(&one, &[marginal(vec![1.0])], &plainly()).unwrap();

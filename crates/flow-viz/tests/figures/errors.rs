@@ -75,10 +75,21 @@ fn nothing_finite() {
         curve(&[Series::new("a", vec![(0.0, f64::NAN)])], &[], &CurveConfig::default()),
         log_log(&[panel(vec![(1.0, f64::NAN), (0.0, 1.0), (1.0, -1.0)])], &LogLogConfig::default()),
         density(array![[nan, nan]].view(), None, None, unit(), &DensityConfig::default()),
+        density(array![[0.0]].view(), Some(array![[nan]].view()), None, unit(), &DensityConfig::default()),
     ];
     for (i, error) in errors.into_iter().enumerate() {
         assert!(matches!(error, Err(Error::NotFinite { .. })), "case {i}: {error:?}");
     }
+}
+
+#[test]
+fn a_size_out_of_range_is_answered_with_the_range() {
+    let series = Series::new("a", vec![(0.0, 1.0), (1.0, 2.0)]);
+    let error = curve(&[series], &[], &CurveConfig { size: (20_000, 500), ..Default::default() }).unwrap_err();
+    assert!(error.to_string().ends_with("300 x 200 to 10,000 x 10,000 pixels"), "{error}");
+    let config = LogLogConfig { panel: (5_000, 300), ..Default::default() };
+    let error = log_log(&[panel(vec![(1.0, 1.0)])], &config).unwrap_err();
+    assert!(error.to_string().ends_with("240 x 200 to 4,000 x 4,000 pixels"), "{error}");
 }
 
 #[test]

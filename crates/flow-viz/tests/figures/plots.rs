@@ -118,6 +118,19 @@ fn gaps_are_no_harm_and_bytes_repeat() {
     assert!(curve(&[single], &[], &CurveConfig::default()).is_ok());
 }
 
+#[test]
+fn a_series_of_one_point_is_a_disc() {
+    let seen = |series: Series, limits| {
+        let image = png(&curve(&[series], &[], &CurveConfig { limits, ..CurveConfig::default() }).unwrap());
+        // Below the legend.
+        image.enumerate_pixels().filter(|(_, y, p)| *y > 60 && p.0 == TOP.0).count()
+    };
+    let point = || vec![(5.0, 2.0)];
+    assert!(seen(Series::new("one", point()), None) > 12);
+    assert!(seen(Series::noisy("one", point()), None) > 12);
+    assert_eq!(seen(Series::new("one", point()), Some((3.0, 4.0))), 0);
+}
+
 fn power(name: &str, factor: f64, exponent: f64) -> Series {
     let sizes = (0..12).map(|i| 2f64.powi(i));
     Series::new(name, sizes.map(|x| (x, factor * x.powf(exponent))).collect())

@@ -54,6 +54,14 @@ fn eight_digits_in_thirty_frames_are_a_small_film() {
 }
 
 #[test]
+fn more_columns_than_images_make_no_image_smaller() {
+    let draw = |columns| {
+        animate_strip(&rising(2, 3), &AnimateStripConfig { columns: Some(columns), ..AnimateStripConfig::default() })
+    };
+    assert_eq!(draw(100).unwrap(), draw(3).unwrap());
+}
+
+#[test]
 fn colours_stay_colours() {
     let red = |share: f32| {
         let mut images = Array4::zeros((2, 3, 8, 8));
