@@ -127,6 +127,7 @@ pub fn as_json(report: &Report) -> Value {
         json!({
             "name": layer.name, "verdict": layer.verdict().name(), "findings": of_findings(&layer.findings),
             "on": on(&layer.on), "log_det": layer.log_det.map(log_det_json),
+            "far_log_det": layer.far_log_det.map(log_det_json),
             "scales": layer.scales.map(|s| json!({
                 "smallest": s.smallest, "largest": s.largest, "condition": s.condition(), "mixes": s.mixes,
             })),

@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor, nn};
 
+use crate::shape::by_feature;
 use crate::{Bijection, Inspection, Scales};
 
 /// Activation normalisation (Glow, section 3.1): `z = (x + shift) * exp(log_scale)`, one scale and one shift a feature,
@@ -49,13 +50,6 @@ impl ActNorm {
         self.started.double_value(&[0]) != 0.0
     }
 
-    /// `[features]` as `[1, features, 1, ..]`, to go with `x`.
-    fn like(parameter: &Tensor, x: &Tensor) -> Tensor {
-        let mut shape = vec![1; x.dim()];
-        shape[1] = -1;
-        parameter.reshape(&shape)
-    }
-
     fn log_det(&self, x: &Tensor) -> Tensor {
         // A single feature would broadcast over many, with a log-determinant of only one.
         let (features, size) = (self.log_scale.size()[0], x.size());
@@ -68,12 +62,12 @@ impl ActNorm {
 
 impl Bijection for ActNorm {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let z = (x + Self::like(&self.shift, x)) * Self::like(&self.log_scale, x).exp();
+        let z = (x + by_feature(&self.shift, x)) * by_feature(&self.log_scale, x).exp();
         (z, self.log_det(x))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let x = z * Self::like(&self.log_scale, z).neg().exp() - Self::like(&self.shift, z);
+        let x = z * by_feature(&self.log_scale, z).neg().exp() - by_feature(&self.shift, z);
         (x, self.log_det(z).neg())
     }
 

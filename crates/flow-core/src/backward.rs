@@ -2,6 +2,8 @@
 //!
 //! Autograd does the same from a tape of every operation. Here a map that knows its own gradient computes it from the few
 //! tensors it needs, into the parameters' gradients where they lie; a map that does not is taped on its own.
+//!
+//! Both ways are taken within [`tch::no_grad`]. What has to be taped turns gradients on for itself.
 
 use tch::{Kind, Tensor};
 
@@ -17,7 +19,7 @@ pub struct Kept<'a> {
     pub back: Box<dyn Backward + 'a>,
 }
 
-/// The way back of a map, once.
+/// The way back of a map, once, within [`tch::no_grad`].
 pub trait Backward {
     /// From the gradients of a loss with respect to the map's value `[n, ..event]` and to its log-determinant `[n]` to the
     /// gradient with respect to its input, which need not be computed where it is not `wanted`. Those of parameters are given

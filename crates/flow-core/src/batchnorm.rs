@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor, nn};
 
+use crate::shape::by_feature;
 use crate::{Bijection, Inspection, Scales};
 
 /// Batch normalisation (RealNVP, section 3.7 and appendix E), features along dimension 1 of `[n, features, ..]`:
@@ -65,13 +66,6 @@ impl BatchNorm {
     }
 }
 
-/// `[features]` as `[1, features, 1, ..]`, to go with `x`.
-fn like(parameter: &Tensor, x: &Tensor) -> Tensor {
-    let mut shape = vec![1; x.dim()];
-    shape[1] = -1;
-    parameter.reshape(&shape)
-}
-
 fn log_det(variance: &Tensor, x: &Tensor) -> Tensor {
     let (features, size) = (variance.size()[0], x.size());
     assert!(size[1] == features, "a BatchNorm of {features} features was given a batch {size:?}");
@@ -83,17 +77,18 @@ fn log_det(variance: &Tensor, x: &Tensor) -> Tensor {
 impl Bijection for BatchNorm {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         let (mean, variance) = self.current(x);
-        let z = (x - like(&mean, x)) * like(&(&variance + EPSILON).rsqrt(), x);
+        let z = (x - by_feature(&mean, x)) * by_feature(&(&variance + EPSILON).rsqrt(), x);
         (z, log_det(&variance, x))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         assert!(!self.training, "a BatchNorm has no inverse in training mode: it would have to know the batch");
-        let x = z * like(&(&self.variance + EPSILON).sqrt(), z) + like(&self.mean, z);
+        let x = z * by_feature(&(&self.variance + EPSILON).sqrt(), z) + by_feature(&self.mean, z);
         (x, log_det(&self.variance, z).neg())
     }
 
-    /// The running moments start as those of `x`.
+    /// The running moments become those of `x`, also where they have moved or were loaded: no flag says that they have,
+    /// as an [`ActNorm`](crate::ActNorm)'s does, and a training moves them anyway.
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         if x.size()[0] > 0 {
             let (mean, variance) = tch::no_grad(|| Self::moments(x));

@@ -68,6 +68,9 @@ pub trait Bijection: Debug + Send {
     /// [`Bijection::forward`] for training: what is kept finds the gradients on the way back. A map that knows its own
     /// gradient says it here; as provided, autograd tapes the map on its own. Not to be called with gradients wanted of
     /// `x` or `context` by autograd: what comes back is cut off from both.
+    ///
+    /// To be called within [`tch::no_grad`], and its way back too: outside, autograd would tape again what is done by
+    /// hand, and keep all that it reads.
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
         Taped::run(x, |x| self.forward(x, context))
     }
@@ -86,7 +89,8 @@ pub trait Bijection: Debug + Send {
     }
 
     /// Sets what depends on data before training starts (ActNorm's scale and shift), from a batch `x`, and returns
-    /// `forward(x)`'s value. What has been set once, or loaded from a file, stays as it is.
+    /// `forward(x)`'s value. What has been set once, or loaded from a file, stays as it is; but for running moments
+    /// ([`crate::BatchNorm`]), which become those of `x` each time.
     ///
     /// As provided, for a map that nothing is set in, `x` goes through in blocks of rows: statistics want more rows than a
     /// training step has, and must not need more memory.

@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::shape::zero_log_det;
 use crate::{Backward, Bijection, Direction, Error, Gradients, Kept, Probe, Result, Visit};
 
-/// Named steps in data to latent order.
+/// Named steps in data to latent order; none, as [`Chain::default`] has, are the identity.
 ///
 /// ```text
 /// forward:  h_0 = x,  h_i = f_i(h_{i-1}),  z = h_k,    log_det = Σ_i log_det_i
@@ -20,19 +20,6 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain of `steps` in data to latent order. No steps make the identity.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DuplicateName`] where two steps have one name.
-    pub fn new(steps: Vec<(String, Box<dyn Bijection>)>) -> Result<Self> {
-        let mut chain = Chain::default();
-        for (name, step) in steps {
-            chain.push(name, step)?;
-        }
-        Ok(chain)
-    }
-
     /// Adds a step at the latent end.
     ///
     /// # Errors

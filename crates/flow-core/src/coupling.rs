@@ -16,7 +16,8 @@ pub trait Conditioner: Debug + Send {
     /// [`ImageCoupling`](crate::ImageCoupling) says.
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor;
 
-    /// [`Conditioner::forward`] for training, as [`Bijection::forward_keeping`]; as provided, by autograd.
+    /// [`Conditioner::forward`] for training, as [`Bijection::forward_keeping`], and like it within [`tch::no_grad`];
+    /// as provided, by autograd.
     fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
         ConditionerKept::taped(kept, |kept| self.forward(kept, context))
     }
@@ -42,7 +43,7 @@ impl ConditionerKept<'_> {
     }
 }
 
-/// The way back of a conditioner, once.
+/// The way back of a conditioner, once, within [`tch::no_grad`].
 pub trait ConditionerBackward {
     /// From the gradient with respect to the output to that with respect to `kept`, which need not be computed where it is
     /// not `wanted`. Those of parameters are given to `gradients`.

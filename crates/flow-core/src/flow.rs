@@ -103,8 +103,12 @@ impl Flow {
         Rebuilt { log_prob: base.detach() + log_det, error }
     }
 
-    /// `n` draws `[n, ..event]`, without gradients. `temperature` multiplies the latent: below 1 the draws keep to where
-    /// the density is high, at 1 they follow the model.
+    /// `n` draws `[n, ..event]` in f32, without gradients. `temperature` multiplies the latent: below 1 the draws keep
+    /// to where the density is high, at 1 they follow the model.
+    ///
+    /// # Panics
+    ///
+    /// If the parameters are not f32, as the latent is.
     pub fn sample(&self, n: usize, temperature: f64, seed: u64, context: Option<&Tensor>) -> Tensor {
         tch::no_grad(|| {
             let z = self.base.sample(n, temperature, seed, self.device);

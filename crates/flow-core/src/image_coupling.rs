@@ -67,10 +67,12 @@ impl<N: Conditioner> ImageCoupling<N> {
     /// [`Error::MaskOneSided`] where all channels would be kept, or none; [`Error::OutOfRange`] where a diagonal mask is
     /// given channels that come from no squeeze.
     pub fn new(mask: ImageMask, channels: usize, conditioner: N, law: Law) -> Result<Self> {
-        if let ImageMask::Channels { first, .. } = mask
+        if let ImageMask::Channels { first, flipped } = mask
             && !(1..channels).contains(&first)
         {
-            return Err(Error::MaskOneSided { dim: channels, changed: channels.saturating_sub(first) });
+            let first = first.min(channels);
+            let changed = if flipped { first } else { channels - first };
+            return Err(Error::MaskOneSided { dim: channels, changed });
         }
         if matches!(mask, ImageMask::Diagonal { .. }) && !channels.is_multiple_of(4) {
             return Err(Error::OutOfRange { name: "channels", expected: "a multiple of 4", value: channels as f64 });
@@ -209,6 +211,29 @@ mod tests {
     impl Conditioner for Nothing {
         fn forward(&self, _kept: &Tensor, _context: Option<&Tensor>) -> Tensor {
             unreachable!("the tests only split and merge")
+        }
+    }
+
+    #[test]
+    fn masks_that_keep_all_channels_or_none_are_refused() {
+        let new = |first, flipped| {
+            let mask = ImageMask::Channels { first, flipped };
+            ImageCoupling::new(mask, 3, Nothing, Law::Additive).unwrap_err()
+        };
+        for (first, flipped, expected) in [(0, false, 3), (0, true, 0), (3, false, 0), (3, true, 3), (5, true, 3)] {
+            let error = new(first, flipped);
+            let right = matches!(error, Error::MaskOneSided { dim: 3, changed } if changed == expected);
+            assert!(right, "{first} of 3, flipped: {flipped}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_diagonal_of_channels_from_no_squeeze_is_refused() {
+        for channels in [1, 2, 6] {
+            let mask = ImageMask::Diagonal { order: SqueezeOrder::ChannelMajor, flipped: false };
+            let error = ImageCoupling::new(mask, channels, Nothing, Law::Additive).unwrap_err();
+            let right = matches!(error, Error::OutOfRange { name: "channels", value, .. } if value == channels as f64);
+            assert!(right, "{channels}: {error:?}");
         }
     }
 

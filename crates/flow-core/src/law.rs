@@ -16,12 +16,13 @@ pub enum Law {
         /// What `|log_s|` stays below.
         bound: Bound,
     },
-    /// Neural spline flows (Durkan et al. 2019), section 3: a monotone rational-quadratic spline from [-6, 6] onto itself,
-    /// a line beyond. Parameters a coordinate: `bins` widths, `bins` heights and `bins + 1` slopes, before the maps that
-    /// make them what they are; the conditioner's output is `[widths, heights, slopes]`, bin after bin, each
-    /// `[n, changed, ..]`, one after the other in dimension 1. All 0 is the identity.
+    /// Neural spline flows (Durkan et al. 2019), section 3: a monotone rational-quadratic spline from [-6, 6] onto
+    /// itself, a line beyond. Parameters a coordinate: `bins` widths, `bins` heights and `bins + 1` slopes, before the
+    /// maps that make them what they are; the conditioner's output is `[widths, heights, slopes]`, bin after bin, each
+    /// `[n, changed, ..]`, one after the other in dimension 1. All 0 is the identity but for slopes of 1.001 at the
+    /// knots, for none may be less than 0.001.
     Spline {
-        /// Number of bins.
+        /// Number of bins, 1 to 999: none may be narrower than a thousandth of all.
         bins: usize,
     },
 }
@@ -58,6 +59,10 @@ impl Bound {
 
 impl Law {
     /// Number of parameters a changed coordinate.
+    ///
+    /// # Panics
+    ///
+    /// If a spline has no bin, or more than fit.
     pub fn parameters(&self) -> usize {
         match self {
             Law::Additive => 1,

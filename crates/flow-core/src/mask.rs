@@ -164,7 +164,7 @@ fn indexed(kept: &[i64], changed: &[i64], device: Device) -> Layout {
 }
 
 /// The inverse of a permutation.
-pub(crate) fn invert(order: &[i64]) -> Vec<i64> {
+fn invert(order: &[i64]) -> Vec<i64> {
     let mut inverse = vec![0; order.len()];
     for (place, &index) in order.iter().enumerate() {
         inverse[index as usize] = place as i64;

@@ -1,8 +1,8 @@
 //! Coordinates in another order: `z_i = x_{order(i)}`; keeps volume.
 
-use tch::{Device, Tensor};
+use tch::{Device, Tensor, nn};
 
-use crate::mask::{invert, pick};
+use crate::mask::pick;
 use crate::shape::{flat, zero_log_det};
 use crate::{Backward, Bijection, Error, Gradients, Kept, Result, rng};
 
@@ -11,16 +11,15 @@ use crate::{Backward, Bijection, Error, Gradients, Kept, Result, rng};
 /// Couplings change one part of the coordinates at a time; a permutation between them decides who meets whom.
 #[derive(Debug)]
 pub struct Permute {
-    forward: Order,
-    inverse: Order,
+    order: Order,
 }
 
-/// An order of the coordinates, and how a batch is brought into it.
+/// An order of the coordinates.
 #[derive(Debug)]
 enum Order {
     /// Of so many coordinates the last first; its own inverse, and a copy without an index.
     Reverse(i64),
-    /// `z[:, i] = x[:, index[i]]`.
+    /// `z[:, i] = x[:, index[i]]`. No inverse is kept beside it: an index that is a variable may be loaded anew.
     Index(Tensor),
 }
 
@@ -46,14 +45,12 @@ impl Permute {
                 Some(seen) => *seen = true,
             }
         }
-        let tensor = |indices: &[i64]| Order::Index(Tensor::from_slice(indices).to_device(device));
-        Ok(Permute { forward: tensor(order), inverse: tensor(&invert(order)) })
+        Ok(Permute { order: Order::Index(Tensor::from_slice(order).to_device(device)) })
     }
 
     /// The last coordinate first.
     pub fn reverse(dim: usize) -> Self {
-        let reverse = || Order::Reverse(dim as i64);
-        Permute { forward: reverse(), inverse: reverse() }
+        Permute { order: Order::Reverse(dim as i64) }
     }
 
     /// A permutation drawn uniformly by `seed`; the same on every device.
@@ -61,39 +58,65 @@ impl Permute {
         let order = rng::permutation(dim, seed);
         Permute::new(&order, device).expect("a shuffled range is a permutation")
     }
-}
 
-fn apply(x: &Tensor, order: &Order) -> (Tensor, Tensor) {
-    let matrix = flat(x);
-    let (n, dim) = matrix.size2().expect("a matrix");
-    let expected = match order {
-        Order::Reverse(expected) => *expected,
-        Order::Index(index) => index.size()[0],
-    };
-    assert_eq!(expected, dim, "a permutation of {expected} coordinates was given {:?}", x.size());
-    let z = match order {
-        Order::Reverse(_) => matrix.flip([1]),
-        Order::Index(index) => pick(&matrix, index, n),
-    };
-    (z.reshape(x.size()), zero_log_det(x))
+    /// The same, whose order is a variable, `path/order`, fixed and of kind i64, and the only place that holds it: a
+    /// loaded model shuffles as the saved one did, whatever libtorch draws from a seed by then, and other languages can
+    /// read it.
+    pub fn saved(path: &nn::Path, dim: usize, seed: u64) -> Self {
+        let order = Tensor::from_slice(&rng::permutation(dim, seed)).to_device(path.device());
+        Permute { order: Order::Index(path.add("order", order, false)) }
+    }
+
+    /// `x: [n, ..event]` as a matrix, which must have as many columns as there are coordinates.
+    fn matrix(&self, x: &Tensor) -> Tensor {
+        let matrix = flat(x);
+        let dim = matrix.size()[1];
+        let expected = match &self.order {
+            Order::Reverse(expected) => *expected,
+            Order::Index(index) => index.size()[0],
+        };
+        assert_eq!(expected, dim, "a permutation of {expected} coordinates was given {:?}", x.size());
+        matrix
+    }
+
+    fn apply(&self, x: &Tensor) -> Tensor {
+        let matrix = self.matrix(x);
+        let z = match &self.order {
+            Order::Reverse(_) => matrix.flip([1]),
+            Order::Index(index) => pick(&matrix, index, x.size()[0]),
+        };
+        z.reshape(x.size())
+    }
+
+    /// Each coordinate back to where it was taken from.
+    fn undo(&self, z: &Tensor) -> Tensor {
+        let matrix = self.matrix(z);
+        let x = match &self.order {
+            Order::Reverse(_) => matrix.flip([1]),
+            Order::Index(index) => {
+                let index = index.unsqueeze(0).expand(matrix.size(), false);
+                matrix.zeros_like().scatter(1, &index, &matrix)
+            }
+        };
+        x.reshape(z.size())
+    }
 }
 
 impl Bijection for Permute {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        apply(x, &self.forward)
+        (self.apply(x), zero_log_det(x))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        apply(z, &self.inverse)
+        (self.undo(z), zero_log_det(z))
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, _context: Option<&Tensor>) -> Kept<'a> {
-        let (value, log_det) = apply(x, &self.forward);
-        Kept { value, log_det, back: Box::new(PermuteBack(&self.inverse)) }
+        Kept { value: self.apply(x), log_det: zero_log_det(x), back: Box::new(PermuteBack(self)) }
     }
 }
 
-struct PermuteBack<'a>(&'a Order);
+struct PermuteBack<'a>(&'a Permute);
 
 impl Backward for PermuteBack<'_> {
     fn backward(
@@ -103,6 +126,6 @@ impl Backward for PermuteBack<'_> {
         wanted: bool,
         _gradients: &mut dyn Gradients,
     ) -> Option<Tensor> {
-        wanted.then(|| apply(grad_value, self.0).0)
+        wanted.then(|| self.0.undo(grad_value))
     }
 }

@@ -35,6 +35,13 @@ pub(crate) fn by_blocks(
     Tensor::cat(&blocks.collect::<Vec<_>>(), 0)
 }
 
+/// `parameter: [features]` as `[1, features, 1, ..]`, to go with `x: [n, features, ..]`.
+pub(crate) fn by_feature(parameter: &Tensor, x: &Tensor) -> Tensor {
+    let mut shape = vec![1; x.dim()];
+    shape[1] = -1;
+    parameter.reshape(&shape)
+}
+
 /// The batch as a matrix: `[n, ..event]` to `[n, D]`.
 pub(crate) fn flat(x: &Tensor) -> Tensor {
     let size = x.size();

@@ -1,6 +1,6 @@
 //! An elementwise monotone spline, the same for all coordinates, that can start as the shape of the data.
 
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use crate::rational_quadratic::{Bins, left_ends};
 use crate::shape::sum_event;
@@ -128,7 +128,8 @@ impl Bijection for Spline {
 impl Spline {
     /// Puts the knots where the quantiles of `x` meet those of the two Gaussians.
     fn fit(&self, x: &Tensor) {
-        let sorted = x.to_kind(Kind::Double).flatten(0, -1).sort(0, false).0;
+        // First to the processor, here and below: Metal has no f64.
+        let sorted = x.to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1).sort(0, false).0;
         let all = sorted.size()[0];
         let below = sorted.lt(self.background).sum(Kind::Int64).int64_value(&[]) as f64 / all as f64;
         // With nothing on one side, all of it is one Gaussian; half of the bins must not be spent on nothing.
@@ -173,7 +174,7 @@ impl Spline {
             .collect();
         let put = |parameter: &Tensor, values: &[f64]| {
             let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-            parameter.shallow_clone().copy_(&Tensor::from_slice(&logs));
+            parameter.shallow_clone().copy_(&Tensor::from_slice(&logs).to_kind(parameter.kind()));
         };
         put(&self.widths, widths);
         put(&self.heights, heights);

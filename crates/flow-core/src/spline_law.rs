@@ -20,10 +20,13 @@ pub(crate) struct Knots {
 
 pub(crate) const BOUND: f64 = 6.0;
 const LEAST_SHARE: f64 = 1e-3;
+/// With one bin more the least shares alone would fill the range, and nothing be left to learn.
+const MOST_BINS: usize = 999;
 const LEAST_SLOPE: f64 = 1e-3;
 
 /// Parameters a coordinate.
 pub(crate) fn parameters(bins: usize) -> usize {
+    assert!((1..=MOST_BINS).contains(&bins), "a spline of {bins} bins: there may be 1 to {MOST_BINS}");
     3 * bins + 1
 }
 
@@ -75,4 +78,26 @@ fn place(value: &Tensor, ends: &Tensor) -> Tensor {
     let bins = ends.size()[1];
     let above = value.detach().unsqueeze(1).ge_tensor(&ends.detach());
     (above.sum_dim_intlist(1i64, true, Kind::Int64) - 1).clamp(0, bins - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_bins_as_fit_have_their_parameters() {
+        assert_eq!([1, 8, MOST_BINS].map(parameters), [4, 25, 2998]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a spline of 0 bins")]
+    fn no_bin_is_refused() {
+        let _ = parameters(0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a spline of 1001 bins")]
+    fn more_bins_than_fit_are_refused() {
+        let _ = parameters(1001);
+    }
 }

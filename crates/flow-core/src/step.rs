@@ -1,6 +1,6 @@
 //! The steps of a map one by one, each with the batch that reaches it, and what can be said of a step by its kind.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::Bijection;
 
@@ -105,14 +105,14 @@ pub struct Scales {
 impl Scales {
     /// Of a map that multiplies coordinate by coordinate by `factors`, of any shape.
     pub fn diagonal(factors: &Tensor) -> Self {
-        let factors = factors.detach().abs().to_kind(Kind::Double);
+        let factors = on_processor(factors).abs();
         Scales { smallest: factors.min().double_value(&[]), largest: factors.max().double_value(&[]), mixes: false }
     }
 
     /// Of `matrix: [c, c]`, by its singular values.
     pub fn of_matrix(matrix: &Tensor) -> Self {
         // Numbers that are not finite have no decomposition.
-        let values = matrix.detach().to_kind(Kind::Double).f_svd(true, false);
+        let values = on_processor(matrix).f_svd(true, false);
         let (smallest, largest) = match values {
             Ok((_, s, _)) => (s.min().double_value(&[]), s.max().double_value(&[])),
             Err(_) => (f64::NAN, f64::NAN),
@@ -146,7 +146,12 @@ pub struct Edge {
 impl Edge {
     /// Of `at: [n, ..]` of kind bool.
     pub fn new(what: &'static str, at: &Tensor) -> Self {
-        let share = if at.numel() == 0 { 0.0 } else { at.to_kind(Kind::Double).mean(None::<Kind>).double_value(&[]) };
+        let share = if at.numel() == 0 { 0.0 } else { on_processor(at).mean(None::<Kind>).double_value(&[]) };
         Edge { what, share }
     }
+}
+
+/// `t` in f64; first to the processor, for Metal has none.
+pub(crate) fn on_processor(t: &Tensor) -> Tensor {
+    t.detach().to_device(Device::Cpu).to_kind(Kind::Double)
 }

@@ -3,10 +3,12 @@
 mod common;
 
 mod extremes;
+mod faults;
 mod images;
+mod planted;
 
 use common::{CONTEXT, TestNet, randn, randomize, store};
-use flow_core::testing::{Tolerance, check};
+use flow_core::testing::{Tolerance, check, check_gradients};
 use flow_core::{
     ActNorm, Backward, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Gradients,
     Inverse, Kept, Law, Logit, Mask, Permute, Probe, Spline, Squeeze, SqueezeOrder, ToParameters, TopPrior,
@@ -87,6 +89,7 @@ fn table() -> Vec<Case> {
     add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5)));
     add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, CPU)));
     add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, CPU)));
+    add("saved 5", &[5], Space, |p| Box::new(Permute::saved(p, 5, 3)));
 
     add("scaling", &[4], Space, |p| Box::new(ElementwiseAffine::scaling(p, &[4])));
     add("scaling of one coordinate", &[1], Space, |p| Box::new(ElementwiseAffine::scaling(p, &[1])));
@@ -199,6 +202,70 @@ fn every_bijection_passes_in_f32() {
 #[test]
 fn a_model_made_in_f32_can_be_checked_in_f64() {
     check_table(Kind::Float, Kind::Double, &SHARP);
+}
+
+/// The hooks must also leave on the parameters what autograd leaves there.
+#[test]
+fn every_bijection_gives_its_parameters_their_gradients() {
+    let mut faults = String::new();
+    for case in table() {
+        for context in [None, Some(randn(&[ROWS, CONTEXT], Kind::Double, 12))] {
+            let vs = store(Kind::Double);
+            let bijection = case.ready(&vs, context.as_ref());
+            let (x, parameters) = (case.x(Kind::Double), vs.trainable_variables());
+            let off = check_gradients(bijection.as_ref(), &x, context.as_ref(), &parameters).relative;
+            if off > 1e-8 {
+                faults += &format!("{}, context: {}: off by {off:e}\n", case.name, context.is_some());
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+/// `z = x + shift`, whose way back gives the shift this share of its gradient.
+#[derive(Debug)]
+struct Shift(Tensor, f64);
+
+impl Bijection for Shift {
+    fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        (x + &self.0, Tensor::zeros([x.size()[0]], (x.kind(), x.device())))
+    }
+
+    fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        (z - &self.0, Tensor::zeros([z.size()[0]], (z.kind(), z.device())))
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let (value, log_det) = self.forward(x, context);
+        Kept { value, log_det, back: Box::new(ShiftBack(self)) }
+    }
+}
+
+struct ShiftBack<'a>(&'a Shift);
+
+impl Backward for ShiftBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        _grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let Shift(shift, share) = self.0;
+        gradients.give(shift, &(grad_value.sum_dim_intlist(0i64, false, None::<Kind>) * *share));
+        wanted.then(|| grad_value.shallow_clone())
+    }
+}
+
+#[test]
+fn a_way_back_that_gives_a_parameter_half_of_its_gradient_is_found_by_the_check_of_gradients_alone() {
+    let x = randn(&[ROWS, 3], Kind::Double, 11);
+    for (share, right) in [(1.0, true), (0.5, false)] {
+        let shift = Shift(randn(&[3], Kind::Double, 12).set_requires_grad(true), share);
+        assert_eq!(check(&shift, &x, None).verdict(&SHARP), Ok(()));
+        let off = check_gradients(&shift, &x, None, &[shift.0.shallow_clone()]).relative;
+        assert!(if right { off < 1e-12 } else { off > 0.01 }, "of {share} of the gradient: off by {off:e}");
+    }
 }
 
 #[test]

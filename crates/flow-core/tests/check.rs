@@ -1,61 +1,20 @@
 //! The check of whole models: what is right passes, and every planted fault is found in the layer where it was planted.
 
 mod common;
+mod planted;
 
 use std::collections::BTreeMap;
 
 use common::{CONTEXT, TestNet, randn, randomize, store};
 use flow_core::check::{Config, Latent, Method, Model, OnRows, Report, Rows, Verdict, check};
 use flow_core::{
-    ActNorm, Base, Bijection, Bound, Chain, Conv1x1, Coupling, Direction, ElementwiseAffine, Flow, Inspection, Inverse,
-    Law, Level, Logistic, Logit, Mask, Multiscale, SqueezeOrder, StandardNormal,
+    ActNorm, Base, Bijection, Bound, Chain, Conv1x1, Coupling, Direction, ElementwiseAffine, Flow, Inverse, Law, Level,
+    Logistic, Logit, Mask, Multiscale, SqueezeOrder, StandardNormal,
 };
+use planted::{Fault, Planted};
 use tch::{Device, Kind, Tensor, nn};
 
 const DIM: usize = 16;
-
-/// What is wrong with a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
-    Nothing,
-    /// Both directions claim the other's log-determinant: they agree with each other.
-    WrongSign,
-    /// Both directions forget the same part.
-    DroppedTerm,
-    /// The inverse alone is a little off.
-    InverseOff,
-}
-
-/// A step that works, with a fault planted.
-#[derive(Debug)]
-struct Planted<B>(B, Fault);
-
-impl<B> Planted<B> {
-    fn log_det(&self, log_det: Tensor, sign: f64) -> Tensor {
-        match self.1 {
-            Fault::WrongSign => log_det.neg(),
-            Fault::DroppedTerm => log_det - 0.25 * sign,
-            _ => log_det,
-        }
-    }
-}
-
-impl<B: Bijection> Bijection for Planted<B> {
-    fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let (z, log_det) = self.0.forward(x, context);
-        (z, self.log_det(log_det, 1.0))
-    }
-
-    fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        let (x, log_det) = self.0.inverse(z, context);
-        let x = if self.1 == Fault::InverseOff { x * 1.0001 } else { x };
-        (x, self.log_det(log_det, -1.0))
-    }
-
-    fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
-        self.0.inspect(x, context)
-    }
-}
 
 fn coupling(path: &nn::Path, dim: usize, flipped: bool) -> Coupling<TestNet> {
     let mask = Mask::halves(dim, flipped).unwrap();
@@ -109,11 +68,16 @@ struct Pair {
 
 impl Pair {
     fn new(fault: Fault, at: &str, change: impl Fn(&str, &Tensor) -> Option<Tensor>) -> Self {
+        Pair::of(DIM, |path| chain(path, fault, at), change)
+    }
+
+    /// Of chains for events of `dim` coordinates.
+    fn of(dim: usize, chain: impl Fn(&nn::Path) -> Chain, change: impl Fn(&str, &Tensor) -> Option<Tensor>) -> Self {
         // Maps this small are slower for being divided.
         tch::set_num_threads(1);
         let build = || {
             let vs = store(Kind::Float);
-            let flow = Flow::new(chain(&vs.root(), fault, at), StandardNormal::new(&[DIM as i64]), Device::Cpu);
+            let flow = Flow::new(chain(&vs.root()), StandardNormal::new(&[dim as i64]), Device::Cpu);
             let before: BTreeMap<String, Tensor> = vs.variables().into_iter().map(|(n, v)| (n, v.copy())).collect();
             randomize(&vs, 5);
             for (name, variable) in vs.variables().into_iter().filter(|(_, v)| v.requires_grad()) {
@@ -138,9 +102,13 @@ impl Pair {
         let latent = Rows::new("latent", Direction::Inverse, z(1.0));
         let far = Rows { far: true, ..Rows::new("far", Direction::Inverse, z(2.0)) };
         let told = |rows: Rows| Rows { context: context.as_ref().map(Tensor::shallow_clone), jacobians: 1, ..rows };
+        self.check_on(&[told(data), told(latent), told(far)], config)
+    }
+
+    fn check_on(&self, rows: &[Rows], config: &Config) -> Report {
         let variables = self.single.0.variables().into_iter().collect();
         let model = Model { single: &self.single.1, double: &self.double.1, variables: &variables };
-        check(&model, &[told(data), told(latent), told(far)], config)
+        check(&model, rows, config)
     }
 }
 
@@ -167,9 +135,10 @@ fn a_sound_model_passes_in_every_layer() {
         let (single, double) = (single.unwrap(), double.unwrap());
         assert!(double.round_trip() < 1e-12 && double.log_det_sum.absolute < 1e-12, "{layer:?}");
         assert!((1e-9..1e-4).contains(&single.round_trip()) && double.round_trip() > 0.0, "{layer:?}");
-        let log_det = layer.log_det.unwrap();
-        assert_eq!(log_det.method, Method::Exact);
-        assert!(log_det.error.relative < 1e-12, "{layer:?}");
+        for log_det in [layer.log_det.unwrap(), layer.far_log_det.unwrap()] {
+            assert_eq!(log_det.method, Method::Exact);
+            assert!(log_det.error.relative < 1e-12, "{layer:?}");
+        }
     }
     assert!(report.whole.log_det.unwrap().error.relative < 1e-12);
     assert!(report.whole.composition.relative < 1e-12);
@@ -204,8 +173,58 @@ fn the_same_through_random_probes() {
     let error = |report: &Report, at: usize| report.layers[at].log_det.unwrap().error.absolute;
     assert!([0, 1, 7].iter().all(|&at| error(&sound, at) < 1e-9));
     for at in ["logit", "actnorm", "scaling"] {
-        let report = Pair::new(Fault::WrongSign, at, |_, _| None).check(&probes);
-        assert_eq!(failing(&report).into_iter().map(|f| f.0).collect::<Vec<_>>(), [at]);
+        for fault in [Fault::WrongSign, Fault::DroppedTerm] {
+            let report = Pair::new(fault, at, |_, _| None).check(&probes);
+            assert_eq!(failing(&report).into_iter().map(|f| f.0).collect::<Vec<_>>(), [at], "{fault:?}");
+        }
+    }
+}
+
+/// More coordinates than a Jacobian is written down for.
+const WIDE: usize = 1100;
+
+/// A coupling between two elementwise steps; the fault is in the step `at`.
+fn wide(path: &nn::Path, fault: Fault, at: &str) -> Chain {
+    let of = |name: &str| if name == at { fault } else { Fault::Nothing };
+    let scaling = ElementwiseAffine::learned(&(path / "scaling"), &[WIDE as i64]);
+    let mut chain = Chain::default();
+    chain.push("logit", Planted(Logit::new(0.05).unwrap(), of("logit"))).unwrap();
+    chain.push("coupling", Planted(coupling(&(path / "coupling"), WIDE, false), of("coupling"))).unwrap();
+    chain.push("scaling", Planted(scaling, of("scaling"))).unwrap();
+    chain
+}
+
+/// A net that hardly listens to what is kept: the more it does, the coarser are probes of its coupling. The scales lean
+/// to one side, so that the log-determinant is large.
+fn whispers(name: &str, value: &Tensor) -> Option<Tensor> {
+    match name {
+        "coupling.hidden.weight" => Some(value * 0.1),
+        "coupling.output.weight" => Some(value * 0.001),
+        "coupling.output.bias" => Some(value + 0.3),
+        _ => None,
+    }
+}
+
+#[test]
+fn probes_find_what_is_planted_where_no_jacobian_can_be_written_down() {
+    let x = randn(&[2, WIDE as i64], Kind::Float, 3).sigmoid();
+    let planted = |fault: Fault, at: &str| {
+        let rows = Rows { jacobians: 1, ..Rows::new("data", Direction::Forward, x.shallow_clone()) };
+        Pair::of(WIDE, |path| wide(path, fault, at), whispers).check_on(&[rows], &Config::default())
+    };
+    let sound = planted(Fault::Nothing, "");
+    assert_eq!(failing(&sound), []);
+    for layer in &sound.layers {
+        let Method::Probes { resolution } = layer.log_det.unwrap().method else { panic!("{layer:?}") };
+        // Finer than the term that is dropped.
+        assert!(resolution < 0.2, "{layer:?}");
+    }
+    for at in ["logit", "coupling", "scaling"] {
+        for fault in [Fault::WrongSign, Fault::DroppedTerm] {
+            let failing = failing(&planted(fault, at));
+            assert_eq!(failing.len(), 1, "{fault:?} in {at}: {failing:?}");
+            assert!(failing[0].0 == at && failing[0].1.contains("Jacobian"), "{fault:?} in {at}: {failing:?}");
+        }
     }
 }
 
@@ -309,10 +328,8 @@ fn shares_at_bounds_are_counted() {
 fn rows_that_are_not_finite_blame_no_layer() {
     let pair = Pair::new(Fault::Nothing, "", |_, _| None);
     let x = Tensor::full([2, DIM as i64], f64::NAN, (Kind::Float, Device::Cpu));
-    let variables = pair.single.0.variables().into_iter().collect();
-    let model = Model { single: &pair.single.1, double: &pair.double.1, variables: &variables };
     let rows = [Rows { jacobians: 0, ..Rows::new("data", Direction::Forward, x) }];
-    let report = check(&model, &rows, &Config::default());
+    let report = pair.check_on(&rows, &Config::default());
     assert_eq!(failing(&report), []);
     assert!(report.layers.iter().all(|layer| layer.findings[0].what.contains("no rows reached it")));
     assert_eq!(Verdict::of(&report.whole.findings), Verdict::Fails);

@@ -17,7 +17,7 @@ fn mlp(criterion: &mut Criterion) {
     for (rows, inputs, outputs, layers) in SHAPES {
         let vs = nn::VarStore::new(Device::Cpu);
         let config = MlpConfig { layers, zero_last: false, ..MlpConfig::default() };
-        let net = config.build(&vs.root(), inputs, outputs, 0);
+        let net = config.build(&vs.root(), inputs, outputs, 0).expect("a net");
         let parameters = vs.trainable_variables();
         let x = Tensor::randn([rows, inputs as i64], CPU);
         let name = |what: &str| format!("{what}_{inputs}_to_{outputs}_by_{layers}");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
 use crate::error::require;
+use crate::image::shifted;
 use crate::init::uniform;
 use crate::{Activation, Result};
 
@@ -19,7 +20,8 @@ use crate::{Activation, Result};
 ///            y   = conv1x1(a(h_blocks))
 /// ```
 ///
-/// `conv_b` is 1x1 where `pointwise`, 3x3 else. The last convolution starts at 0, so that a coupling starts as the identity.
+/// `conv_b` is 1x1 where `pointwise`, 3x3 else. The last convolution starts at 0, so that a coupling starts as the
+/// identity, one by splines to within a thousandth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConvNetConfig {
@@ -43,7 +45,8 @@ pub struct ConvNetConfig {
 pub enum Norm {
     /// Not at all.
     None,
-    /// Each filter is `gain * v / |v|` (Salimans and Kingma 2016, equation 2); `gain` starts at `|v|`.
+    /// Each filter is `gain * v / |v|` (Salimans and Kingma 2016, equation 2), with `|v|` no shorter than 1e-12; `gain`
+    /// starts at `|v|`.
     Weight,
     /// Batch normalisation behind each, with running moments for evaluation (Ioffe and Szegedy 2015).
     Batch,
@@ -64,7 +67,7 @@ impl Default for ConvNetConfig {
 
 impl ConvNetConfig {
     /// Number of saved numbers for these inputs, outputs and width of the context; known before anything is built.
-    pub fn saved_numbers(&self, inputs: usize, outputs: usize, context: usize) -> u128 {
+    pub(crate) fn saved_numbers(&self, inputs: usize, outputs: usize, context: usize) -> u128 {
         let [inputs, outputs, context, width] = [inputs, outputs, context, self.width].map(|n| n as u128);
         let hidden = |from: u128, taps: u128| {
             let extra = match self.norm {
@@ -141,11 +144,7 @@ impl Conditioner for ConvNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
         let act = |h: &Tensor| self.activation.apply(h);
-        let first = conv(&self.first, &channels_last(kept));
-        let first = match (&self.context, context) {
-            (Some(weight), Some(context)) => first + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3),
-            _ => first,
-        };
+        let first = shifted(conv(&self.first, &channels_last(kept)), self.context.as_ref(), context);
         let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
         let mut h = if residual { first } else { act(&first) };
         for block in &self.blocks {
@@ -240,7 +239,32 @@ fn channels_last(x: &Tensor) -> Tensor {
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
+/// What the length of a filter is at least: a filter of zeros has no direction, and stays zeros rather than become 0/0.
+/// Nothing that is trained comes near it: gradients are at right angles to the filter, so that a step lengthens it. It
+/// is no smaller because a gradient is divided by it, and has to be squared by an optimizer, in f32.
+const SHORTEST: f64 = 1e-12;
+
 /// The length of each filter, `[outputs, 1, 1, 1]`.
 fn length(weight: &Tensor) -> Tensor {
-    weight.square().sum_dim_intlist(&[1i64, 2, 3][..], true, None::<Kind>).sqrt()
+    // The floor is under the root, whose slope at 0 is infinite; what is above passes as it is, and so do gradients.
+    let square = weight.square().sum_dim_intlist(&[1i64, 2, 3][..], true, None::<Kind>);
+    square.clamp_min(SHORTEST * SHORTEST).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_filter_of_next_to_nothing_is_taken_for_longer_than_it_is() {
+        let of = |filters: &[f32]| {
+            let weight = Tensor::from_slice(filters).reshape([-1, 1, 1, 1]);
+            Vec::<f32>::try_from(length(&weight).flatten(0, -1)).unwrap()
+        };
+        let filters = [3e-12f32, 1e-6, 0.3, 1.0, 7e5];
+        assert_eq!(of(&filters), filters);
+        for short in of(&[0.0, -0.0, 1e-40, 5e-13]) {
+            assert!((f64::from(short) / SHORTEST - 1.0).abs() < 1e-6, "{short:e}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ const BLANK: [u8; 64] = [b'0'; 64];
 /// How the header of a file with metadata begins, as the safetensors crate writes it.
 const START: &[u8] = br#"{"__metadata__":{"#;
 /// Bytes before the header: its length.
-const LENGTH: usize = 8;
+pub(crate) const LENGTH: usize = 8;
 
 /// `file`, a safetensors file with metadata, with one more metadata key: the SHA-256 of all that is returned, its own
 /// digits counting as zeros.

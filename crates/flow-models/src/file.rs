@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::{Error, Model, ModelConfig, Result, digest, write_beside};
+use crate::digest::{self, LENGTH};
+use crate::{Error, Model, ModelConfig, Prepared, Result};
 
 /// The metadata key that says everything.
 const KEY: &str = "flow";
@@ -51,8 +52,17 @@ impl ModelCard {
 ///
 /// What the system says of the file.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<()> {
+    put(path, prepare(path, tensors, card)?)
+}
+
+/// The same, to take its place later, together with other files.
+///
+/// # Errors
+///
+/// As [`save`].
+pub fn prepare(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<Prepared> {
     let card = serde_json::to_value(card).expect("a card is plain data");
-    write_tensors(path, tensors, &card.to_string())
+    prepare_tensors(path, tensors, &card.to_string())
 }
 
 /// Writes tensors and one metadata text as safetensors, with a digest of the whole. Kinds are f32, f64 and i64.
@@ -61,6 +71,19 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -
 ///
 /// What the system says of the file.
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &str) -> Result<()> {
+    put(path, prepare_tensors(path, tensors, metadata)?)
+}
+
+fn put(path: &Path, file: Prepared) -> Result<()> {
+    file.put().map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// The same, to take its place later, together with other files.
+///
+/// # Errors
+///
+/// As [`write_tensors`].
+pub fn prepare_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &str) -> Result<Prepared> {
     let owned: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> =
         tensors.iter().map(|(name, tensor)| (name, dtype(tensor), shape(tensor), bytes(tensor))).collect();
     let views = owned.iter().map(|(name, dtype, shape, bytes)| {
@@ -69,7 +92,7 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
     });
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are sound");
-    write_beside(path, &digest::seal(&file)).map_err(|source| Error::Io { path: path.to_owned(), source })
+    Prepared::new(path, &digest::seal(&file)).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// Reads what [`write_tensors`] wrote: tensors by name, on the CPU, and the metadata text.
@@ -81,8 +104,11 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
 pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
     let file = read_plain(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
-    let (header_len, header) = SafeTensors::read_metadata(&file).map_err(|e| wrong(e.to_string()))?;
-    let (metadata, digest) = texts(&header, &file[8..8 + header_len]).map_err(wrong)?;
+    let whole = file.len() as u64;
+    let (first, rest) = file.split_first_chunk().ok_or_else(|| wrong(no_header(whole)))?;
+    let header = &rest[..header_length(*first, whole).map_err(wrong)?];
+    let parsed = parse_header(header, whole).map_err(wrong)?;
+    let (metadata, digest) = texts(&parsed, header).map_err(wrong)?;
     if digest.is_some_and(|digest| !digest::is_whole(&file, digest)) {
         return Err(wrong("it is damaged: it is not what it was when its SHA-256 was taken".to_owned()));
     }
@@ -114,30 +140,47 @@ pub fn read_tensors(path: &Path) -> Result<(BTreeMap<String, Tensor>, String)> {
 ///
 /// The file cannot be read, is no safetensors file, is cut off, or lacks the metadata.
 pub fn read_metadata(path: &Path) -> Result<String> {
-    /// What the safetensors crate allows.
-    const LONGEST: u64 = 100_000_000;
     let io = |source| Error::Io { path: path.to_owned(), source };
     let wrong = |why: String| Error::File { path: path.to_owned(), why };
     require_plain(path).map_err(io)?;
     let mut file = File::open(path).map_err(io)?;
     let whole = file.metadata().map_err(io)?.len();
-    let mut length = [0; 8];
-    if whole < 8 {
-        return Err(wrong(format!("{whole} bytes hold no header")));
+    let mut first = [0; LENGTH];
+    if whole < LENGTH as u64 {
+        return Err(wrong(no_header(whole)));
     }
-    file.read_exact(&mut length).map_err(io)?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST.min(whole - 8) {
-        return Err(wrong(format!("its header would be {length} bytes long, the file has {whole}")));
-    }
-    let mut header = vec![0; length as usize];
+    file.read_exact(&mut first).map_err(io)?;
+    let mut header = vec![0; header_length(first, whole).map_err(wrong)?];
     file.read_exact(&mut header).map_err(io)?;
-    let parsed: Metadata = serde_json::from_slice(&header).map_err(|e| wrong(format!("its header: {e}")))?;
-    let expected = 8 + length + parsed.data_len() as u64;
-    if whole != expected {
-        return Err(wrong(format!("it is {whole} bytes long, and by its header {expected}")));
-    }
+    let parsed = parse_header(&header, whole).map_err(wrong)?;
     Ok(texts(&parsed, &header).map_err(wrong)?.0.to_owned())
+}
+
+fn no_header(whole: u64) -> String {
+    format!("{whole} bytes hold no header")
+}
+
+/// The length of the header of a file of `whole` bytes, [`LENGTH`] or more, by the `first` of them.
+fn header_length(first: [u8; LENGTH], whole: u64) -> std::result::Result<usize, String> {
+    /// What the safetensors crate allows.
+    const LONGEST: u64 = 100_000_000;
+    let length = u64::from_le_bytes(first);
+    if length > LONGEST.min(whole - LENGTH as u64) {
+        return Err(format!("its header would be {length} bytes long, the file has {whole}"));
+    }
+    Ok(length as usize)
+}
+
+/// The header of a file of `whole` bytes, held against that number. The safetensors crate holds it against it, too, but
+/// adds up what a forged header says without a look at whether the sum can be held.
+fn parse_header(header: &[u8], whole: u64) -> std::result::Result<Metadata, String> {
+    let parsed: Metadata = serde_json::from_slice(header).map_err(|e| format!("its header: {e}"))?;
+    let before = (LENGTH + header.len()) as u64;
+    match before.checked_add(parsed.data_len() as u64) {
+        Some(expected) if expected == whole => Ok(parsed),
+        Some(expected) => Err(format!("it is {whole} bytes long, and by its header {expected}")),
+        None => Err(format!("it is {whole} bytes long, and by its header more than can be counted")),
+    }
 }
 
 /// What a model file says of itself, by [`read_metadata`].
@@ -191,7 +234,7 @@ pub fn load(path: &Path, device: Device) -> Result<(Model, ModelCard)> {
     if expected != held {
         return Err(wrong(format!("its configuration asks for {expected} numbers, its tensors hold {held}")));
     }
-    let model = Model::new(&card.model, &card.event, card.seed, device).map_err(|e| wrong(e.to_string()))?;
+    let model = Model::saved(&card.model, &card.event, device).map_err(|e| wrong(e.to_string()))?;
     copy_into(&model, &tensors).map_err(wrong)?;
     Ok((model, card))
 }
@@ -234,8 +277,8 @@ fn refuse_duplicates(header: &[u8]) -> serde_json::Result<()> {
 ///
 /// # Errors
 ///
-/// A tensor that is missing, not expected, of another shape or kind, not finite, or an order that is no permutation, in
-/// words; nothing is copied then.
+/// A tensor that is missing, not expected, of another shape or kind, not finite, or that cannot be what its name says
+/// (an order that is no permutation, a sign that is not ±1, a negative variance), in words; nothing is copied then.
 pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::result::Result<(), String> {
     let variables = model.variables();
     if let Some(name) = tensors.keys().find(|name| !variables.contains_key(*name)) {
@@ -256,8 +299,8 @@ pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::resu
         if tensor.isfinite().all().int64_value(&[]) == 0 {
             return Err(format!("tensor {name:?} holds a number that is not finite"));
         }
-        if tensor.kind() == Kind::Int64 && !is_permutation(tensor) {
-            return Err(format!("tensor {name:?} is no permutation of 0 to {}", tensor.numel() - 1));
+        if let Some(fault) = nonsense(name, tensor) {
+            return Err(format!("tensor {name:?} {fault}"));
         }
     }
     tch::no_grad(|| {
@@ -266,6 +309,20 @@ pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::resu
         }
     });
     Ok(())
+}
+
+/// What is wrong with finite numbers, by the last part of the `name` of the variable that they are of.
+fn nonsense(name: &str, tensor: &Tensor) -> Option<String> {
+    if tensor.kind() == Kind::Int64 {
+        return (!is_permutation(tensor)).then(|| format!("is no permutation of 0 to {}", tensor.numel() - 1));
+    }
+    let any = |wrong: Tensor| wrong.any().int64_value(&[]) == 1;
+    match name.rsplit('.').next() {
+        // That of a 1x1 convolution's diagonal: its log-determinant takes it for 1 or -1.
+        Some("sign") if any(tensor.abs().ne(1.0)) => Some("holds a sign that is neither 1 nor -1".to_owned()),
+        Some("variance") if any(tensor.lt(0.0)) => Some("holds a variance that is negative".to_owned()),
+        _ => None,
+    }
 }
 
 /// Whether each of `0..n` occurs once in `order: [n]`. The orders of shuffles are the only whole numbers in a model.

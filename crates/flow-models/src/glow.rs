@@ -293,7 +293,7 @@ impl GlowConfig {
             let mask = Mask::halves(dim, false)?;
             let (kept, changed) = (mask.kept().len(), mask.changed().len());
             let outputs = changed * self.coupling.parameters(self.bins);
-            let net = self.vector_net.build(&path, kept + self.classes, outputs, seed);
+            let net = self.vector_net.build(&path, kept + self.classes, outputs, seed)?;
             let law = self.law(self.coupling, &path, changed, Bound::learned);
             step.push("coupling", Coupling::new(mask, net, law))?;
             chain.push(format!("step_{j}"), step)?;

@@ -1,7 +1,7 @@
 //! The head of a model: its first steps, on flat rows.
 
 use flow_core::{ActNorm, Chain, ElementwiseAffine, Logit, Spline};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tch::nn;
 
 use crate::Result;
@@ -14,6 +14,7 @@ use crate::error::require;
 pub enum Head {
     /// Nothing.
     #[default]
+    #[serde(deserialize_with = "nothing_more")]
     None,
     /// `(x - mean) / std`, column by column, fixed.
     Standardize {
@@ -27,6 +28,14 @@ pub enum Head {
         /// Margin that keeps the ends finite, between 0 and 1/2.
         alpha: f64,
     },
+}
+
+/// Refuses fields beside a kind that has none: of a variant without fields serde looks at no others.
+fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }
 
 impl Head {

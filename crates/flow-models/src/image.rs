@@ -67,10 +67,23 @@ pub(crate) struct PriorNet {
 impl Conditioner for PriorNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let h = kept.conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1);
-        match (&self.context, context) {
-            (Some(weight), Some(context)) => h + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3),
-            _ => h,
-        }
+        shifted(h, self.context.as_ref(), context)
+    }
+}
+
+/// `h: [n, channels, h, w]`, and for a net that was built for a context shifted at every pixel by `weight context`, with
+/// `weight: [channels, c]` and `context: [n, c]`.
+///
+/// # Panics
+///
+/// If such a net is given none, or one without is given one: what it says would be a plausible number, of another
+/// model.
+pub(crate) fn shifted(h: Tensor, weight: Option<&Tensor>, context: Option<&Tensor>) -> Tensor {
+    match (weight, context) {
+        (None, None) => h,
+        (Some(weight), Some(context)) => h + context.linear(weight, None::<&Tensor>).unsqueeze(2).unsqueeze(3),
+        (Some(weight), None) => panic!("a net for a context of width {} was given none", weight.size()[1]),
+        (None, Some(context)) => panic!("a net without a context was given one, {:?}", context.size()),
     }
 }
 

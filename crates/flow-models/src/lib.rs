@@ -38,7 +38,6 @@ mod nice;
 pub mod preset;
 mod realnvp;
 mod realnvp_image;
-mod shuffle;
 mod stack;
 mod write;
 
@@ -55,7 +54,7 @@ pub use preset::Preset;
 pub use realnvp::{BoundConfig, RealNvpConfig};
 pub use realnvp_image::MultiscaleRealNvpConfig;
 pub use stack::{BaseKind, Order, Pattern, Scaling};
-pub use write::{sync_folder, write_beside};
+pub use write::{Prepared, sync_folder, write_beside};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

@@ -35,7 +35,8 @@ pub struct MlpConfig {
     pub dropout: f64,
     /// How weights are drawn; biases start at 0, but for `Uniform`. Default Glorot.
     pub init: WeightInit,
-    /// Whether the last layer starts at 0, so that a coupling starts as the identity. Default true.
+    /// Whether the last layer starts at 0, so that a coupling starts as the identity (one by splines to within a
+    /// thousandth). Default true.
     pub zero_last: bool,
 }
 
@@ -90,7 +91,12 @@ impl MlpConfig {
     /// Builds the net under `path`: `layer_0`, `layer_1`, ... and `out`, each with `weight` and `bias`, and `skip.weight`.
     ///
     /// Starting weights are a function of `seed` and the variable's name.
-    pub fn build(&self, path: &nn::Path, inputs: usize, outputs: usize, seed: u64) -> Mlp {
+    ///
+    /// # Errors
+    ///
+    /// A field outside its range, by name.
+    pub fn build(&self, path: &nn::Path, inputs: usize, outputs: usize, seed: u64) -> Result<Mlp> {
+        self.validate("net")?;
         let hidden = (0..self.layers)
             .map(|i| {
                 let inputs = if i == 0 { inputs } else { self.hidden };
@@ -100,7 +106,7 @@ impl MlpConfig {
         let last = if self.zero_last { WeightInit::Uniform(0.0) } else { self.init };
         let out = Layer::new(&(path / "out"), self.hidden, outputs, last, seed);
         let skip = self.skip.then(|| (path / "skip").zeros("weight", &[outputs as i64, inputs as i64]));
-        Mlp {
+        Ok(Mlp {
             hidden,
             out,
             skip,
@@ -108,7 +114,7 @@ impl MlpConfig {
             activation: self.activation,
             dropout: self.dropout,
             training: false,
-        }
+        })
     }
 }
 

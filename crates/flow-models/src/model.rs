@@ -129,6 +129,16 @@ impl ModelConfig {
             ModelConfig::RealNvpImage(config) => config.build(path, event, seed),
         }
     }
+
+    /// The same for numbers that are known, whatever the seed: a file may hold a model of a kind that none is begun of
+    /// any more.
+    fn build_saved(&self, path: &nn::Path, event: &[usize]) -> Result<Flow> {
+        match self {
+            ModelConfig::Nice(config) => config.build_saved(path, event, 0),
+            ModelConfig::RealNvp(config) => config.build_saved(path, event, 0),
+            ModelConfig::Glow(_) | ModelConfig::RealNvpImage(_) => self.build(path, event, 0),
+        }
+    }
 }
 
 /// `labels: [n]` of kind i64 as the context of a model of `classes` classes: one-hot, `[n, classes]` in f32.
@@ -156,18 +166,36 @@ impl Model {
     ///
     /// A field of the configuration outside its range.
     pub fn new(config: &ModelConfig, event: &[usize], seed: u64, device: Device) -> Result<Self> {
+        Self::built(config, event, device, |path| config.build(path, event, seed))
+    }
+
+    /// A model whose numbers are to be those of another, or of a file.
+    pub(crate) fn saved(config: &ModelConfig, event: &[usize], device: Device) -> Result<Self> {
+        Self::built(config, event, device, |path| config.build_saved(path, event))
+    }
+
+    fn built(
+        config: &ModelConfig,
+        event: &[usize],
+        device: Device,
+        build: impl FnOnce(&nn::Path) -> Result<Flow>,
+    ) -> Result<Self> {
         let vs = nn::VarStore::new(device);
-        let flow = config.build(&vs.root(), event, seed)?;
+        let flow = build(&vs.root())?;
         Ok(Model { config: config.clone(), event: event.to_vec(), flow, vs })
     }
 
-    /// The same model in f64, on the same device, with the same numbers: for checks. This one stays as it is.
+    /// The same model in f64, on the same device, with the same numbers: for checks. This one stays as it is. Metal has
+    /// no f64: what is on it has its double on the processor.
+    ///
+    /// The double draws no samples, for a base draws in f32.
     ///
     /// # Errors
     ///
     /// None that a model which was built does not have.
     pub fn to_double(&self) -> Result<Self> {
-        let mut double = Model::new(&self.config, &self.event, 0, self.vs.device())?;
+        let device = if self.vs.device() == Device::Mps { Device::Cpu } else { self.vs.device() };
+        let mut double = Model::saved(&self.config, &self.event, device)?;
         let own = self.variables();
         tch::no_grad(|| {
             for (name, variable) in double.variables() {
@@ -203,7 +231,8 @@ impl Model {
         &self.vs
     }
 
-    /// The store of the parameters, to change their kind: `double()` for checks in f64.
+    /// The store of the parameters, to change their kind: `double()` for checks in f64. [`Flow::sample`], which draws
+    /// in f32, then has no use for the model.
     pub fn vs_mut(&mut self) -> &mut nn::VarStore {
         &mut self.vs
     }

@@ -58,6 +58,12 @@ impl NiceConfig {
     ///
     /// A field outside its range, by name.
     pub fn build(&self, path: &nn::Path, event: &[usize], seed: u64) -> Result<Flow> {
+        self.stack().require_all_changed(event)?;
+        self.build_saved(path, event, seed)
+    }
+
+    /// The same for numbers that are known: a file may hold a model of a kind that none is begun of any more.
+    pub(crate) fn build_saved(&self, path: &nn::Path, event: &[usize], seed: u64) -> Result<Flow> {
         self.stack().build(path, event, seed, |_, _| Law::Additive)
     }
 

@@ -16,7 +16,7 @@ use crate::{
 pub enum Preset {
     /// The nets of the repository `jaekookang/flow_based_models`, to compare with.
     Seed,
-    /// The nets of the model's paper.
+    /// The nets of the model's paper, as far as each model's function here says.
     Paper,
     /// For NICE and fully connected RealNVP the best found within minutes on two cores; for image models, which want
     /// more, what hours on a GPU are for.
@@ -62,7 +62,7 @@ pub fn nice(preset: Preset, event: &[usize]) -> ModelConfig {
         Preset::Seed => NiceConfig {
             couplings: 5,
             pattern: Pattern::Halves,
-            order: Order::Reverse,
+            order: seed_order(event),
             conditioner: seed_net(if image { 4 } else { 2 }),
             base: BaseKind::Normal,
             ..NiceConfig::default()
@@ -96,7 +96,7 @@ pub fn realnvp(preset: Preset, event: &[usize]) -> ModelConfig {
         Preset::Seed => RealNvpConfig {
             couplings: 5,
             pattern: Pattern::Halves,
-            order: Order::Reverse,
+            order: seed_order(event),
             conditioner: seed_net(if image { 5 } else { 3 }),
             bound: BoundConfig::Fixed(1.0),
             ..RealNvpConfig::default()
@@ -156,6 +156,12 @@ pub fn glow(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
 
 /// Multi-scale RealNVP for images of shape `event` on the unit cube, conditioned on `classes` classes (0 for none). The
 /// original has none, so its preset is the default.
+///
+/// `paper` has the residual blocks and feature maps that the paper gives its nets on CIFAR-10 (section 4.1: 8 and 64),
+/// its margin and batch normalisation, no spline and no learned priors. It is not that net: the paper squeezes CIFAR-10
+/// once, which is `levels: 2`, and this has up to 3; the paper doubles the feature maps with every squeeze (section
+/// 3.6), and here they are as many on every level; the paper's nets have weight normalisation beside batch
+/// normalisation (section 3.7).
 pub fn realnvp_image(preset: Preset, event: &[usize], classes: usize) -> ModelConfig {
     let most = event.iter().skip(1).min().copied().unwrap_or(1).max(1).ilog2() as usize;
     let net = |width, blocks, norm| ConvNetConfig { width, blocks, residual: true, norm, ..ConvNetConfig::default() };
@@ -187,6 +193,12 @@ const IMAGE_ALPHA: f64 = 1e-3;
 /// The original's hidden layers: ReLU, 512 wide, Keras' own starting weights.
 fn seed_net(layers: usize) -> MlpConfig {
     MlpConfig { hidden: 512, layers, zero_last: false, ..MlpConfig::default() }
+}
+
+/// The original reverses. Of an odd number of coordinates, which it does not take, the one in the middle would stay
+/// there.
+fn seed_order(event: &[usize]) -> Order {
+    if event.iter().product::<usize>().is_multiple_of(2) { Order::Reverse } else { Order::Flip }
 }
 
 /// Half of the pixels to the other half. The linear skip and the residual layers are worth 0.06 bits/dim against a plain

@@ -8,7 +8,6 @@ use tch::nn;
 
 use crate::error::require;
 use crate::head::{Entry, Head};
-use crate::shuffle::Shuffle;
 use crate::{Error, MlpConfig, Result};
 
 /// Which coordinates each coupling keeps.
@@ -29,7 +28,9 @@ pub enum Pattern {
 pub enum Order {
     /// Every other coupling keeps what the one before changed.
     Flip,
-    /// The coordinates are reversed before each coupling.
+    /// The coordinates are reversed before each coupling. Refused where that leads what is kept to where it is kept
+    /// again, and no coupling would ever change it: an odd number of coordinates; a checkerboard whose rows, those of
+    /// all channels, and columns are even in number together.
     Reverse,
     /// The coordinates are shuffled before each coupling, in orders drawn by the model's seed and saved with the model.
     Random,
@@ -100,6 +101,22 @@ impl Stack<'_> {
         Ok(dim)
     }
 
+    /// Refuses a stack some of whose coordinates are changed by no coupling, however many there are.
+    pub(crate) fn require_all_changed(&self, event: &[usize]) -> Result<()> {
+        let dim = self.validate(event)?;
+        // Turned round, such a pattern lies on itself, or on a part of itself.
+        let stays = match (self.pattern, event) {
+            (Pattern::Checkerboard, [channels, height, width]) => (channels * height + width).is_multiple_of(2),
+            _ => !dim.is_multiple_of(2),
+        };
+        require(
+            self.order != Order::Reverse || !stays,
+            "order",
+            "flip or random (turned round, this pattern keeps coordinates that it kept before)",
+            "reverse",
+        )
+    }
+
     fn entry(&self) -> Entry<'_> {
         Entry { head: self.head, spline: None, actnorm: self.actnorm }
     }
@@ -143,7 +160,7 @@ impl Stack<'_> {
                 Order::Random => {
                     let seed = rng::derive_seed(seed, "permutation", i as u64);
                     let name = format!("shuffle_{i}");
-                    let shuffle = Shuffle::new(&(path / &name), dim, seed);
+                    let shuffle = Permute::saved(&(path / &name), dim, seed);
                     chain.push(name, shuffle)?;
                 }
             }
@@ -151,7 +168,7 @@ impl Stack<'_> {
             let path = path / &name;
             let mask = self.mask(event, i, device)?;
             let (kept, changed) = (mask.kept().len(), mask.changed().len());
-            let net = self.conditioner.build(&path, kept + self.context, changed * self.parameters_each, seed);
+            let net = self.conditioner.build(&path, kept + self.context, changed * self.parameters_each, seed)?;
             chain.push(name, Coupling::new(mask, net, law(&path, changed)))?;
         }
         let last = path / "scaling";

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes `bytes` beside `path`, syncs, and renames: whoever reads `path` sees the old file or the whole new one.
@@ -11,20 +11,56 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// What the system says; nothing is left beside `path` then.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-    // A name of its own for each call: two that write one path at once must not share the file beside it.
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut beside = name.to_owned();
-    beside.push(format!(".{}.{call}.part", std::process::id()));
-    let beside = path.with_file_name(beside);
-    let written = write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-        return written;
+    Prepared::new(path, bytes)?.put()
+}
+
+/// A file that is on disk whole beside the one it is to replace. Files that belong together are prepared first, all of
+/// them, so that a disk which has room for some replaces none. Dropped without [`put`](Self::put), it is removed.
+#[derive(Debug)]
+#[must_use = "the file takes its place by `put`"]
+pub struct Prepared {
+    path: PathBuf,
+    beside: PathBuf,
+    placed: bool,
+}
+
+impl Prepared {
+    /// Writes `bytes` beside `path` and syncs.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; nothing is left beside `path` then.
+    pub fn new(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+        // A name of its own for each call: two that write one path at once must not share the file beside it.
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.{call}.part", std::process::id()));
+        let prepared = Prepared { path: path.to_owned(), beside: path.with_file_name(beside), placed: false };
+        write_synced(&prepared.beside, bytes)?;
+        Ok(prepared)
     }
-    // The rename itself must reach the disk too.
-    sync_folder(path)
+
+    /// Renames it into its place.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn put(mut self) -> io::Result<()> {
+        fs::rename(&self.beside, &self.path)?;
+        self.placed = true;
+        // The rename itself must reach the disk too.
+        sync_folder(&self.path)
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

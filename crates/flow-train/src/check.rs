@@ -21,6 +21,8 @@ const LATENTS: usize = 100;
 /// more rows than [`JACOBIANS`]: one row of MNIST, sixteen of moons.
 const COPIES: usize = 1024;
 const JACOBIANS: usize = 16;
+/// Of latents at another temperature no more rows than this: a row costs as much there.
+const OTHER_JACOBIANS: i64 = 4;
 
 /// Rows of more coordinates than [`FEW`] that go through in f64: enough, for a fault of the maths shows in any of them.
 const DOUBLES: i64 = 40;
@@ -68,7 +70,7 @@ impl<'a> Check<'a> {
             Rows {
                 context: (classes > 0).then(|| class_context(&labels, classes)),
                 doubles: if dim <= FEW { i64::MAX } else { DOUBLES / 2 },
-                jacobians: if temperature == 1.0 { jacobians } else { 0 },
+                jacobians: if temperature == 1.0 { jacobians } else { jacobians.min(OTHER_JACOBIANS) },
                 far: temperature > 1.0,
                 ..Rows::new(format!("{number} latents, T = {temperature}"), Direction::Inverse, z)
             }

@@ -59,7 +59,7 @@ pub use walk::Errors;
 pub struct Model<'a> {
     /// In f32, as it is used.
     pub single: &'a Flow,
-    /// In f64, with the f32's parameters.
+    /// In f64, with the f32's parameters; on another device where that one has no f64, and rows follow it there.
     pub double: &'a Flow,
     /// The variables of the former by name; a variable belongs to the step whose name it begins with.
     pub variables: &'a BTreeMap<String, Tensor>,
@@ -80,8 +80,8 @@ pub struct Rows {
     pub doubles: i64,
     /// How many of them, the first ones, are held against the Jacobian; no more than go through in f64.
     pub jacobians: i64,
-    /// Whether they lie farther out than the model was made for, as draws at a temperature above 1 do: whatever a round trip
-    /// loses there is no more than worth a warning.
+    /// Whether they lie farther out than the model was made for, as draws at a temperature above 1 do: whatever a round
+    /// trip loses or a log-determinant is off by there is no more than worth a warning.
     pub far: bool,
 }
 
@@ -136,8 +136,8 @@ pub fn check(model: &Model, rows: &[Rows], config: &Config) -> Report {
 /// The whole flow's log-determinant against its Jacobian, where that can be written down, on the first rows of data.
 fn whole_log_det(flow: &Flow, rows: &[Rows], config: &Config) -> Option<LogDet> {
     let rows = rows.iter().find(|rows| rows.direction == Direction::Forward && rows.jacobians > 0)?;
-    let few = rows.jacobians.min(rows.start.size()[0]);
-    let first = |t: &Tensor| t.narrow(0, 0, few).to_kind(Kind::Double);
+    let few = rows.jacobians.min(rows.doubles.clamp(1, rows.start.size()[0]));
+    let first = |t: &Tensor| walk::placed(&t.narrow(0, 0, few), flow, Kind::Double);
     let (x, context) = (first(&rows.start), rows.context.as_ref().map(first));
     let dim: i64 = x.size()[1..].iter().product();
     if dim > config.exact_dim {
@@ -149,4 +149,41 @@ fn whole_log_det(flow: &Flow, rows: &[Rows], config: &Config) -> Option<LogDet> 
         flow.bijection().forward(x, context.as_ref()).0
     });
     Some(LogDet { method: Method::Exact, error: Measured::between(&claimed, &truth) })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::{Bijection, StandardNormal};
+
+    /// The identity, which claims a log-determinant of 1 for rows above 1/2.
+    #[derive(Debug)]
+    struct WrongAbove;
+
+    impl WrongAbove {
+        fn claim(x: &Tensor) -> Tensor {
+            x.select(1, 0).gt(0.5).to_kind(x.kind())
+        }
+    }
+
+    impl Bijection for WrongAbove {
+        fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+            (x * 1.0, Self::claim(x))
+        }
+
+        fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+            (z * 1.0, Self::claim(z).neg())
+        }
+    }
+
+    #[test]
+    fn no_more_rows_are_held_against_the_jacobian_than_go_through_in_f64() {
+        let flow = Flow::new(WrongAbove, StandardNormal::new(&[2]), Device::Cpu);
+        let x = Tensor::from_slice(&[0.0f32, 0.0, 1.0, 1.0]).reshape([2, 2]);
+        let rows = |doubles| Rows { doubles, ..Rows::new("data", Direction::Forward, x.shallow_clone()) };
+        let error = |doubles| whole_log_det(&flow, &[rows(doubles)], &Config::default()).unwrap().error.absolute;
+        assert_eq!([error(1), error(2)], [0.0, 1.0]);
+    }
 }

@@ -25,8 +25,11 @@ pub struct Layer {
     pub name: String,
     /// On each batch of rows, in their order.
     pub on: Vec<OnRows>,
-    /// Its forward log-determinant against its Jacobian; nothing where no row was asked for, or none reached it.
+    /// Its forward log-determinant against its Jacobian, on rows that are not far; nothing where no row was asked for,
+    /// or none reached it.
     pub log_det: Option<LogDet>,
+    /// The same on rows that are far.
+    pub far_log_det: Option<LogDet>,
     /// How much it stretches, where it is linear.
     pub scales: Option<Scales>,
     /// Its variables that went through a coarser type.
@@ -137,6 +140,11 @@ impl Walks<'_> {
     fn layer(&self, name: String) -> Layer {
         let find = |walk: &Walk| walk.steps.iter().position(|step| step.name == name);
         let steps = || self.walks.iter().flat_map(|(_, s, d)| [s, d]).filter_map(|w| find(w).map(|at| &w.steps[at]));
+        let log_det = |far: bool| {
+            let these = self.walks.iter().filter(|(rows, _, _)| rows.far == far);
+            let steps = these.filter_map(|(_, _, double)| find(double).map(|at| &double.steps[at]));
+            steps.filter_map(|step| step.log_det).reduce(LogDet::worse)
+        };
         let on = self.walks.iter().map(|(rows, single, double)| {
             let (single, double) = (find(single).map(|i| &single.steps[i]), find(double).map(|i| &double.steps[i]));
             OnRows {
@@ -148,7 +156,8 @@ impl Walks<'_> {
         });
         Layer {
             on: on.collect(),
-            log_det: steps().filter_map(|step| step.log_det).reduce(LogDet::worse),
+            log_det: log_det(false),
+            far_log_det: log_det(true),
             scales: steps().filter_map(|step| step.inspection.scales).reduce(wider),
             rounded: Vec::new(),
             findings: Vec::new(),

@@ -41,11 +41,10 @@ pub(super) fn of_layer(layer: &Layer, rows: &[&Rows]) -> Vec<Finding> {
         of_scales(scales, &mut findings);
     }
     round_trips(&layer.on, rows, &mut findings);
-    if let Some(log_det) = layer.log_det {
-        of_log_det(log_det, &mut findings);
-    }
+    log_dets(layer.log_det, layer.far_log_det, &mut findings);
     if let Some(edge) = layer.edge() {
-        let on = layer.on.iter().position(|on| on.edge == Some(edge)).map_or("", |at| rows[at].name.as_str());
+        let its = |on: &OnRows| !on.far && on.edge == Some(edge);
+        let on = layer.on.iter().position(its).map_or("", |at| rows[at].name.as_str());
         findings.grade(edge.share, EDGE_WARNS, f64::INFINITY, || {
             format!("{:.0} % of coordinates {} on {on}", 100.0 * edge.share, edge.what)
         });
@@ -75,15 +74,22 @@ fn of_scales(scales: Scales, findings: &mut Findings) {
     }
 }
 
-fn of_log_det(log_det: LogDet, findings: &mut Findings) {
-    let LogDet { method, error } = log_det;
-    findings.grade(log_det.excess(), 1.0, 1.0, || {
-        let about = match method {
-            Method::Exact => String::new(),
-            Method::Probes { resolution } => format!(", ± {resolution:.1e}"),
-        };
-        format!("log-det is {} nats off its Jacobian's{about}", number(error.absolute))
-    });
+/// What is wrong on rows that are far is a warning, and only said where it is right on the others.
+fn log_dets(near: Option<LogDet>, far: Option<LogDet>, findings: &mut Findings) {
+    let wrong = |log_det: &LogDet| log_det.excess() >= 1.0;
+    if let Some(near) = near.filter(wrong) {
+        findings.add(Verdict::Fails, format!("log-det is {}", off_its_jacobian(near)));
+    } else if let Some(far) = far.filter(wrong) {
+        findings.add(Verdict::Warns, format!("far out, log-det is {}", off_its_jacobian(far)));
+    }
+}
+
+fn off_its_jacobian(LogDet { method, error }: LogDet) -> String {
+    let about = match method {
+        Method::Exact => String::new(),
+        Method::Probes { resolution } => format!(", ± {resolution:.1e}"),
+    };
+    format!("{} nats off its Jacobian's{about}", number(error.absolute))
 }
 
 /// Round trips and the sum of both log-determinants, on each batch of rows. The worst of each kind is said once: of like
@@ -156,9 +162,7 @@ pub(super) fn of_whole(whole: &Whole, rows: &[&Rows], broken: bool) -> Vec<Findi
     findings.grade(whole.composition.relative, LOG_DET_FAILS, LOG_DET_FAILS, || {
         format!("it is not its steps one after another: {} off", number(whole.composition.relative))
     });
-    if let Some(log_det) = whole.log_det {
-        of_log_det(log_det, &mut findings);
-    }
+    log_dets(whole.log_det, None, &mut findings);
     if broken && !findings.0.is_empty() {
         findings.add(Verdict::Warns, "a step fails: see there first".to_owned());
     }
@@ -178,4 +182,66 @@ pub(super) fn of_latent(latent: &Latent) -> Vec<Finding> {
 
 fn number(value: f64) -> String {
     if (0.01..1e5).contains(&value) { format!("{value:.2}") } else { format!("{value:.1e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Tensor};
+
+    use super::super::Errors;
+    use super::*;
+    use crate::testing::Measured;
+    use crate::{Direction, Edge};
+
+    /// A step that does nothing wrong, on rows that are far or not, so many of them at its bound.
+    fn sound(on: &[(bool, Option<f64>)]) -> Layer {
+        let reached = Some(Errors::default());
+        let on = on.iter().map(|&(far, share)| {
+            let edge = share.map(|share| Edge { what: "lie there", share });
+            OnRows { far, single: reached, double: reached, edge }
+        });
+        Layer {
+            name: "step".to_owned(),
+            on: on.collect(),
+            log_det: None,
+            far_log_det: None,
+            scales: None,
+            rounded: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn rows(name: &str) -> Rows {
+        Rows::new(name, Direction::Forward, Tensor::zeros([1, 2], (Kind::Float, Device::Cpu)))
+    }
+
+    /// What is said of a step whose log-determinant is `near` nats off on rows of data, and `far` on rows that are far.
+    fn said(near: f64, far: f64) -> Vec<Finding> {
+        let off = |by: f64| Some(LogDet { method: Method::Exact, error: Measured { absolute: by, relative: by } });
+        let layer = Layer { log_det: off(near), far_log_det: off(far), ..sound(&[(false, None)]) };
+        of_layer(&layer, &[&rows("data")])
+    }
+
+    #[test]
+    fn an_edge_is_named_after_rows_that_are_not_far() {
+        let layer = sound(&[(true, Some(0.75)), (false, Some(0.75))]);
+        let findings = of_layer(&layer, &[&rows("far"), &rows("data")]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].what.ends_with("lie there on data"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_log_det_that_is_off_is_a_fault_near_and_a_warning_far_out() {
+        assert_eq!(said(0.0, 0.0), []);
+        for (near, far, verdict, words) in [
+            (0.25, 0.0, Verdict::Fails, "log-det is 0.25 nats off"),
+            (0.25, 3.0, Verdict::Fails, "log-det is 0.25 nats off"),
+            (0.0, 3.0, Verdict::Warns, "far out, log-det is 3.00 nats off"),
+            (0.0, f64::INFINITY, Verdict::Warns, "far out, log-det is inf nats off"),
+        ] {
+            let findings = said(near, far);
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert!(findings[0].verdict == verdict && findings[0].what.starts_with(words), "{findings:?}");
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub(super) fn walk(flow: &Flow, rows: &Rows, kind: Kind, config: &Config) -> Wal
     let all = rows.start.size()[0];
     let n = if kind == Kind::Double { rows.doubles.clamp(1, all) } else { all };
     let parts = (0..n).step_by(AT_ONCE as usize).map(|first| {
-        let part = |t: &Tensor| t.narrow(0, first, AT_ONCE.min(n - first)).to_kind(kind);
+        let part = |t: &Tensor| placed(&t.narrow(0, first, AT_ONCE.min(n - first)), flow, kind);
         let jacobians = if first == 0 && kind == Kind::Double { rows.jacobians } else { 0 };
         (first, walk_part(flow, rows.direction, &part(&rows.start), rows.context.as_ref().map(part), jacobians, config))
     });
@@ -70,6 +70,11 @@ pub(super) fn walk(flow: &Flow, rows: &Rows, kind: Kind, config: &Config) -> Wal
         .reduce(|(_, all), (first, part)| (first, all.joined(part, first as f64)))
         .map(|(_, walk)| walk)
         .expect("there are rows")
+}
+
+/// `rows` where `flow` takes them. First there, then of that kind: Metal, from where they may come, has no f64.
+pub(super) fn placed(rows: &Tensor, flow: &Flow, kind: Kind) -> Tensor {
+    rows.to_device(flow.device()).to_kind(kind)
 }
 
 impl Walk {

@@ -22,6 +22,7 @@ pub use report::{Measured, Report, Tolerance};
 
 use tch::{Kind, Tensor};
 
+use crate::backward::gradient_or_zeros;
 use crate::{Bijection, Direction, ToParameters};
 
 /// Measures `bijection` on the batch `x: [n, ..event]` (of the parameters' kind; use f64 for sharp bounds, by the
@@ -31,7 +32,8 @@ use crate::{Bijection, Direction, ToParameters};
 /// the steps, traced and visited ([`Bijection::steps`]), the hooks [`Bijection::vjp`] and [`Bijection::forward_keeping`] against
 /// autograd, rows on their own (a batch of 1), and an empty batch.
 ///
-/// The hooks add to the gradients of the parameters, as they must: set them to zero before training goes on.
+/// The hooks add to the gradients of the parameters, as they must: set them to zero before training goes on. What they
+/// add is held against autograd by [`check_gradients`], which is told the parameters.
 ///
 /// # Panics
 ///
@@ -62,6 +64,49 @@ pub fn check(bijection: &dyn Bijection, x: &Tensor, context: Option<&Tensor>) ->
             .max(single_rows_error(|z, c| bijection.inverse(z, c), &z, &back, &inverse, context)),
         empty_batch: empty_batch_works(bijection, &x, context),
     }
+}
+
+/// Measures what [`Bijection::vjp`] and [`Bijection::forward_keeping`] add to the gradients of `parameters`, all of
+/// them trained, against autograd's; the largest difference of any. `bijection` is in evaluation, `x` and `context` are
+/// as for [`check`].
+///
+/// The parameters' own gradients are set to zero before and hold those of the last hook after.
+pub fn check_gradients(
+    bijection: &dyn Bijection,
+    x: &Tensor,
+    context: Option<&Tensor>,
+    parameters: &[Tensor],
+) -> Measured {
+    if parameters.is_empty() {
+        return Measured::default();
+    }
+    let x = x.detach();
+    let (z, log_det) = bijection.forward(&x, context);
+    let (of_z, of_log_det) = (weights(&z), weights(&log_det));
+    let loss = (&z * &of_z).sum(None::<Kind>) + (&log_det * &of_log_det).sum(None::<Kind>);
+    // Where nothing depends on any of them, there is nothing to go back through.
+    let truth = match loss.requires_grad() {
+        true => Tensor::run_backward(&[loss], parameters, false, false),
+        false => parameters.iter().map(|_| Tensor::new()).collect(),
+    };
+    let keeping = |wanted: bool| {
+        let kept = bijection.forward_keeping(&x, context);
+        let _ = kept.back.backward(&of_z, &of_log_det, wanted, &mut ToParameters);
+    };
+    let rebuilding = added_error(parameters, &truth, || drop(bijection.vjp(&z.detach(), context, &of_z, &of_log_det)));
+    let kept = [false, true].map(|wanted| added_error(parameters, &truth, || no_grad(|| keeping(wanted))));
+    kept.into_iter().fold(rebuilding, Measured::max)
+}
+
+/// What `hook` adds to the gradients of `parameters` against `truth`, which is undefined where it is 0.
+fn added_error(parameters: &[Tensor], truth: &[Tensor], hook: impl FnOnce()) -> Measured {
+    parameters.iter().for_each(|parameter| parameter.shallow_clone().zero_grad());
+    hook();
+    let errors = parameters.iter().zip(truth).map(|(parameter, truth)| {
+        let expected = if truth.defined() { truth.shallow_clone() } else { parameter.zeros_like() };
+        Measured::between(&gradient_or_zeros(parameter), &expected)
+    });
+    errors.fold(Measured::default(), Measured::max)
 }
 
 fn no_grad<T>(f: impl FnOnce() -> T) -> T {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
+
+use crate::step::on_processor;
 
 /// The largest difference between two tensors: absolute, and relative to `1 + |expected|`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -23,8 +25,8 @@ impl Measured {
         if got.numel() == 0 {
             return Measured::default();
         }
-        let expected = expected.detach().to_kind(Kind::Double);
-        let difference = (got.detach().to_kind(Kind::Double) - &expected).abs();
+        let expected = on_processor(expected);
+        let difference = (on_processor(got) - &expected).abs();
         let relative = &difference / (expected.abs() + 1.0);
         let largest = |t: Tensor| {
             let value = t.max().double_value(&[]);

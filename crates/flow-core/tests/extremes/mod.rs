@@ -1,7 +1,9 @@
-//! The table at the edges of f32: zeros, denormals, both ends of the cube, ±1e4, and conditioners that say ±1e4. Values,
-//! log-determinants and gradients are finite numbers, both ways.
+//! The table at the edges of f32: zeros, denormals, both ends of the cube, ±1e4, and conditioners that say ±1e4.
+//! Values, log-determinants and gradients are finite numbers, both ways and by every way back.
 
-use flow_core::{Base, Bijection, Logistic, StandardNormal};
+use std::collections::BTreeMap;
+
+use flow_core::{Base, BatchNorm, Bijection, Kept, Logistic, StandardNormal, ToParameters};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::common::{CONTEXT, randn, store};
@@ -12,7 +14,8 @@ const SPACE: [f32; 10] = [0.0, -0.0, 1e-40, -1e-40, f32::MIN_POSITIVE, 1e-8, 1.0
 /// On the unit cube, both ends included.
 const CUBE: [f32; 7] = [0.0, 1e-40, f32::MIN_POSITIVE, 1e-8, 0.5, 1.0 - f32::EPSILON / 2.0, 1.0];
 
-/// Rows of events of shape `event`: one of each value alone, and one in which the values follow one another from each on.
+/// Rows of events of shape `event`: one of each value alone, and one in which the values follow one another from each
+/// on.
 fn rows(values: &[f32], event: &[i64]) -> Tensor {
     let dim = event.iter().product::<i64>() as usize;
     let n = values.len();
@@ -21,6 +24,16 @@ fn rows(values: &[f32], event: &[i64]) -> Tensor {
     let numbers: Vec<f32> = alone.chain(mixed).map(|i| values[i]).collect();
     let size: Vec<i64> = std::iter::once(2 * n as i64).chain(event.iter().copied()).collect();
     Tensor::from_slice(&numbers).reshape(size)
+}
+
+/// Those of a line of the table.
+fn rows_of(case: &Case) -> Tensor {
+    rows(if matches!(case.inputs, Inputs::Cube) { &CUBE } else { &SPACE }, case.event)
+}
+
+/// The first row of a context for `rows` rows.
+fn repeated(context: Option<&Tensor>, rows: i64) -> Option<Tensor> {
+    context.map(|context| context.narrow(0, 0, 1).repeat([rows, 1]))
 }
 
 /// The last layers of the nets made so much louder that they say ±1e4 and more.
@@ -34,42 +47,93 @@ fn is_finite(t: &Tensor) -> bool {
     t.isfinite().all().int64_value(&[]) == 1
 }
 
-/// [`Bijection::vjp`] of output, its gradient and that of the log-determinant.
-type Hook<'a> = dyn Fn(&Tensor, &Tensor, &Tensor) -> (Tensor, Tensor) + 'a;
+fn trained(vs: &nn::VarStore) -> BTreeMap<String, Tensor> {
+    vs.variables().into_iter().filter(|(_, variable)| variable.requires_grad()).collect()
+}
 
-/// What of one direction is not finite: the value, the log-determinant, a gradient.
-fn faults(
-    vs: &nn::VarStore,
-    input: &Tensor,
-    map: impl Fn(&Tensor) -> (Tensor, Tensor),
-    hook: Option<&Hook>,
-) -> Vec<String> {
-    let leaf = input.copy().set_requires_grad(true);
-    let (value, log_det) = map(&leaf);
-    let mut faults = Vec::new();
-    let mut hold = |what: &str, t: &Tensor| {
-        if t.defined() && !is_finite(t) {
-            faults.push(what.to_owned());
-        }
-    };
-    hold("the value", &value);
-    hold("the log-determinant", &log_det);
-    let mut leaves = vec![("the input".to_owned(), leaf.shallow_clone())];
-    leaves.extend(vs.variables().into_iter().filter(|(_, variable)| variable.requires_grad()));
-    let inputs: Vec<&Tensor> = leaves.iter().map(|(_, leaf)| leaf).collect();
-    let loss = (value.sum(None::<Kind>) + log_det.sum(None::<Kind>)) / input.size()[0] as f64;
-    for ((name, _), gradient) in leaves.iter().zip(Tensor::run_backward(&[loss], &inputs, false, false)) {
-        hold(&format!("the gradient of {name}"), &gradient);
+/// The parameters' own gradients set to zero, and what `run` adds to them.
+fn added_by<T>(vs: &nn::VarStore, run: impl FnOnce() -> T) -> (T, BTreeMap<String, Tensor>) {
+    trained(vs).into_values().for_each(|mut parameter| parameter.zero_grad());
+    let result = run();
+    let own = trained(vs).into_iter().map(|(name, parameter)| (name, parameter.grad()));
+    (result, own.filter(|(_, gradient)| gradient.defined()).map(|(name, own)| (name, own.copy())).collect())
+}
+
+/// What comes out of a batch of `n` rows, and the gradients of `(Σ value + Σ log_det) / n` by what they belong to.
+struct Pass {
+    value: Tensor,
+    log_det: Tensor,
+    gradients: BTreeMap<String, Tensor>,
+}
+
+const INPUT: &str = "the input";
+
+impl Pass {
+    /// By one tape of all of `map`.
+    fn taped(vs: &nn::VarStore, input: &Tensor, map: impl Fn(&Tensor) -> (Tensor, Tensor)) -> Self {
+        let mut leaves = trained(vs);
+        let leaf = input.copy().set_requires_grad(true);
+        let (value, log_det) = map(&leaf);
+        leaves.insert(INPUT.to_owned(), leaf);
+        let loss = (value.sum(None::<Kind>) + log_det.sum(None::<Kind>)) / input.size()[0] as f64;
+        let (names, leaves): (Vec<String>, Vec<Tensor>) = leaves.into_iter().unzip();
+        let gradients = names.into_iter().zip(Tensor::run_backward(&[loss], &leaves, false, false));
+        let gradients = gradients.filter(|(_, gradient)| gradient.defined()).collect();
+        Pass { value: value.detach(), log_det: log_det.detach(), gradients }
     }
-    let Some(hook) = hook else { return faults };
-    let share = |like: &Tensor| like.full_like(1.0 / input.size()[0] as f64);
-    let (back, gradient) = hook(&value.detach(), &share(&value), &share(&log_det.detach()));
-    for (what, t) in [("the input as rebuilt", &back), ("the gradient by the hook", &gradient)] {
-        if !is_finite(t) {
-            faults.push(what.to_owned());
-        }
+
+    /// As a training step takes it.
+    fn keeping(vs: &nn::VarStore, input: &Tensor, context: Option<&Tensor>, bijection: &dyn Bijection) -> Self {
+        let run = || {
+            let Kept { value, log_det, back } = bijection.forward_keeping(input, context);
+            let [grad_value, grad_log_det] = [&value, &log_det].map(share);
+            let gradient = back.backward(&grad_value, &grad_log_det, true, &mut ToParameters);
+            (value, log_det, gradient.expect("it is wanted"))
+        };
+        let ((value, log_det, gradient), mut gradients) = added_by(vs, || tch::no_grad(run));
+        gradients.insert(INPUT.to_owned(), gradient);
+        Pass { value, log_det, gradients }
     }
-    faults
+
+    /// The way back of `forward` from its output alone; what comes out is the input as rebuilt.
+    fn rebuilding(vs: &nn::VarStore, forward: &Pass, context: Option<&Tensor>, bijection: &dyn Bijection) -> Self {
+        let [grad_value, grad_log_det] = [&forward.value, &forward.log_det].map(share);
+        let run = || bijection.vjp(&forward.value, context, &grad_value, &grad_log_det);
+        let ((value, gradient), mut gradients) = added_by(vs, run);
+        gradients.insert(INPUT.to_owned(), gradient);
+        Pass { value, log_det: forward.log_det.shallow_clone(), gradients }
+    }
+
+    /// What of it is not finite.
+    fn faults(&self) -> Vec<String> {
+        let outputs = [("the value".to_owned(), &self.value), ("the log-determinant".to_owned(), &self.log_det)];
+        let gradients = self.gradients.iter().map(|(name, gradient)| (format!("the gradient of {name}"), gradient));
+        outputs.into_iter().chain(gradients).filter(|(_, t)| !is_finite(t)).map(|(what, _)| what).collect()
+    }
+
+    /// What `other` has further off than `rounding`, relative to the largest number of each tensor. A gradient that it
+    /// lacks is 0.
+    fn differences(&self, other: &Pass, rounding: f64) -> Vec<String> {
+        let off = |expected: &Tensor, got: &Tensor| {
+            let largest = |t: &Tensor| t.abs().max().double_value(&[]);
+            let off = largest(&(got - expected)) / (1.0 + largest(expected));
+            off.is_nan() || off > rounding
+        };
+        let outputs =
+            [("the value", &self.value, &other.value), ("the log-determinant", &self.log_det, &other.log_det)];
+        let outputs = outputs.into_iter().filter(|(_, expected, got)| off(expected, got));
+        let gradients = self.gradients.iter().filter(|(name, expected)| match other.gradients.get(*name) {
+            Some(got) => off(expected, got),
+            None => off(expected, &expected.zeros_like()),
+        });
+        let gradients = gradients.map(|(name, _)| format!("the gradient of {name}"));
+        outputs.map(|(what, _, _)| what.to_owned()).chain(gradients).collect()
+    }
+}
+
+/// The gradient of each number of a batch in the loss of a [`Pass`].
+fn share(like: &Tensor) -> Tensor {
+    like.full_like(1.0 / like.size()[0] as f64)
 }
 
 fn check(
@@ -79,23 +143,29 @@ fn check(
     context: Option<&Tensor>,
     rebuilds: bool,
 ) -> Vec<String> {
-    let repeated = |rows: i64| context.map(|context| context.narrow(0, 0, 1).repeat([rows, 1]));
-    let x = rows(if matches!(case.inputs, Inputs::Cube) { &CUBE } else { &SPACE }, case.event);
-    let own = repeated(x.size()[0]);
-    let hook =
-        |z: &Tensor, grad_z: &Tensor, grad_log_det: &Tensor| bijection.vjp(z, own.as_ref(), grad_z, grad_log_det);
-    let hook: &Hook = &hook;
-    let forward = faults(vs, &x, |x| bijection.forward(x, own.as_ref()), rebuilds.then_some(hook));
-    let one = tch::no_grad(|| bijection.forward(&x.narrow(0, 0, 1), repeated(1).as_ref()).0);
-    let z = rows(&SPACE, &one.size()[1..]);
-    let own = repeated(z.size()[0]);
-    let inverse = faults(vs, &z, |z| bijection.inverse(z, own.as_ref()), None);
-    let said = |direction: &'static str| move |fault: String| format!("{direction}: {fault}");
-    forward.into_iter().map(said("forward")).chain(inverse.into_iter().map(said("inverse"))).collect()
+    let x = rows_of(case);
+    let own = repeated(context, x.size()[0]);
+    let forward = Pass::taped(vs, &x, |x| bijection.forward(x, own.as_ref()));
+    let keeping = Pass::keeping(vs, &x, own.as_ref(), bijection);
+    let rebuilding = rebuilds.then(|| Pass::rebuilding(vs, &forward, own.as_ref(), bijection));
+    let z = rows(&SPACE, &forward.value.size()[1..]);
+    let own = repeated(context, z.size()[0]);
+    let inverse = Pass::taped(vs, &z, |z| bijection.inverse(z, own.as_ref()));
+    let passes = [
+        ("forward", Some(forward)),
+        ("keeping", Some(keeping)),
+        ("rebuilding", rebuilding),
+        ("inverse", Some(inverse)),
+    ];
+    let said = passes.iter().flat_map(|(way, pass)| {
+        let faults = pass.iter().flat_map(Pass::faults);
+        faults.map(move |fault| format!("{way}: {fault}"))
+    });
+    said.collect()
 }
 
-/// What a loud net has changed is not rebuilt: it multiplies the rounding errors of what it is given by 1e4, so that layers
-/// behind it are handed what no data could be.
+/// What a loud net has changed is not rebuilt: it multiplies the rounding errors of what it is given by 1e4, so that
+/// layers behind it are handed what no data could be.
 #[test]
 fn every_bijection_stays_finite_at_the_edges() {
     let mut found = String::new();
@@ -124,6 +194,58 @@ fn every_bijection_stays_finite_at_the_edges() {
         }
     }
     assert!(found.is_empty(), "\n{found}");
+}
+
+/// What training goes by, against one tape of the whole. In f64: at 1e4 a rounding of f32 is a thousandth, which the
+/// slopes of nets carry far.
+#[test]
+fn what_is_kept_gives_the_gradients_of_the_whole_tape_at_the_edges() {
+    let mut found = String::new();
+    for case in table() {
+        for with in [false, true] {
+            let context = with.then(|| randn(&[crate::ROWS, CONTEXT], Kind::Double, 12));
+            let vs = store(Kind::Double);
+            let bijection = case.ready(&vs, context.as_ref());
+            let x = rows_of(&case).to_kind(Kind::Double);
+            let own = repeated(context.as_ref(), x.size()[0]);
+            let taped = Pass::taped(&vs, &x, |x| bijection.forward(x, own.as_ref()));
+            let keeping = Pass::keeping(&vs, &x, own.as_ref(), bijection.as_ref());
+            for difference in taped.differences(&keeping, 1e-8) {
+                found += &format!("{}, context: {with}: {difference}\n", case.name);
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{found}");
+}
+
+/// `run` on a new layer in training, every pass of which moves the running moments.
+fn in_training<T>(event: &[i64], from_nothing: bool, run: impl Fn(&nn::VarStore, &BatchNorm) -> T) -> T {
+    let vs = store(Kind::Float);
+    let mut norm = BatchNorm::new(&vs.root(), event[0] as usize, 0.1);
+    if from_nothing {
+        // Running variances of 0.
+        let _ = norm.start_from_data(&rows(&[0.5], event), None);
+    }
+    norm.set_training(true);
+    run(&vs, &norm)
+}
+
+/// There is no way back from the output alone in this mode: it would have to know the batch.
+#[test]
+fn batch_normalisation_in_training_stays_finite_at_the_edges() {
+    for event in [&[3][..], &[3, 2, 2]] {
+        let all = rows(&SPACE, event);
+        let one = (0..all.size()[0]).map(|i| all.narrow(0, i, 1));
+        let alike = (0..all.size()[0]).map(|i| all.narrow(0, i, 1)).map(|row| Tensor::cat(&[&row, &row, &row], 0));
+        for x in one.chain(alike).chain([all.shallow_clone()]) {
+            for from_nothing in [false, true] {
+                let taped = in_training(event, from_nothing, |vs, norm| Pass::taped(vs, &x, |x| norm.forward(x, None)));
+                let keeping = in_training(event, from_nothing, |vs, norm| Pass::keeping(vs, &x, None, norm));
+                let faults = [taped.faults(), keeping.faults(), taped.differences(&keeping, 1e-5)].concat();
+                assert!(faults.is_empty(), "{:?}, from nothing: {from_nothing}: {faults:?}", x.size());
+            }
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,24 @@ fn batch_normalisation_in_training_is_by_the_moments_as_the_batch_moves_them() {
     assert_eq!(kept("mean"), before);
 }
 
+/// Unlike what carries a flag that says so.
+#[test]
+fn batch_normalisation_starts_from_data_also_where_its_moments_were_loaded() {
+    let vs = store(Kind::Double);
+    let norm = BatchNorm::new(&vs.root(), 3, 0.1);
+    for (name, loaded) in [("mean", 7.0), ("variance", 4.0)] {
+        let _ = vs.variables()[name].shallow_clone().fill_(loaded);
+    }
+    for seed in [1, 2] {
+        let x = randn(&[6, 3, 2, 4], Kind::Double, seed) * 2.0 + 0.7;
+        let _ = norm.start_from_data(&x, None);
+        let (mean, variance) = moments(&x);
+        for (name, expected) in [("mean", mean), ("variance", variance)] {
+            assert!(largest(&(&vs.variables()[name] - expected.flatten(0, -1))) < 1e-12, "{name}");
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "no inverse in training mode")]
 fn batch_normalisation_has_no_way_back_in_training() {

@@ -226,6 +226,7 @@ fn cards_that_say_something_else() {
         ("an unknown field of the model", model("depth", json!(3)), "depth"),
         ("an unknown pattern", model("pattern", json!("stripes")), "stripes"),
         ("an unknown head", model("head", json!({"kind": "log"})), "log"),
+        ("an unknown field of a head", model("head", json!({"kind": "none", "alpha": 0.05})), "alpha"),
         ("a negative number", model("couplings", json!(-1)), "-1"),
         ("no coupling", model("couplings", json!(0)), "couplings"),
         ("a field out of range", model("bound", json!({"fixed": 0.0})), "bound"),
@@ -338,6 +339,49 @@ fn tensors_of_another_kind_or_with_impossible_numbers() {
         let text = refusal_at(&path);
         assert!(text.contains(name) && text.contains(reason), "{text:?} should say {name} and {reason:?}");
     }
+}
+
+/// Numbers that are finite, and still not what their name says.
+#[test]
+fn signs_and_variances_that_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let glow = r#"{"kind": "glow", "levels": 1, "depth": 1, "vector_net": {"hidden": 3, "layers": 1}}"#;
+    let image = r#"{"kind": "realnvp-image", "levels": 1, "checkers": 1,
+        "net": {"width": 2, "blocks": 1, "residual": true, "norm": "batch"}}"#;
+    for (config, event, name, number, reason) in [
+        (glow, &[3][..], "step_0.mix.sign", 0.5, "neither 1 nor -1"),
+        (glow, &[3], "step_0.mix.sign", 0.0, "neither 1 nor -1"),
+        (image, &[1, 2, 2], "level_0.checker_0.batchnorm.variance", -0.1, "negative"),
+        (image, &[1, 2, 2], "level_0.checker_0.coupling.first.variance", -0.1, "negative"),
+    ] {
+        let config: ModelConfig = serde_json::from_str(config).unwrap();
+        let model = Model::new(&config, event, 0, Device::Cpu).unwrap();
+        let card = ModelCard::new(&model, Value::Null, 0, Value::Null);
+        let mut tensors = model.variables();
+        file::save(&path, &tensors, &card).unwrap();
+        file::load(&path, Device::Cpu).unwrap();
+        let forged = tensors[name].full_like(number);
+        tensors.insert(name.to_owned(), forged);
+        file::save(&path, &tensors, &card).unwrap();
+        let text = refusal_at(&path);
+        assert!(text.contains(name) && text.contains(reason), "{text:?} should say {name} and {reason:?}");
+    }
+}
+
+/// Whose ends, added to what is before them, are past what 64 bits can count.
+#[test]
+fn places_past_counting() {
+    let each = (1u64 << 61) - 1;
+    let tensor = |i: u64| json!({"dtype": "U8", "shape": [each], "data_offsets": [i * each, (i + 1) * each]});
+    let header: Map<String, Value> = (0..8).map(|i| (format!("tensor_{i}"), tensor(i))).collect();
+    let bytes = put_together(&Value::Object(header).to_string(), &[]);
+    assert_refused(&[("a sum past counting", bytes.clone(), "more than can be counted")]);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    fs::write(&path, bytes).unwrap();
+    assert!(file::read_metadata(&path).unwrap_err().to_string().contains("more than can be counted"));
 }
 
 #[test]

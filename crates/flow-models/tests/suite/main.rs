@@ -1,7 +1,9 @@
 //! The tests of flow-models, in one binary: linking libtorch is what takes the time.
 
+mod changed;
 mod check;
 mod common;
+mod edges;
 mod files;
 mod hostile;
 mod presets;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flow_models::{Head, Model, ModelConfig, NiceConfig, Order, Pattern, RealNvpConfig};
-use tch::{Device, Tensor};
+use flow_models::{Head, MlpConfig, Model, ModelConfig, NiceConfig, Order, Pattern, RealNvpConfig};
+use tch::{Device, Tensor, nn};
 
 use crate::common::zoo;
 
@@ -61,6 +61,15 @@ fn layers_and_shuffles_differ_from_each_other() {
     assert_ne!(variables["coupling_0.layer_0.weight"], variables["coupling_1.layer_0.weight"]);
     assert_ne!(variables["coupling_0.layer_1.weight"], variables["coupling_0.layer_2.weight"]);
     assert_ne!(variables["shuffle_0.order"], variables["shuffle_1.order"]);
+}
+
+#[test]
+fn a_net_without_layers_is_an_error_and_leaves_no_variable() {
+    let vs = nn::VarStore::new(Device::Cpu);
+    let config = MlpConfig { layers: 0, ..MlpConfig::default() };
+    let error = config.build(&vs.root(), 2, 1, 0).unwrap_err().to_string();
+    assert!(error.contains("net.layers"), "{error}");
+    assert!(vs.variables().is_empty());
 }
 
 #[test]

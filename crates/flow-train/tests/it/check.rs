@@ -21,6 +21,7 @@ fn trained_models_of_tables_and_images_pass() {
         for layer in &report.layers {
             assert_ne!(layer.verdict(), Verdict::Fails, "{model} on {spec}: {layer:?}");
             assert!(layer.log_det.unwrap().error.relative < 1e-9, "{model} on {spec}: {layer:?}");
+            assert!(layer.far_log_det.unwrap().error.relative < 1e-9, "{model} on {spec}: {layer:?}");
         }
         assert_ne!(report.verdict(), Verdict::Fails, "{model} on {spec}: {:?}", report.whole.findings);
         assert_eq!(report.rows.len(), 1 + TEMPERATURES.len());
