@@ -25,10 +25,11 @@ use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    flow_train::keep_freed_memory();
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            output::note(&format!("error: {}", one_line(&error)));
             if error.is::<output::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -53,7 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Curve(args) => commands::curve::run(&args)?,
         Command::Info(args) => commands::info::run(&args)?,
         Command::Runs(args) => commands::runs::run(&args)?,
-        Command::Completions(args) => commands::completions::run(&args),
+        Command::Completions(args) => commands::completions::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use flow_core::rng::with_seed;
 use flow_data::{DataSet, LoadOptions, Preprocessing, Source, Spec, Split, Values};
 use flow_models::{Model, Preset};
 use flow_train::adam::{Adam, Group};
-use flow_train::batches::Batches;
+use flow_train::batches::{Batches, DeviceRows};
 use flow_train::flat::FlatParameters;
 use flow_train::{Event, RunConfig, Trainer};
 use ndarray::Array2;
@@ -83,22 +83,32 @@ fn gather(criterion: &mut Criterion) {
     }
 }
 
+fn dequantize(criterion: &mut Criterion) {
+    let Source::Fixed(split) = images(1_000) else { unreachable!() };
+    let rows = DeviceRows::new(&split, Device::Cpu);
+    criterion.bench_function("dequantize_1000x784", |bencher| bencher.iter(|| rows.dequantized(0, 1_000, 0)));
+}
+
 fn adam(criterion: &mut Criterion) {
     let data = like_mnist();
     let config = RunConfig::preset("nice", Preset::Seed, Spec::Mnist, &data).expect("a preset");
     let model = Model::new(&config.model, &data.event_shape, 0, Device::Cpu).expect("a model");
     let flat = FlatParameters::new(&model);
     let groups = vec![Group { rate: 1.0, decay: 0.0 }; flat.places().len()];
-    let mut adam = Adam::new(&flat, groups, (0.9, 0.999), 1e-8);
-    let _ = flat.gradients().shallow_clone().fill_(1e-3);
-    let mut t = 0;
-    criterion.bench_function(&format!("adam_{}", model.parameters()), |bencher| {
-        bencher.iter(|| {
+    // Of units that have died, after the steps in which what is left of their moments decays to nothing.
+    for (name, gradient, before) in [("adam", 1e-3, 0), ("adam_dead", 0.0, 1_000)] {
+        let mut adam = Adam::new(&flat, groups.clone(), (0.9, 0.999), 1e-8);
+        let _ = adam.moments().first.shallow_clone().fill_(1e-3);
+        let _ = flat.gradients().shallow_clone().fill_(gradient);
+        let mut t = 0;
+        let mut step = || {
             t += 1;
             adam.step(&flat, 1e-6, t, 1.0);
-        });
-    });
+        };
+        (0..before).for_each(|_| step());
+        criterion.bench_function(&format!("{name}_{}", model.parameters()), |bencher| bencher.iter(&mut step));
+    }
 }
 
-criterion_group!(benches, step, gather, adam);
+criterion_group!(benches, step, gather, dequantize, adam);
 criterion_main!(benches);

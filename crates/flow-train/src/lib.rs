@@ -61,6 +61,7 @@ pub use config::{DataConfig, MODELS, OnDivergence, RunConfig, Schedule, TrainCon
 pub use device::Device;
 pub use divergence::{Divergence, Origin, Place, Range};
 pub use error::{Error, Result};
+pub use memory::keep_freed_memory;
 pub use observe::{Event, Observer};
 pub use state::Progress;
 pub use trainer::{Outcome, Trainer};

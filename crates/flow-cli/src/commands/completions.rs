@@ -3,7 +3,10 @@
 use clap::CommandFactory;
 
 use crate::args::{Cli, CompletionsArgs};
+use crate::output;
 
-pub fn run(args: &CompletionsArgs) {
-    clap_complete::generate(args.shell, &mut Cli::command(), "flow", &mut std::io::stdout());
+pub fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "flow", &mut script);
+    output::print_bytes(&script)
 }

@@ -32,6 +32,8 @@ use tch::Device;
 use work::Work;
 
 fn main() -> ExitCode {
+    // As the command `flow` does.
+    flow_train::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match run(&arguments) {

@@ -106,19 +106,23 @@ impl Work {
         Ok(times)
     }
 
-    /// Likelihood or samples, once.
+    /// Likelihood or samples, once, by products of the precision that is trained with.
     pub fn infer(&mut self, what: &str) -> Result<()> {
-        let flow = self.trainer.model().flow();
         self.seed += 1;
-        let result = match what {
+        let precision = self.trainer.config().train.precision;
+        drop(std::hint::black_box(precision.scope(|| self.inferred(what))?));
+        Ok(())
+    }
+
+    fn inferred(&self, what: &str) -> Result<Tensor> {
+        let flow = self.trainer.model().flow();
+        Ok(match what {
             "log_prob" => tch::no_grad(|| flow.log_prob(&self.many, None)),
             "log_prob_1" => tch::no_grad(|| flow.log_prob(&self.one, None)),
             "sample" => flow.sample(MANY as usize, 1.0, self.seed, None),
             "sample_1" => flow.sample(1, 1.0, self.seed, None),
             _ => bail!("{what:?} is nothing to measure"),
-        };
-        drop(std::hint::black_box(result));
-        Ok(())
+        })
     }
 
     /// Writes the model as it is, and rows with their log-densities.
