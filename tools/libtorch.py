@@ -113,6 +113,12 @@ def cache_folder():
     return Path(home) / ("Library/Caches" if MAC else ".cache") / "flow"
 
 
+def place_of(kind):
+    """The folder of a libtorch in the cache, which machines of several architectures may share."""
+    machine = platform.machine()
+    return cache_folder() / (f"libtorch-{VERSION}-{kind}" + ("" if machine == "x86_64" else f"-{machine}"))
+
+
 def is_complete(torch, version=VERSION):
     """`build-version` is the last file written into a folder of ours; torch-sys reads it too."""
     try:
@@ -144,7 +150,7 @@ def point(link, target):
         return
     link.parent.mkdir(exist_ok=True)
     if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)  # the note that `leave_note` put there
+        shutil.rmtree(link, ignore_errors=True)  # the note that `leave_note` put there; another build may be ahead
     beside = link.with_name(f"{link.name}.{os.getpid()}")
     beside.symlink_to(target)
     os.replace(beside, link)
@@ -157,19 +163,20 @@ def ensure(kind):
         return
     if kind == "cuda" and MAC:
         raise Stop("there is no CUDA for macOS.")
-    cache = cache_folder()
-    place = cache
+    final = place_of(kind)
+    cache = place = final.parent
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with locked(cache):
-            # Only leftovers of a process that was killed can be here now: whoever writes one holds the lock.
-            for stale in cache.glob("unfinished-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            final = cache / f"libtorch-{VERSION}-{kind}"
-            if not is_complete(final / "torch"):
-                fetch(kind, final)
-            place = link
-            point(link, final / "torch")
+        # Where all is there nothing is written, so that a cache for reading alone will do.
+        if not is_complete(final / "torch"):
+            cache.mkdir(parents=True, exist_ok=True)
+            with locked(cache):
+                # Only leftovers of a process that was killed can be here now: whoever writes one holds the lock.
+                for stale in cache.glob("unfinished-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+                if not is_complete(final / "torch"):
+                    fetch(kind, final)
+        place = link
+        point(link, final / "torch")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise Stop(f"no room left in {cache} ({error.strerror}). While it is fetched, libtorch for {kind} needs up to "
@@ -473,7 +480,12 @@ def users_library_folder():
         name = "LIBTORCH_USE_PYTORCH"
         python = "python" if "VIRTUAL_ENV" in os.environ else "python3"  # the choice torch-sys makes
         where = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
-        asked = subprocess.run([python, "-c", where], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        try:
+            asked = subprocess.run([python, "-c", where], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        except OSError as error:
+            raise Stop(f"LIBTORCH_USE_PYTORCH is set, but {python} cannot be started ({error.strerror}). Put it on the "
+                       "PATH, or unset the variable: libtorch is then fetched for you."
+                       + (" VIRTUAL_ENV is set, hence python and not python3." if python == "python" else ""))
         if not asked.stdout.strip():
             raise Stop(f"LIBTORCH_USE_PYTORCH is set, but {python} finds no torch. Install PyTorch {VERSION} there, or "
                        "unset the variable: libtorch is then fetched for you.")
@@ -528,8 +540,10 @@ def linker_flags(whose, arguments):
     program = "torch_sys" in text  # libtorch_sys-*.rlib
     if not program and "torch-sys" not in text and whose == "ours":
         return []
-    if not shutil.which(os.environ.get("CXX", "c++").split()[0]):
-        raise Stop("there is no C++ compiler (c++), and torch-sys is in part C++. Install one, for example: "
+    # As torch-sys' build script reads it: nothing but spaces is not set, a path may have spaces, options may follow.
+    compiler = os.environ.get("CXX", "").strip() or "c++"
+    if not (shutil.which(compiler) or shutil.which(compiler.split()[0])):
+        raise Stop(f"there is no C++ compiler ({compiler}), and torch-sys is in part C++. Install one, for example: "
                    "apt-get install g++ | dnf install gcc-c++ | xcode-select --install")
     if whose == "users":
         library = users_library_folder()

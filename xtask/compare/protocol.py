@@ -23,7 +23,9 @@ def tell(**answer):
 
 
 def serve(peer):
-    """Answers requests about `peer` until there are no more."""
+    """Answers requests about `peer` until there are no more. A peer that can `settle` chooses how to compute before."""
+    if hasattr(peer, "settle"):
+        peer.settle()
     tell(ready={"parameters": peer.parameters, "versions": peer.versions})
     for line in sys.stdin:
         match line.split(maxsplit=1):

@@ -1,11 +1,22 @@
-"""TensorFlow: the original's own layers, Keras' dense ones, its loop as a compiled function; its slips put right."""
+"""TensorFlow: the original's own layers, Keras' dense ones, its loop as a compiled function; its slips put right. XLA
+compiles what it makes faster.
 
+    tensorflow_peer.py WORK     tries out what that is, and says so as JSON
+"""
+
+import json
 import math
+import subprocess
+import sys
+import time
 
 import numpy as np
 import tensorflow as tf
 
-from work import COUPLINGS, HIDDEN, conditioner, keeps_the_second, log_scale, sizes
+from work import COUPLINGS, HIDDEN, WORK, conditioner, keeps_the_second, log_scale, sizes
+
+# Calls of each form, of which the quickest counts, and seconds after which a compiler is given up.
+TRIALS, PATIENCE = 5, 200
 
 
 def dense(inputs, outputs, layers):
@@ -39,14 +50,33 @@ class TensorFlow:
             levels = tf.cast(tf.gather(train, rows), tf.float32)
             return (levels + tf.random.uniform(tf.shape(levels))) / 256
 
-        @tf.function
         def step():
             with tf.GradientTape() as tape:
                 loss = -tf.reduce_mean(self.density(batch()))
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
 
-        self.step = step
-        self.compiled = tf.function(self.density), tf.function(self.draw)
+        self.functions = {"step": step, "log_prob": self.density, "sample": self.draw}
+        self.compile()
+
+    def compile(self, by_xla=()):
+        """Makes graphs of all, and XLA machine code of those that are named."""
+        self.compiled = {
+            name: tf.function(function, jit_compile=True if name in by_xla else None)
+            for name, function in self.functions.items()
+        }
+        self.step = self.compiled["step"]
+
+    def settle(self):
+        """Another process tries both forms: what that takes of memory is not this one's, and XLA may end a process."""
+        trial = [sys.executable, __file__, self.work.name]
+        try:
+            said = subprocess.run(trial, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)
+            by_xla = json.loads(said.stdout.splitlines()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+            print(f"no trial of XLA: {error}", file=sys.stderr)
+            by_xla = []
+        self.compile(by_xla)
+        self.versions[f"tensorflow by XLA, {self.work.name}:"] = ", ".join(by_xla) or "nothing"
 
     def density(self, x):
         halves = tf.split(x, 2, axis=1)
@@ -89,10 +119,10 @@ class TensorFlow:
         return tf.constant(x)
 
     def log_prob(self, x):
-        return self.compiled[0](x).numpy()
+        return self.compiled["log_prob"](x).numpy()
 
     def sample(self, n):
-        return self.compiled[1](n).numpy()
+        return self.compiled["sample"](n).numpy()
 
     def load(self, tensors):
         for i, net in enumerate(self.nets):
@@ -106,3 +136,36 @@ def peer(work):
     if not work.layers:
         raise NotImplementedError("the original has no image layers")
     return TensorFlow(work)
+
+
+def best(call):
+    """Seconds of the quickest call, after one that compiles."""
+    call()
+    times = []
+    for _ in range(TRIALS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def faster_by_xla(work):
+    """What XLA makes faster. What it refuses is left as it is."""
+    peer = TensorFlow(work)
+    x = peer.rows(1000)
+    calls = {"step": lambda: peer.step(), "log_prob": lambda: peer.log_prob(x), "sample": lambda: peer.sample(1000)}
+    found = []
+    for name, call in calls.items():
+        peer.compile()
+        plain = best(call)
+        peer.compile([name])
+        try:
+            if best(call) < plain:
+                found.append(name)
+        except Exception as error:
+            print(f"XLA refuses {name}: {error}", file=sys.stderr)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(faster_by_xla(WORK[sys.argv[1]])))

@@ -1,9 +1,13 @@
-//! Ctrl-C: noted instead of deadly, so that a child process can save before both end.
+//! Ctrl-C and SIGTERM: noted instead of deadly, so that a child process can save before both end.
+//!
+//! SIGHUP stays as it was, so that what was started under `nohup` outlives its terminal.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 /// What a shell reports for a program that Ctrl-C ended.
 pub const EXIT_CODE: u8 = 130;
@@ -12,7 +16,10 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// From here on Ctrl-C (and a polite kill) only sets a flag that [`requested`] reads.
 pub fn install() -> Result<()> {
-    ctrlc::set_handler(|| REQUESTED.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")
+    for signal in [SIGINT, SIGTERM] {
+        flag::register(signal, &REQUESTED).context("cannot listen for Ctrl-C")?;
+    }
+    Ok(())
 }
 
 pub fn requested() -> bool {

@@ -3,12 +3,15 @@
 //!
 //! Nothing here depends on libtorch or on a flow crate, so that it builds on a machine that has neither yet.
 
+// In front of those that use its macro.
+#[macro_use]
+mod text;
+
 mod compare;
 mod fetch;
 mod interrupt;
 mod progress;
 mod reproduce;
-mod text;
 mod workspace;
 
 use std::path::PathBuf;
@@ -46,11 +49,11 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<interrupt::Stopped>() => {
-            eprintln!("\n{error}");
+            say!("\n{error}");
             ExitCode::from(interrupt::EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("\nerror: {error:#}");
+            say!("\nerror: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -22,7 +22,7 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| bar(name, total));
         match &bar {
             Some(bar) => bar.println(format!("{name}: {length} from {from}")),
-            None => eprintln!("{name}: {length} from {from}"),
+            None => say!("{name}: {length} from {from}"),
         }
         Self { name: name.to_owned(), bar, total, done: 0, quarter: 0 }
     }
@@ -38,7 +38,7 @@ impl Progress {
         let quarter = (self.done * 4 / total).min(4);
         if quarter > self.quarter {
             self.quarter = quarter;
-            eprintln!("{}: {} % ({})", self.name, quarter * 25, text::size(self.done));
+            say!("{}: {} % ({})", self.name, quarter * 25, text::size(self.done));
         }
     }
 }

@@ -1,6 +1,31 @@
-//! Numbers as people read them: sizes, durations, dates, digits in groups.
+//! What people read: lines on the screen, and numbers in them: sizes, durations, dates, digits in groups.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A line on standard error, written as for `format!`.
+macro_rules! say {
+    ($($line:tt)*) => {
+        $crate::text::say(format_args!($($line)*))
+    };
+}
+
+/// Says a line on standard error. Its reader may be gone (`2>&1 | tee`, then Ctrl-C), at which `eprintln!` would panic:
+/// the work goes on all the same.
+pub fn say(line: fmt::Arguments) {
+    if cfg!(test) {
+        // The test's own, which is shown where it fails.
+        eprintln!("{line}");
+    } else {
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+/// Writes a line of a chore's result to standard output, whether or not anybody reads it.
+pub fn print(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
 
 /// `9.6 MB`, `4.5 kB`, `12 bytes`.
 pub fn size(bytes: u64) -> String {

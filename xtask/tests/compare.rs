@@ -251,6 +251,22 @@ fn without_this_workspace_or_without_peers_there_is_no_report() {
 }
 
 #[test]
+fn where_no_peer_counts_the_report_before_is_kept() {
+    let clone = Clone::new();
+    let arguments = ["--quick", "--only", "nice-moons,torch,nflows", "--out", "docs"];
+    succeeds(&clone.compare(&arguments));
+    let page = fs::read_to_string(clone.path("docs/benchmarks.md")).unwrap();
+    clone.order("torch-dies");
+    clone.order("nflows-differs");
+    let output = clone.compare(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let said = messages(&output);
+    assert!(said.contains("there was nobody to compare with, and nothing is written: torch: "), "{said}");
+    assert!(said.contains("nflows: it computes something else"), "{said}");
+    assert_eq!(fs::read_to_string(clone.path("docs/benchmarks.md")).unwrap(), page);
+}
+
+#[test]
 fn environments_are_made_once_and_what_cannot_be_installed_is_named() {
     let clone = Clone::new();
     clone.order("no-zuko");
@@ -268,7 +284,7 @@ fn environments_are_made_once_and_what_cannot_be_installed_is_named() {
     let first = made();
     let lines: Vec<&str> = first.lines().collect();
     assert!(lines[0].ends_with("target/compare/torch"), "{first}");
-    assert!(lines[1].ends_with("torch==2.11.0 --index-url http://127.0.0.1:9/"), "{first}");
+    assert!(lines[1].ends_with("torch==2.11.0 --index-url http://127.0.0.1:9/ --retries 1"), "{first}");
     assert!(lines[2].ends_with("torch==2.11.0"), "{first}");
     let report = clone.report("preview/compare");
     let why = report["left_out"][0]["why"].as_str().unwrap();
@@ -280,6 +296,12 @@ fn environments_are_made_once_and_what_cannot_be_installed_is_named() {
     let second = made()[first.len()..].to_owned();
     assert_eq!(second.lines().count(), 1, "{second}");
     assert!(second.ends_with("install --disable-pip-version-check zuko==1.6.0\n"), "{second}");
+
+    // Where no index is named, PyTorch is asked for without CUDA first.
+    fs::remove_file(clone.path("installed-torch")).unwrap();
+    succeeds(&compare(&[]));
+    let index = "torch==2.11.0 --index-url https://download.pytorch.org/whl/cpu --retries 1\n";
+    assert!(made().contains(index), "{}", made());
 
     fs::remove_dir_all(clone.path("target/compare/torch")).unwrap();
     clone.order("no-venv");

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -27,12 +27,13 @@ case $command in
 train)
     dir=$(last "$@")
     mkdir -p "$dir"
+    if [ -e orders/die ]; then : > "$dir/lock"; : > "$dir/config.toml"; exit 9; fi
     : > "$dir/state.safetensors"
     if [ -e orders/stop ]; then echo "saved" >&2; exit 130; fi
     if [ -e orders/wait ]; then
         trap 'touch "$dir/saved-in-time"; exit 130' INT
         touch waiting
-        while :; do sleep 0.05; done
+        while [ -e orders/wait ]; do sleep 0.05; done
     fi
     : > "$dir/model.safetensors"
     ;;
@@ -81,7 +82,11 @@ impl Clone {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        self.given(Command::new(env!("CARGO_BIN_EXE_xtask")), arguments)
+    }
+
+    /// What `command` starts, told to work here.
+    fn given(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.arg("--root").arg(self.folder.path()).arg("reproduce");
         command.arg("--flow-binary").arg(self.path("flow"));
         // Nobody listens there.
@@ -110,9 +115,24 @@ impl Clone {
         fs::remove_file(self.path("orders").join(order)).unwrap();
     }
 
+    /// Until a file is there, which the script leaves.
+    fn wait_for(&self, file: &str) {
+        let started = Instant::now();
+        while !self.path(file).exists() {
+            assert!(started.elapsed() < Duration::from_secs(30), "there never was a file {file}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
     fn summary(&self, folder: &str) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.path(folder).join("summary.json")).unwrap()).unwrap()
     }
+}
+
+/// Sends a signal to a process and to those it has started.
+fn kill(signal: &str, leader: &Child) {
+    let group = format!("-{}", leader.id());
+    assert!(Command::new("kill").args([signal, "--", &group]).status().unwrap().success());
 }
 
 fn listed(folder: &Path) -> Vec<String> {
@@ -170,7 +190,8 @@ fn the_gallery_is_made_once_and_named_after_what_it_shows() {
     let first = "train nice --data moons --preset default --seed 0 --threads 2 --device cpu --steps 300 \
                  --out runs/reproduce-quick/nice-moons";
     assert_eq!(calls[0], first);
-    assert_eq!(calls[1], "eval runs/reproduce-quick/nice-moons --split test --draws 1 --json");
+    let eval = "eval runs/reproduce-quick/nice-moons --split test --draws 1 --json --seed 0 --threads 2 --device cpu";
+    assert_eq!(calls[1], eval);
 
     let summary = clone.summary("preview/quick-digits");
     assert_eq!(summary["command"], "cargo xtask reproduce --quick --threads 2");
@@ -214,6 +235,42 @@ fn another_seed_or_build_does_again_what_depends_on_it() {
     let calls = clone.calls();
     assert_eq!((count(&calls, "train"), calls.len()), (0, TRAININGS + PICTURES));
     assert!(said.contains("nice-moons: trained by another build of flow"), "{said}");
+    let readme = fs::read_to_string(clone.path("preview/quick-digits/README.md")).unwrap();
+    assert!(readme.contains("evaluated and drawn by this one: nice-moons, realnvp-moons, glow-moons, "), "{readme}");
+}
+
+#[test]
+fn the_commit_is_that_of_the_start_whatever_is_drawn_since() {
+    if Command::new("git").arg("--version").output().is_err() {
+        return;
+    }
+    let clone = Clone::new();
+    let page = clone.path("preview/quick-digits/README.md");
+    fs::create_dir_all(page.parent().unwrap()).unwrap();
+    fs::write(&page, "drawn before").unwrap();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(clone.folder.path()).args(["-c", "user.name=x", "-c", "user.email=x@example.org"]);
+        succeeds(&elsewhere(git.args(["-c", "commit.gpgsign=false"]).args(arguments)).output().unwrap());
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "--force", "flow", "preview"]);
+    git(&["commit", "--quiet", "--message", "a gallery"]);
+
+    let version = || {
+        succeeds(&elsewhere(&mut clone.command(&["--quick"])).output().unwrap());
+        clone.summary("preview/quick-digits")["machine"]["versions"]["flow"].as_str().unwrap().to_owned()
+    };
+    let first = version();
+    assert!(first.ends_with(')') && !first.contains("dirty"), "{first}");
+    assert_ne!(fs::read_to_string(&page).unwrap(), "drawn before");
+    // By now the page differs from the commit.
+    assert!(version().ends_with("-dirty)"));
+}
+
+/// Without what a hook of git that runs these tests would say of its own repository.
+fn elsewhere(command: &mut Command) -> &mut Command {
+    command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE")
 }
 
 #[test]
@@ -233,8 +290,8 @@ fn the_whole_of_it_has_rows_for_fixed_points_and_the_original() {
         format!(
             "train glow --data digits --preset cpu {common} --set model.classes=10 --out runs/reproduce/glow-digits"
         ),
-        "eval runs/reproduce/nice-digits --split test --draws 10 --json".to_owned(),
-        "eval runs/reproduce/glow-digits --split test --draws 3 --json".to_owned(),
+        format!("eval runs/reproduce/nice-digits --split test --draws 10 --json {common}"),
+        format!("eval runs/reproduce/glow-digits --split test --draws 3 --json {common}"),
     ] {
         assert!(calls.contains(&line), "no `{line}` in {calls:#?}");
     }
@@ -255,10 +312,16 @@ fn a_stopped_training_goes_on_where_it_was() {
     assert_eq!(clone.calls().len(), 1);
 
     clone.no_more("stop");
+    fs::write(clone.path("flow"), format!("{FLOW}# changed\n")).unwrap();
     succeeds(&clone.reproduce(&["--quick"]));
     let calls = clone.calls();
     assert_eq!(calls[0], "train --resume runs/reproduce-quick/nice-moons");
     assert_eq!(count(&calls, "train"), TRAININGS);
+    let readme = fs::read_to_string(clone.path("preview/quick-digits/README.md")).unwrap();
+    assert!(
+        readme.contains("evaluated and drawn by this one: nice-moons.\n"),
+        "what another build has begun: {readme}"
+    );
 
     // With another seed the saved state is no use.
     clone.order("stop");
@@ -270,18 +333,49 @@ fn a_stopped_training_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_was_killed_before_it_saved_is_begun_anew_in_its_folder() {
+    let clone = Clone::new();
+    clone.order("die");
+    assert_eq!(clone.reproduce(&["--quick"]).status.code(), Some(1));
+    clone.no_more("die");
+    clone.calls();
+    let said = succeeds(&clone.reproduce(&["--quick"]));
+    assert!(clone.calls()[0].starts_with("train nice --data moons"));
+    assert!(!said.contains("set aside"), "{said}");
+    assert!(!clone.path("runs/reproduce-quick/nice-moons.aside-1").exists());
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_nothing() {
+    let clone = Clone::new();
+    let mut running = clone.command(&["--quick"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((running.stdout.take(), running.stderr.take()));
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+    assert!(clone.path("preview/quick-digits/README.md").exists());
+}
+
+#[test]
+fn under_nohup_it_outlives_its_terminal() {
+    let clone = Clone::new();
+    clone.order("wait");
+    let mut nohup = Command::new("nohup");
+    nohup.arg(env!("CARGO_BIN_EXE_xtask")).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut running = clone.given(nohup, &["--quick"]).spawn().unwrap();
+    clone.wait_for("waiting");
+    // As a terminal does to its group when it goes away.
+    kill("-HUP", &running);
+    clone.no_more("wait");
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn ctrl_c_lets_the_training_save_first() {
     let clone = Clone::new();
     clone.order("wait");
     // A terminal sends the signal to the whole group in the foreground.
     let mut running = clone.command(&["--quick"]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
-    let started = Instant::now();
-    while !clone.path("waiting").exists() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the training never began");
-        sleep(Duration::from_millis(20));
-    }
-    let group = format!("-{}", running.id());
-    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    clone.wait_for("waiting");
+    kill("-INT", &running);
     assert_eq!(running.wait().unwrap().code(), Some(130));
     assert!(clone.path("runs/reproduce-quick/nice-moons/saved-in-time").exists());
 }
@@ -295,7 +389,7 @@ fn one_failed_stage_leaves_the_others_their_results() {
     assert_eq!(output.status.code(), Some(1));
     let said = messages(&output);
     assert!(said.contains("nice-moons nice_moons_density.png: FAILED"), "{said}");
-    assert!(said.contains("density runs/reproduce-quick/nice-moons --out"), "{said}");
+    assert!(said.contains("density runs/reproduce-quick/nice-moons --seed 0 --threads 2 --device cpu --out"), "{said}");
     assert!(
         said.contains("nice-moons.stages/nice_moons_density.png.log, at the end of which:\n    trouble, as ordered")
     );

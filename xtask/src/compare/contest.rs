@@ -140,7 +140,7 @@ impl Contest {
         let _: Times = worker.ask(&format!("run {} {TRAINED_SECONDS}", Measure::Step))?;
         let Peak { bytes: peak_bytes } = worker.ask("peak")?;
         let check = if contestant.is_needed() { Check::Reference } else { Check::NotGiven("not asked".into()) };
-        eprintln!("  {} is ready, {parameters} parameters", contestant.name());
+        say!("  {} is ready, {parameters} parameters", contestant.name());
         let (times, starts) = (BTreeMap::new(), Vec::new());
         Ok(Side { contestant, worker, parameters, peak_bytes, check, times, starts, versions })
     }
@@ -192,7 +192,7 @@ impl Contest {
         }
         let rounds = self.effort.rounds(work);
         for round in 1..=rounds {
-            eprintln!("  round {round} of {rounds}");
+            say!("  round {round} of {rounds}");
             for measure in Measure::ALL {
                 let request = format!("run {measure} {}", self.effort.seconds(measure));
                 each(sides, work, left_out, |side| {
@@ -207,7 +207,7 @@ impl Contest {
 
     /// Seconds from the start of a process to 16 samples, of those that have a saved model to draw from.
     fn start_cold(&self, work: &Work, sides: &mut Vec<Side>, left_out: &mut Vec<LeftOut>) -> Result<()> {
-        eprintln!("  cold starts");
+        say!("  cold starts");
         let folder = self.models(work);
         for _ in 0..self.effort.starts {
             each(sides, work, left_out, |side| {
@@ -251,7 +251,7 @@ fn leave_out(contestant: &Contestant, work: &Work, error: anyhow::Error, left_ou
     if error.is::<Stopped>() || contestant.is_needed() {
         return Err(error);
     }
-    eprintln!("  {} is left out: {error:#}", contestant.name());
+    say!("  {} is left out: {error:#}", contestant.name());
     left_out.push(LeftOut::new(&contestant.name(), Some(work.name), &error));
     Ok(())
 }

@@ -11,12 +11,15 @@ use super::report::LeftOut;
 use crate::interrupt::Stopped;
 use crate::reproduce::process::{self, Messages};
 
+/// PyTorch's own index of builds without CUDA, for every system that it is built for.
+pub const WITHOUT_CUDA: &str = "https://download.pytorch.org/whl/cpu";
+
 /// How the environments are made.
 pub struct Environments<'a> {
     /// Where they lie.
     pub folder: PathBuf,
-    /// An index of packages in the place of pip's own, for PyTorch: one that has builds without CUDA, say.
-    pub torch_index: Option<&'a str>,
+    /// An index of packages that is asked for PyTorch in front of pip's own.
+    pub torch_index: &'a str,
     /// A Python that has everything already.
     pub given: Option<&'a Path>,
 }
@@ -58,7 +61,7 @@ impl Environments<'_> {
         let folder = self.folder.join(environment.name());
         let python = folder.join("bin/python");
         if !python.is_file() {
-            eprintln!("Making a Python environment in {}", folder.display());
+            say!("Making a Python environment in {}", folder.display());
             let mut command = Command::new("python3");
             command.args(["-m", "venv"]).arg(&folder);
             self.run(command, "venv")
@@ -66,7 +69,7 @@ impl Environments<'_> {
                 .inspect_err(|_| drop(fs::remove_dir_all(&folder)))
                 .context("no Python environment could be made (python3 with venv and pip)")?;
         }
-        let index = self.torch_index.filter(|_| environment == Environment::Torch);
+        let index = (environment == Environment::Torch).then_some(self.torch_index);
         self.install(&python, environment.packages(), index)?;
         Ok(python)
     }
@@ -81,11 +84,12 @@ impl Environments<'_> {
             bail!("{} has no {}", python.display(), missing.join(", "));
         }
         for package in missing {
-            eprintln!("Installing {package}");
+            say!("Installing {package}");
             let pip = |index: Option<&str>| {
                 let mut command = Command::new(python);
                 command.args(["-m", "pip", "install", "--disable-pip-version-check", package]);
-                command.args(index.iter().flat_map(|index| ["--index-url", index]));
+                // With little patience, for there is another.
+                command.args(index.iter().flat_map(|index| ["--index-url", index, "--retries", "1"]));
                 self.run(command, package)
             };
             match index {

@@ -157,8 +157,13 @@ fn limits(configuration: &Configuration, ours: &Entry) -> String {
         ])
     });
     let head = head.map(str::to_owned);
-    "\nThe least that this project's f32 could take on this machine, the larger of the two times, and the share of it that is \
-     reached:\n\n".to_owned() + &table(&head, rows)
+    // What the machine multiplies of another precision is not measured.
+    let others = configuration.entries.iter().filter(|entry| entry.ours && entry.name != ours.name);
+    let none: String = others.map(|entry| format!(" For {} no limit is known.", entry.name)).collect();
+    format!(
+        "\nThe least that this project's f32 could take on this machine, the larger of the two times, and the share of \
+         it that is reached.{none}\n\n"
+    ) + &table(&head, rows)
 }
 
 fn how(report: &Report) -> String {
@@ -170,7 +175,8 @@ fn how(report: &Report) -> String {
          - Data are made up, of the shape of the real ones, and the same kind on every side: 1,000 points; 10,000 images of 784 \
          levels, gathered and dequantized anew at every step.\n\
          - A training step is forward pass, mean negative log-likelihood, backward pass and Adam. Peers on PyTorch have fused \
-         Adam and inference mode; `torch` is plain PyTorch, `torch.compile` the same compiled.\n\
+         Adam and inference mode; `torch` is plain PyTorch, `torch.compile` the same compiled. TensorFlow has XLA \
+         for what a trial at the start finds faster by it; the versions below name it.\n\
          - A peer computes the same if, given the weights of this project's model, its log-densities of 16 rows differ by at most \
          {TOLERANCE:.0e} nats per dimension. Where it cannot take them, the number of parameters counts, to {nearly} %.\n\
          - Peak memory is the largest resident set of the process after {trained} s of training, before anything else. A cold start \

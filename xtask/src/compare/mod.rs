@@ -55,9 +55,9 @@ pub struct Args {
     /// Where the report goes [default: docs/, or preview/compare/ if it is quick or of a part]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// An index of packages from which pip takes PyTorch where it can, as one of builds without CUDA: gigabytes less
-    #[arg(long, value_name = "URL")]
-    torch_index: Option<String>,
+    /// An index of packages from which pip takes PyTorch where it can; builds without CUDA are gigabytes less
+    #[arg(long, value_name = "URL", default_value = environment::WITHOUT_CUDA)]
+    torch_index: String,
     /// A Python that has the peers, instead of new environments
     #[arg(long, hide = true, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -86,14 +86,15 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let contest = Contest { effort: args.effort(), threads, folder, patience };
     let mut outcomes = Vec::new();
     for (i, work) in works.iter().enumerate() {
-        eprintln!("\n[{}/{}] {}", i + 1, works.len(), work.title);
+        say!("\n[{}/{}] {}", i + 1, works.len(), work.title);
         let able = args.able(&contestants, work, &mut left_out);
         outcomes.push(contest.hold(work, &able, &mut left_out)?);
     }
     let report = args.report(outcomes, left_out, workspace, started.elapsed());
+    somebody(&report)?;
     let page = write(&report, &args.out_folder(works.len() + peers.len(), workspace))?;
-    println!("{}", markdown::ratios(&report));
-    eprintln!("The whole report: {}", workspace.shown(&page));
+    text::print(&markdown::ratios(&report));
+    say!("The whole report: {}", workspace.shown(&page));
     Ok(())
 }
 
@@ -108,6 +109,22 @@ fn chosen(only: &[String]) -> Result<(Vec<Work>, Vec<Peer>)> {
     let peers: Vec<Peer> = PEERS.into_iter().filter(|peer| named(peer.name)).collect();
     let works = if works.is_empty() { WORK.to_vec() } else { works };
     Ok((works, if peers.is_empty() { PEERS.to_vec() } else { peers }))
+}
+
+/// An error where no peer counts: nothing would be left of a page that was measured before.
+fn somebody(report: &Report) -> Result<()> {
+    if !report.ratios.is_empty() {
+        return Ok(());
+    }
+    let entries = report.configurations.iter().flat_map(|configuration| &configuration.entries);
+    let others = entries.filter(|entry| !entry.ours).map(|entry| format!("{}: it computes something else", entry.name));
+    bail!("there was nobody to compare with, and nothing is written: {}", why(&report.left_out, others))
+}
+
+/// Why some are not counted, on a line.
+fn why(left_out: &[LeftOut], others: impl IntoIterator<Item = String>) -> String {
+    let out = left_out.iter().map(|it| format!("{}: {}", it.name, it.why));
+    out.chain(others).collect::<Vec<_>>().join("; ")
 }
 
 /// Both files, each replaced in one move; the path of the one to read.
@@ -130,11 +147,10 @@ impl Args {
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<Contestant>> {
         let given = self.python.as_deref();
-        let environments = Environments { folder: folder.to_owned(), torch_index: self.torch_index.as_deref(), given };
+        let environments = Environments { folder: folder.to_owned(), torch_index: &self.torch_index, given };
         let ready = environments.prepare(peers, left_out)?;
         if ready.is_empty() {
-            let why: Vec<String> = left_out.iter().map(|it| format!("{}: {}", it.name, it.why)).collect();
-            bail!("there is nobody to compare with: {}", why.join("; "));
+            bail!("there is nobody to compare with: {}", why(left_out, None));
         }
         let program = match &self.worker {
             Some(program) => std::path::absolute(program).context("the worker that was named")?,

@@ -42,7 +42,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Goes through the proxy that the environment names, if any.
+    /// Goes through the proxy that the environment names, if any; a SOCKS proxy, too.
     pub fn new(patience: Patience) -> Self {
         Self::with(patience, ureq::Proxy::try_from_env())
     }
@@ -51,6 +51,12 @@ impl Client {
     #[cfg(test)]
     pub fn direct(patience: Patience) -> Self {
         Self::with(patience, None)
+    }
+
+    /// Goes through this proxy.
+    #[cfg(test)]
+    pub fn through(proxy: &str, patience: Patience) -> Self {
+        Self::with(patience, Some(ureq::Proxy::new(proxy).unwrap()))
     }
 
     fn with(patience: Patience, proxy: Option<ureq::Proxy>) -> Self {

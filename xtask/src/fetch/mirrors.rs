@@ -21,7 +21,7 @@ pub fn download(client: &Client, files: &[File], mirrors: &[String], folder: &Pa
     for file in files {
         match folder::look(folder, file) {
             Holding::Right(_) => continue,
-            Holding::Wrong(path, fault) => eprintln!("{}: {fault}; fetching it anew", path.display()),
+            Holding::Wrong(path, fault) => say!("{}: {fault}; fetching it anew", path.display()),
             Holding::Missing => {}
         }
         let mut there = false;
@@ -33,7 +33,7 @@ pub fn download(client: &Client, files: &[File], mirrors: &[String], folder: &Pa
                 }
                 Err(complaint) => {
                     if alive.last() != Some(&mirror) {
-                        eprintln!("{}; asking the next mirror", complaint.text);
+                        say!("{}; asking the next mirror", complaint.text);
                     }
                     if complaint.dead {
                         alive.retain(|other| *other != mirror);

@@ -57,7 +57,8 @@ pub fn mnist_folder(mirrors: &[String], workspace: &Workspace) -> Result<PathBuf
     provide(&client, &mnist::files(), std::env::var_os("FLOW_DATA_DIR"), mirrors, workspace)
 }
 
-/// The folder that holds `files`, fetched first if they are nowhere yet.
+/// The folder that holds `files`, fetched first if they are nowhere yet. An absolute path: the programs that are told of
+/// it are started in another folder than this one was.
 fn provide(
     client: &Client,
     files: &[File],
@@ -65,25 +66,25 @@ fn provide(
     mirrors: &[String],
     workspace: &Workspace,
 ) -> Result<PathBuf> {
-    if let Some(data_dir) = data_dir.filter(|dir| !dir.is_empty()).map(PathBuf::from) {
+    if let Some(data_dir) = data_dir.filter(|dir| !dir.is_empty()) {
+        let data_dir = std::path::absolute(data_dir).context("what folder is FLOW_DATA_DIR?")?;
         match in_data_dir(files, &data_dir) {
             Ok(folder) => {
-                eprintln!("MNIST is in {} (FLOW_DATA_DIR), checked: nothing to fetch", folder.display());
+                say!("MNIST is in {} (FLOW_DATA_DIR), checked: nothing to fetch", folder.display());
                 return Ok(folder);
             }
-            Err(why) => eprintln!("FLOW_DATA_DIR has no complete MNIST ({why})"),
+            Err(why) => say!("FLOW_DATA_DIR has no complete MNIST ({why})"),
         }
     }
     let folder = workspace.mnist();
-    let _lock = lock(&folder)?;
-    if folder::complete(&folder, files).is_ok() {
-        eprintln!("MNIST is in {}, checked: nothing to fetch", workspace.shown(&folder));
+    let Some(_lock) = lock_unless_complete(&folder, files)? else {
+        say!("MNIST is in {}, checked: nothing to fetch", workspace.shown(&folder));
         return Ok(folder);
-    }
+    };
     let usual = || mnist::MIRRORS.map(str::to_owned).to_vec();
     let mirrors = if mirrors.is_empty() { usual() } else { mirrors.to_vec() };
     mirrors::download(client, files, &mirrors, &folder).context("MNIST could not be fetched")?;
-    eprintln!("MNIST is in {}, checked", workspace.shown(&folder));
+    say!("MNIST is in {}, checked", workspace.shown(&folder));
     Ok(folder)
 }
 
@@ -100,11 +101,10 @@ fn in_data_dir(files: &[File], data_dir: &Path) -> Result<PathBuf, String> {
 
 /// Brings the files in from another folder of this machine.
 fn copy(files: &[File], from: &Path, into: &Path) -> Result<()> {
-    let _lock = lock(into)?;
-    if folder::complete(into, files).is_ok() {
-        eprintln!("MNIST is in {} already, checked: nothing to copy", into.display());
+    let Some(_lock) = lock_unless_complete(into, files)? else {
+        say!("MNIST is in {} already, checked: nothing to copy", into.display());
         return Ok(());
-    }
+    };
     let source = in_data_dir(files, from).map_err(|why| anyhow::anyhow!("nothing was copied: {why}"))?;
     for file in files {
         let Holding::Right(path) = folder::look(&source, file) else {
@@ -115,10 +115,21 @@ fn copy(files: &[File], from: &Path, into: &Path) -> Result<()> {
             Failure::Folder(error) => error,
             Failure::Source(fault) => anyhow::anyhow!("{}: {fault}", path.display()),
         })?;
-        eprintln!("{} -> {}", path.display(), place.display());
+        say!("{} -> {}", path.display(), place.display());
     }
-    eprintln!("MNIST is in {}, checked", into.display());
+    say!("MNIST is in {}, checked", into.display());
     Ok(())
+}
+
+/// The lock of a folder in which something is missing. A complete one may be on a disk that nobody can write to; and it
+/// may have become complete while another fetch held the lock.
+fn lock_unless_complete(folder: &Path, files: &[File]) -> Result<Option<fs::File>> {
+    let is_complete = || folder::complete(folder, files).is_ok();
+    if is_complete() {
+        return Ok(None);
+    }
+    let lock = lock(folder)?;
+    Ok((!is_complete()).then_some(lock))
 }
 
 /// Makes the folder and waits until no other fetch is busy in it. Unlocks when dropped.

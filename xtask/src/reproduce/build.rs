@@ -24,13 +24,13 @@ pub fn flow(given: Option<&Path>, root: &Path, runs: &Path) -> Result<Flow> {
 }
 
 fn build(root: &Path, messages: &Path) -> Result<PathBuf> {
-    eprintln!("Building flow (the first time this fetches libtorch and takes some minutes)");
+    say!("Building flow (the first time this fetches libtorch and takes some minutes)");
     cargo(root, &["-p", "flow-cli"], "flow", messages)
 }
 
 /// Builds an example of a package of the workspace.
 pub fn example(root: &Path, package: &str, name: &str, messages: &Path) -> Result<PathBuf> {
-    eprintln!("Building {name} (the first time this fetches libtorch and takes some minutes)");
+    say!("Building {name} (the first time this fetches libtorch and takes some minutes)");
     cargo(root, &["-p", package, "--example", name], name, messages)
 }
 

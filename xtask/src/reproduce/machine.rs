@@ -82,8 +82,7 @@ pub fn os() -> String {
 }
 
 pub fn versions(root: &Path) -> Versions {
-    let at = root.display().to_string();
-    let commit = first_line("git", &["-C", &at, "describe", "--always", "--dirty", "--exclude=*"]);
+    let commit = commit(root);
     let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
     Versions {
         flow: match commit {
@@ -94,6 +93,15 @@ pub fn versions(root: &Path) -> Versions {
         rustc: first_line("rustc", &["--version"])
             .map_or_else(|| "unknown".into(), |line| line.trim_start_matches("rustc ").to_owned()),
     }
+}
+
+/// The commit that is checked out, `-dirty` where tracked files differ from it. Those in `results/` do not count:
+/// nothing is built from them, and a start that goes on finds there what the one before has drawn.
+fn commit(root: &Path) -> Option<String> {
+    let at = root.display().to_string();
+    let commit = first_line("git", &["-C", &at, "describe", "--always", "--exclude=*"])?;
+    let tracked = ["-C", &at, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"];
+    Some(if first_line("git", &tracked).is_some() { commit + "-dirty" } else { commit })
 }
 
 fn locked_version(lock: &str, package: &str) -> Option<String> {

@@ -359,11 +359,20 @@ fn protocol(summary: &Summary) -> String {
 fn machine(summary: &Summary) -> String {
     let machine = &summary.machine;
     let versions = &machine.versions;
-    format!(
+    let mut page = format!(
         "\n## Machine\n\n| | |\n| --- | --- |\n| CPU | {} |\n| threads | {} |\n| device | {} |\n| system | {} |\n\
          | versions | flow {}, tch {}, rustc {} |\n",
         machine.cpu, machine.threads, machine.device, machine.os, versions.flow, versions.tch, versions.rustc
-    )
+    );
+    let others: Vec<&str> = summary.rows.iter().filter(|row| row.another_build).map(|row| row.name.as_str()).collect();
+    if !others.is_empty() {
+        let _ = writeln!(
+            page,
+            "\nTrained by another build of flow, wholly or in part, and evaluated and drawn by this one: {}.",
+            others.join(", ")
+        );
+    }
+    page
 }
 
 fn times(summary: &Summary) -> String {

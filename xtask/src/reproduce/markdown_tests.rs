@@ -22,6 +22,7 @@ fn row(model: Model, data: Data, purpose: Purpose, evaluation: &str, figures: &[
         model,
         data,
         purpose,
+        another_build: false,
         evaluation: serde_json::from_str(evaluation).unwrap(),
         figures: figures.iter().map(|figure| figure.to_string()).collect(),
     }
@@ -192,6 +193,16 @@ fn protocol_machine_and_times_are_told() {
             "| realnvp-mnist | 9 min 31 s | - | - |",
         ],
     );
+}
+
+#[test]
+fn models_of_another_build_are_named() {
+    let mut summary = summary(Data::Mnist);
+    assert!(!page(&summary).contains("another build"));
+    for row in &mut summary.rows[..2] {
+        row.another_build = true;
+    }
+    has(&page(&summary), &["evaluated and drawn by this one: nice-moons, realnvp-mnist.\n\n## Times"]);
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let out = args.out_folder(images.data(), workspace)?;
     let runs = PathBuf::from(if args.quick { "runs/reproduce-quick" } else { "runs/reproduce" });
     let _lock = lock(&workspace.root().join(&runs))?;
+    // As it is before anything is drawn: pictures are tracked files, and would make every commit a changed one.
+    let machine = machine::describe(workspace.root(), &args.choice());
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
 
     interrupt::install()?;
@@ -72,7 +74,7 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     let session = Session { root: workspace.root(), runs, out, flow, mnist: images.folder(), choice: args.choice() };
     let reports = perform_all(args, &images, &session).map_err(|it| args.how_to_go_on(it))?;
 
-    let mut summary = Summary::new(args, &images, &session, reports, started.elapsed());
+    let mut summary = Summary::new(args, &images, machine, reports, started.elapsed());
     let path = summary.write(&session.out)?;
     conclude(&summary, &path, workspace)
 }
@@ -83,7 +85,7 @@ fn perform_all(args: &Args, images: &Images, session: &Session) -> Result<Vec<Re
     let jobs = plan::jobs(budget, images.data(), &session.choice);
     let mut reports: Vec<Report> = Vec::new();
     for (i, job) in jobs.iter().enumerate() {
-        eprintln!("\n[{}/{}] {}", i + 1, jobs.len(), job.name);
+        say!("\n[{}/{}] {}", i + 1, jobs.len(), job.name);
         let report = session.perform(job)?;
         let nothing_works = reports.iter().chain([&report]).all(|report| report.stages.is_empty());
         if let Some(failure) = report.failures.first().filter(|_| nothing_works) {
@@ -97,8 +99,8 @@ fn perform_all(args: &Args, images: &Images, session: &Session) -> Result<Vec<Re
 
 /// Says where everything is; an error if something is missing.
 fn conclude(summary: &Summary, path: &Path, workspace: &Workspace) -> Result<()> {
-    eprintln!("\n{}", summary.closing());
-    eprintln!("Pictures and numbers: {}", workspace.shown(path));
+    say!("\n{}", summary.closing());
+    say!("Pictures and numbers: {}", workspace.shown(path));
     if summary.failures.is_empty() {
         return Ok(());
     }
@@ -182,8 +184,8 @@ impl Images {
         match fetch::mnist_folder(&args.mirrors, workspace) {
             Ok(folder) => Self::Mnist { folder },
             Err(error) => {
-                eprintln!("{error:#}");
-                eprintln!(
+                say!("{error:#}");
+                say!(
                     "\nNO MNIST: the image part runs on `digits` instead (1,797 small digits that come with a crate).\n\
                      Every picture and number of it is named after digits.\n"
                 );

@@ -155,6 +155,18 @@ pub struct Choice {
     pub with_seed: bool,
 }
 
+impl Choice {
+    /// Where a command of `flow` computes: as the page says, whatever it would do by itself.
+    fn place(&self) -> Vec<String> {
+        strings(&["--threads", &self.threads.to_string(), "--device", &self.device])
+    }
+
+    /// The same, and what its randomness is drawn from.
+    fn seed_and_place(&self) -> Vec<String> {
+        [strings(&["--seed", &self.seed.to_string()]), self.place()].concat()
+    }
+}
+
 /// One model to train, and what to do with it.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -230,8 +242,8 @@ pub struct Figure {
 impl Job {
     pub fn train_arguments(&self, choice: &Choice, folder: &Path) -> Vec<String> {
         let mut arguments = strings(&["train", self.model.name(), "--data", self.data.name()]);
-        arguments.extend(strings(&["--preset", self.preset, "--seed", &choice.seed.to_string()]));
-        arguments.extend(strings(&["--threads", &choice.threads.to_string(), "--device", &choice.device]));
+        arguments.extend(strings(&["--preset", self.preset]));
+        arguments.extend(choice.seed_and_place());
         if let Some(steps) = self.steps {
             arguments.extend(strings(&["--steps", &steps.to_string()]));
         }
@@ -245,12 +257,13 @@ impl Job {
         arguments
     }
 
-    pub fn evaluate_arguments(&self, folder: &Path) -> Vec<String> {
+    pub fn evaluate_arguments(&self, choice: &Choice, folder: &Path) -> Vec<String> {
         let (folder, draws) = (folder.display().to_string(), self.draws.to_string());
         let mut arguments = strings(&["eval", &folder, "--split", "test", "--draws", &draws, "--json"]);
         if self.classes.is_some() && !self.every_class {
             arguments.push("--no-marginal".to_owned());
         }
+        arguments.extend(choice.seed_and_place());
         arguments
     }
 
@@ -260,54 +273,55 @@ impl Job {
             return Vec::new();
         }
         let folder = folder.display().to_string();
-        let seed = choice.seed.to_string();
         let prefix = format!("{}_{}", self.model.name().replace('-', "_"), self.data.name());
-        let figure = |ending: &str, arguments: &[&str]| Figure {
+        let figure = |ending: &str, arguments: &[&str], more: Vec<String>| Figure {
             file: format!("{prefix}{ending}"),
-            arguments: strings(arguments),
+            arguments: [strings(arguments), more].concat(),
         };
+        let drawn = |ending: &str, arguments: &[&str]| figure(ending, arguments, choice.seed_and_place());
         let temperature = TEMPERATURE.to_string();
         let mut film = vec!["animate", &folder];
         if self.data.is_image() {
             film.extend(["--temperature", &temperature]);
         }
         let mut figures = vec![
-            figure(".gif", &film),
-            figure("_forward.png", &["trace", &folder, "--direction", "forward"]),
-            figure("_inverse.png", &["trace", &folder, "--direction", "inverse"]),
+            drawn(".gif", &film),
+            drawn("_forward.png", &["trace", &folder, "--direction", "forward"]),
+            drawn("_inverse.png", &["trace", &folder, "--direction", "inverse"]),
         ];
         if self.data.is_image() {
             let count = SHEET.to_string();
-            let sample = ["sample", &folder, "-n", &count, "--temperature", &temperature, "--seed", &seed];
-            figures.push(figure("_samples.png", &sample));
+            let sample = ["sample", &folder, "-n", &count, "--temperature", &temperature];
+            figures.push(drawn("_samples.png", &sample));
         } else {
-            figures.push(figure("_density.png", &["density", &folder]));
+            figures.push(drawn("_density.png", &["density", &folder]));
         }
         if self.model.is_convolutional(self.data) {
-            figures.push(figure("_temperatures.png", &["sheet", &folder, "temperature", "--seed", &seed]));
+            figures.push(drawn("_temperatures.png", &["sheet", &folder, "temperature"]));
         }
         if self.classes.is_some() {
             let pairs = PAIRS.to_string();
-            let interpolate = ["interpolate", &folder, "--pairs", &pairs, "--seed", &seed];
-            let classes = ["sheet", &folder, "classes", "--temperature", &temperature, "--seed", &seed];
+            let interpolate = ["interpolate", &folder, "--pairs", &pairs];
+            let classes = ["sheet", &folder, "classes", "--temperature", &temperature];
             let [from, to] = FROM_TO.map(|class| class.to_string());
+            let attribute = ["attribute", &folder, "--from-class", &from, "--to-class", &to];
             figures.extend([
-                figure("_classes.png", &classes),
-                figure("_interpolation.png", &interpolate),
-                figure("_interpolation.gif", &interpolate),
-                figure("_levels.png", &["resample", &folder, "--seed", &seed]),
-                figure("_attribute.png", &["attribute", &folder, "--from-class", &from, "--to-class", &to]),
+                drawn("_classes.png", &classes),
+                drawn("_interpolation.png", &interpolate),
+                drawn("_interpolation.gif", &interpolate),
+                drawn("_levels.png", &["resample", &folder]),
+                figure("_attribute.png", &attribute, choice.place()),
             ]);
         }
         if self.every_class {
             figures.extend([
-                figure("_scores.png", &["score", &folder, "--against", "upside-down", "--seed", &seed]),
-                figure("_confusion.png", &["classify", &folder, "--seed", &seed]),
+                drawn("_scores.png", &["score", &folder, "--against", "upside-down"]),
+                drawn("_confusion.png", &["classify", &folder]),
             ]);
         }
         let reference = super::references::line(self.model, self.data).map(|line| format!("--reference={line}"));
         let curve: Vec<&str> = ["curve", &folder].into_iter().chain(reference.as_deref()).collect();
-        figures.push(figure("_curve.png", &curve));
+        figures.push(figure("_curve.png", &curve, Vec::new()));
         figures
     }
 }
@@ -407,24 +421,25 @@ mod tests {
 
     #[test]
     fn a_first_look_does_not_try_every_class_on_ten_thousand_images() {
-        let choice = Choice::default();
+        let choice = Choice { device: "cpu".into(), threads: 2, ..Choice::default() };
+        let common = "--seed 0 --threads 2 --device cpu";
         let glow =
             |budget, images| jobs(budget, images, &choice).into_iter().find(|job| job.classes.is_some()).unwrap();
-        let eval = |job: &Job| command_line(job.evaluate_arguments(Path::new("run")));
+        let eval = |job: &Job| command_line(job.evaluate_arguments(&choice, Path::new("run")));
         let quick = glow(QUICK, Data::Mnist);
-        assert_eq!(eval(&quick), "eval run --split test --draws 1 --json --no-marginal");
+        assert_eq!(eval(&quick), format!("eval run --split test --draws 1 --json --no-marginal {common}"));
         let files: Vec<_> = quick.figures(&choice, Path::new("run")).into_iter().map(|figure| figure.file).collect();
         assert!(files.contains(&"glow_mnist_classes.png".into()) && !files.contains(&"glow_mnist_scores.png".into()));
         assert_eq!(files.len(), 11);
 
-        assert_eq!(eval(&glow(QUICK, Data::Digits)), "eval run --split test --draws 1 --json");
-        assert_eq!(eval(&glow(FULL, Data::Mnist)), "eval run --split test --draws 3 --json");
+        assert_eq!(eval(&glow(QUICK, Data::Digits)), format!("eval run --split test --draws 1 --json {common}"));
+        assert_eq!(eval(&glow(FULL, Data::Mnist)), format!("eval run --split test --draws 3 --json {common}"));
         assert_eq!(glow(FULL, Data::Mnist).figures(&choice, Path::new("run")).len(), 13);
     }
 
     #[test]
     fn pictures_are_named_after_the_data_that_was_used() {
-        let choice = Choice::default();
+        let choice = Choice { device: "cuda:1".into(), threads: 2, seed: 7, ..Choice::default() };
         let jobs = jobs(FULL, Data::Digits, &choice);
         let figures = |name: &str| jobs.iter().find(|job| job.name == name).unwrap().figures(&choice, Path::new("run"));
         let files = |name: &str| -> Vec<_> { figures(name).into_iter().map(|figure| figure.file).collect() };
@@ -460,13 +475,23 @@ mod tests {
             let figure = figures(name).into_iter().find(|figure| figure.file.ends_with(ending)).unwrap();
             command_line(figure.arguments)
         };
-        assert_eq!(line("nice-digits", ".gif"), "animate run --temperature 0.75");
-        assert_eq!(line("nice-digits", "_samples.png"), "sample run -n 225 --temperature 0.75 --seed 0");
+        for (name, ending, asked) in [
+            ("nice-moons", "_forward.png", "trace run --direction forward"),
+            ("nice-moons", "_density.png", "density run"),
+            ("nice-digits", ".gif", "animate run --temperature 0.75"),
+            ("nice-digits", "_samples.png", "sample run -n 225 --temperature 0.75"),
+            ("realnvp-image-digits", "_temperatures.png", "sheet run temperature"),
+            ("glow-digits", "_classes.png", "sheet run classes --temperature 0.75"),
+            ("glow-digits", "_interpolation.gif", "interpolate run --pairs 8"),
+            ("glow-digits", "_levels.png", "resample run"),
+            ("glow-digits", "_scores.png", "score run --against upside-down"),
+            ("glow-digits", "_confusion.png", "classify run"),
+        ] {
+            assert_eq!(line(name, ending), format!("{asked} --seed 7 --threads 2 --device cuda:1"));
+        }
+        let attribute = "attribute run --from-class 3 --to-class 8 --threads 2 --device cuda:1";
+        assert_eq!(line("glow-digits", "_attribute.png"), attribute, "nothing in it is random");
         assert_eq!(line("nice-digits", "_curve.png"), "curve run", "nothing is published for digits");
-        assert_eq!(line("realnvp-image-digits", "_temperatures.png"), "sheet run temperature --seed 0");
-        assert_eq!(line("glow-digits", "_classes.png"), "sheet run classes --temperature 0.75 --seed 0");
-        assert_eq!(line("glow-digits", "_interpolation.gif"), "interpolate run --pairs 8 --seed 0");
-        assert_eq!(line("glow-digits", "_attribute.png"), "attribute run --from-class 3 --to-class 8");
         let moons = &figures("glow-moons")[4];
         assert!(moons.arguments[2].starts_with("--reference=-1.0896:"), "{moons:?}");
     }

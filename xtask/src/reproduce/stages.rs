@@ -115,6 +115,8 @@ pub struct Failure {
 /// What has come of a job.
 pub struct Report {
     pub job: Job,
+    /// Whether another build of `flow` has trained it, wholly or in part.
+    pub another_build: bool,
     pub evaluation: Option<Evaluation>,
     /// Names of the pictures in the gallery.
     pub figures: Vec<String>,
@@ -127,6 +129,7 @@ impl Session<'_> {
     pub fn perform(&self, job: &Job) -> Result<Report> {
         let mut report = Report {
             job: job.clone(),
+            another_build: false,
             evaluation: None,
             figures: Vec::new(),
             stages: Vec::new(),
@@ -139,6 +142,7 @@ impl Session<'_> {
         if report.note("train", trained)?.is_none() {
             return Ok(report);
         }
+        report.another_build = stamps.get("train").is_some_and(|stamp| stamp.binary != self.flow.build);
         let evaluated = self.evaluate(job, &mut stamps);
         report.evaluation = report.note("eval", evaluated)?;
         for figure in job.figures(&self.choice, &self.folder(job)) {
@@ -163,11 +167,13 @@ impl Session<'_> {
         let arguments = job.train_arguments(&self.choice, &self.folder(job));
         let folder = self.root.join(self.folder(job));
         let stamp = stamps.get("train").cloned();
+        // A training that goes on counts as one of the build that began it.
+        let mut binary = self.flow.build.clone();
         let asked = match stamps::training(stamp.as_ref(), &arguments, &folder) {
             Training::Finished => {
                 let stamp = stamp.context("a finished training has a stamp")?;
                 if stamp.binary != self.flow.build {
-                    eprintln!(
+                    say!(
                         "{}: trained by another build of flow; to train it anew, remove {}",
                         job.name,
                         self.folder(job).display()
@@ -176,11 +182,13 @@ impl Session<'_> {
                 return Ok((Done::before(stamp.seconds), ()));
             }
             Training::GoOn => {
-                eprintln!("{}: going on with its training", job.name);
+                binary = stamp.context("a training that goes on has a stamp")?.binary;
+                say!("{}: going on with its training", job.name);
                 vec!["train".into(), "--resume".into(), self.folder(job).display().to_string()]
             }
             Training::Anew => {
-                if folder.exists() {
+                // What was killed before its first save is nothing to keep: `flow` begins anew in its folder.
+                if stamps::has_saved(&folder) {
                     self.set_aside(job)?;
                     *stamps = Stamps::read(self.notes(job).join("stamps.json"));
                 }
@@ -190,8 +198,8 @@ impl Session<'_> {
         };
         let spent = stamps.get("train").map_or(0.0, |stamp| stamp.seconds);
         let stamp = |finished, seconds| {
-            let binary = self.flow.build.clone();
-            Stamp { arguments: arguments.clone(), binary, finished, seconds: spent + seconds }
+            let (arguments, binary) = (arguments.clone(), binary.clone());
+            Stamp { arguments, binary, finished, seconds: spent + seconds }
         };
         // Before the first step, so that a kill at any moment leaves behind what the folder was begun with.
         stamps.set("train", stamp(false, 0.0))?;
@@ -216,16 +224,12 @@ impl Session<'_> {
         {
             fs::rename(&from, runs.join(&to)).with_context(|| format!("cannot set {} aside", from.display()))?;
         }
-        eprintln!(
-            "{}: the one trained with other arguments is set aside as {}",
-            job.name,
-            self.runs.join(free).display()
-        );
+        say!("{}: the one trained with other arguments is set aside as {}", job.name, self.runs.join(free).display());
         fs::create_dir_all(&notes).with_context(|| format!("cannot create {}", notes.display()))
     }
 
     fn evaluate(&self, job: &Job, stamps: &mut Stamps) -> Result<(Done, Evaluation)> {
-        let arguments = job.evaluate_arguments(&self.folder(job));
+        let arguments = job.evaluate_arguments(&self.choice, &self.folder(job));
         let path = self.notes(job).join("eval.json");
         if stamps.is_done("eval", &arguments, &self.flow.build)
             && let (Some(stamp), Ok(evaluation)) = (stamps.get("eval"), read_evaluation(&path))
@@ -300,13 +304,13 @@ impl Report {
         match outcome {
             Ok((Done { seconds, now }, value)) => {
                 let when = if now { "done in" } else { "was done before, in" };
-                eprintln!("{name}: {when} {}", text::duration(seconds));
+                say!("{name}: {when} {}", text::duration(seconds));
                 self.stages.push(StageTime { job: self.job.name.clone(), stage: stage.to_owned(), seconds, now });
                 Ok(Some(value))
             }
             Err(error) if error.is::<Stopped>() => Err(error),
             Err(error) => {
-                eprintln!("{name}: FAILED\n  {error:#}");
+                say!("{name}: FAILED\n  {error:#}");
                 self.failures.push(Failure { stage: name, message: format!("{error:#}") });
                 Ok(None)
             }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Stamp {
     /// What `flow` was asked for.
     pub arguments: Vec<String>,
-    /// Which build of `flow` was asked.
+    /// Which build of `flow` was asked; of a training, which one began it.
     pub binary: String,
     pub finished: bool,
     /// Wall time, all starts taken together.
@@ -71,6 +71,11 @@ pub fn training(stamp: Option<&Stamp>, arguments: &[String], folder: &Path) -> T
         Some(_) if folder.join("state.safetensors").is_file() => Training::GoOn,
         _ => Training::Anew,
     }
+}
+
+/// Whether a training has left something in `folder` that took time to make.
+pub fn has_saved(folder: &Path) -> bool {
+    ["state.safetensors", "model.safetensors"].iter().any(|file| folder.join(file).exists())
 }
 
 /// Replaces the file at `path` in one move, so that nobody ever finds half of it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::machine::{self, Machine};
+use super::machine::Machine;
 use super::plan::{Data, Job, Model, Purpose};
 use super::references::{self, Reference};
-use super::stages::{Evaluation, Failure, Report, Session, StageTime};
+use super::stages::{Evaluation, Failure, Report, StageTime};
 use super::{Args, Images, markdown, stamps};
 use crate::text;
 
@@ -47,13 +47,15 @@ pub struct Row {
     pub model: Model,
     pub data: Data,
     pub purpose: Purpose,
+    /// Whether another build of `flow` has trained it, wholly or in part.
+    pub another_build: bool,
     pub evaluation: Evaluation,
     /// Files in the same folder.
     pub figures: Vec<String>,
 }
 
 impl Summary {
-    pub fn new(args: &Args, images: &Images, session: &Session, reports: Vec<Report>, wall: Duration) -> Self {
+    pub fn new(args: &Args, images: &Images, machine: Machine, reports: Vec<Report>, wall: Duration) -> Self {
         let no_mnist = match images {
             Images::Mnist { .. } => None,
             Images::Digits { why } => Some(why.clone()),
@@ -65,10 +67,10 @@ impl Summary {
             date: text::today(),
             command: args.command(),
             quick: args.quick,
-            seed: session.choice.seed,
+            seed: args.seed,
             images: images.data(),
             no_mnist,
-            machine: machine::describe(session.root, &session.choice),
+            machine,
             rows: reports.into_iter().filter_map(Row::new).collect(),
             references: references::all(images.data()),
             stage_seconds: stages.iter().map(|stage| stage.seconds).sum(),
@@ -116,9 +118,9 @@ impl Summary {
 
 impl Row {
     fn new(report: Report) -> Option<Self> {
-        let Job { name, model, data, purpose, .. } = report.job;
-        let evaluation = report.evaluation?;
-        Some(Self { name, model, data, purpose, evaluation, figures: report.figures })
+        let Report { job, another_build, evaluation, figures, .. } = report;
+        let Job { name, model, data, purpose, .. } = job;
+        Some(Self { name, model, data, purpose, another_build, evaluation: evaluation?, figures })
     }
 }
 

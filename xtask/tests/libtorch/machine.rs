@@ -193,6 +193,14 @@ impl Machine {
     }
 }
 
+/// What the CPU's libtorch is called in the cache.
+pub fn in_cache() -> String {
+    match std::env::consts::ARCH {
+        "x86_64" => "libtorch-2.11.0-cpu".to_owned(),
+        other => format!("libtorch-2.11.0-cpu-{other}"),
+    }
+}
+
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
