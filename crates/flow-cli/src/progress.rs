@@ -8,6 +8,7 @@ use flow_train::{Divergence, Event, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt;
+use crate::output::note;
 
 /// Shows a training on standard error, and ends it on Ctrl-C.
 pub struct Progress {
@@ -69,7 +70,7 @@ impl Progress {
             }
             None if seconds - self.last_line >= BETWEEN_LINES => {
                 self.last_line = seconds;
-                eprintln!("step {step}/{steps}  log p {}  {seconds:.0} s", self.unit.show(nats));
+                note(&format!("step {step}/{steps}  log p {}  {seconds:.0} s", self.unit.show(nats)));
             }
             None => {}
         }
@@ -79,7 +80,7 @@ impl Progress {
         let best = if best { " (best)" } else { "" };
         self.validation = format!("  validation {}{best}", self.unit.show(nats));
         if self.bar.is_none() {
-            eprintln!("step {step}{}  {seconds:.0} s", self.validation);
+            note(&format!("step {step}{}  {seconds:.0} s", self.validation));
         }
     }
 }
@@ -108,7 +109,7 @@ impl Progress {
     fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => note(text),
         }
     }
 }

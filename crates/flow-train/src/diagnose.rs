@@ -56,6 +56,12 @@ pub(crate) fn likelihood_fault(flow: &Flow, batch: &Batch) -> Option<Place> {
     tch::no_grad(|| forward(flow, batch)).err()
 }
 
+/// The layer of a `variable` whose gradient was not finite and is so no more, with what `batch` gives it now.
+pub(crate) fn layer_with(flow: &Flow, batch: &Batch, variable: &str) -> Place {
+    let layers = forward(flow, batch).map_or_else(|_| Vec::new(), |(layers, _)| layers);
+    Place { variables: vec![variable.to_owned()], ..gradient_at(&layers, layer_of(&layers, variable)) }
+}
+
 /// From the batch to its likelihood: the layers, and log p(x), or where it went wrong.
 fn forward(flow: &Flow, batch: &Batch) -> Result<(Vec<Layer>, Tensor), Place> {
     if !is_finite(&batch.x) {

@@ -39,8 +39,8 @@ pub enum Error {
     /// A likelihood, a gradient or a parameter stopped being finite.
     #[error("{}. In a run's folder the last good save is kept; {}", .0, .0.place.advice())]
     NotFinite(Box<Divergence>),
-    /// A save failed; the one before is whole.
-    #[error("the save at step {step} failed: {source}; {}", kept_save(*.kept))]
+    /// A save, or a line of metrics, cannot be written; the save before is whole.
+    #[error("step {step} cannot be kept: {source}; {}", kept_save(*.kept))]
     NotSaved {
         /// Steps taken.
         step: u64,
@@ -68,13 +68,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 fn kept_save(step: Option<u64>) -> String {
     match step {
-        Some(step) => format!("that of step {step} is whole, and --resume goes on from there"),
-        None => "there is none before it".to_owned(),
+        Some(step) => format!("the save of step {step} is whole, and --resume goes on from there"),
+        None => "there is no save before it".to_owned(),
     }
 }
 
 /// As in "3, 4 and 7 more".
-fn named(first: &[usize], count: usize) -> String {
+pub(crate) fn named(first: &[usize], count: usize) -> String {
     let list = first.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     match count.saturating_sub(first.len()) {
         0 => list,

@@ -1,5 +1,6 @@
 //! A run's folder: what is in it, and who may write to it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -129,6 +130,44 @@ fn refuse_foreign(file: &Path, foreign: bool) -> Result<()> {
         return Ok(());
     }
     Err(Error::run(file, "there already, and of no run that can go on; choose another --out"))
+}
+
+/// Refuses a `config.toml` that says other than the run in `dir` was trained by: whoever changed it meant the run to change.
+/// What is done about divergence may be chosen anew, and is not compared.
+pub(crate) fn require_same(dir: &Path, config: &RunConfig) -> Result<()> {
+    let path = dir.join("config.toml");
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let parsed = toml::from_str::<RunConfig>(&text).map_err(|e| Error::run(&path, e.to_string()))?;
+    let plain = |config: &RunConfig| {
+        let mut all = serde_json::to_value(config).expect("a configuration is plain data");
+        all["train"]["on_divergence"] = Value::Null;
+        all
+    };
+    match first_difference("", &plain(&parsed), &plain(config)) {
+        None => Ok(()),
+        Some((field, there, trained)) => {
+            let why = format!(
+                "{field} is {there}, and {trained} in the training that is saved here: put it back to go on, or begin a \
+                 new run with another --out"
+            );
+            Err(Error::run(path, why))
+        }
+    }
+}
+
+/// The first field that differs, by its dotted name, with both values.
+fn first_difference(name: &str, a: &Value, b: &Value) -> Option<(String, Value, Value)> {
+    let (Some(fields), Some(others)) = (a.as_object(), b.as_object()) else {
+        return (a != b).then(|| (name.to_owned(), a.clone(), b.clone()));
+    };
+    let names: BTreeSet<&String> = fields.keys().chain(others.keys()).collect();
+    names.into_iter().find_map(|field| {
+        let dotted = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+        first_difference(&dotted, a.get(field).unwrap_or(&Value::Null), b.get(field).unwrap_or(&Value::Null))
+    })
 }
 
 /// Removes the half-written files of a process that was killed; each can be as large as the state. Held locked, nobody

@@ -24,13 +24,11 @@ pub(crate) enum NotFinite {
 }
 
 impl NotFinite {
-    /// Where, given what the step showed when it was taken again.
-    pub(crate) fn place(self, seen: Place) -> Place {
+    /// Where, given what the step showed when it was taken again, and how to find the layer of a variable.
+    pub(crate) fn place(self, seen: Place, layer_with: impl FnOnce(&str) -> Place) -> Place {
         match self {
             // Weights behind the variable have taken their step meanwhile, so that the same need not be seen again.
-            NotFinite::GradientOf(name) if seen.origin != Origin::Gradient => {
-                Place { variables: vec![name], ..Place::of(Origin::Gradient) }
-            }
+            NotFinite::GradientOf(name) if seen.origin != Origin::Gradient => layer_with(&name),
             _ => seen,
         }
     }

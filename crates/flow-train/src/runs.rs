@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::folder::{self, model_file, state_file};
+use crate::links::refuse_links;
 use crate::{Divergence, Error, Result, state};
 
 /// A run as it stands.
@@ -101,7 +102,9 @@ fn name_of(dir: &Path) -> String {
 ///
 /// There is none, or a file of it is damaged so far as its header and its length can tell.
 pub fn run(dir: &Path) -> Result<Run> {
-    // First, or a run that ends while it is read could seem to have been interrupted.
+    // Before anything of it is opened: a link leads elsewhere, and a pipe never ends.
+    refuse_links(dir)?;
+    // Before the rest, or a run that ends while it is read could seem to have been interrupted.
     let running = folder::is_locked(dir);
     let (config, progress) = state::load_header(dir)?;
     let state = if running {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flow_models::file::{read_metadata, read_tensors, write_tensors};
+use flow_data::{DataSet, Preprocessing, Rows};
+use flow_models::Prepared;
+use flow_models::file::{prepare_tensors, read_metadata, read_tensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
@@ -11,8 +13,9 @@ use tch::Tensor;
 use crate::folder::state_file;
 use crate::{Error, Result, RunConfig, TrainConfig};
 
-/// The version of the format that is written. 2 added `progress.rewinds`, and to the configuration what it is about.
-const FORMAT: u32 = 2;
+/// The version of the format that is written. 2 added `progress.rewinds`, and to the configuration what it is about; 3
+/// `rows`, and what the configuration says of tapes and precision.
+const FORMAT: u32 = 3;
 /// The oldest one that is read.
 const OLDEST: u32 = 1;
 
@@ -60,18 +63,64 @@ struct Header {
     format: u32,
     config: RunConfig,
     progress: Progress,
+    /// States from before format 3 lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows: Option<DataRows>,
 }
 
-/// Writes the state of the run in `dir`.
-pub(crate) fn save(
+/// What a training saw of its data, by which data that were changed meanwhile are told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataRows {
+    /// Rows of the training split; none where they are drawn afresh.
+    train: Option<usize>,
+    validation: usize,
+    test: usize,
+    /// Means and deviations of a table's columns among it.
+    preprocessing: Preprocessing,
+}
+
+impl DataRows {
+    pub(crate) fn of(data: &DataSet) -> Self {
+        DataRows {
+            train: data.train.rows(),
+            validation: data.validation.len(),
+            test: data.test.len(),
+            preprocessing: data.preprocessing.clone(),
+        }
+    }
+
+    /// Refuses data that are not those of the run in `dir` any more.
+    pub(crate) fn require(&self, dir: &Path, data: &DataSet) -> Result<()> {
+        let now = Self::of(data);
+        if now == *self {
+            return Ok(());
+        }
+        let counts = |rows: &Self| {
+            let train = rows.train.map_or("fresh draws".to_owned(), |train| train.to_string());
+            format!("{train}, {} and {}", rows.validation, rows.test)
+        };
+        let (then, now) = (counts(self), counts(&now));
+        let differ = match then == now {
+            true => "as many rows, of another scale or shape".to_owned(),
+            false => format!("{now} rows for training, validation and test, then {then}"),
+        };
+        let why = format!("{} has changed since the run was saved: {differ}; begin a new run", data.spec);
+        Err(Error::run(dir, why))
+    }
+}
+
+/// Writes the state of the run in `dir` beside the one that is there, whose place it takes by `put`.
+pub(crate) fn prepare(
     dir: &Path,
     config: &RunConfig,
     progress: &Progress,
+    rows: DataRows,
     tensors: &BTreeMap<String, Tensor>,
-) -> Result<()> {
-    let header = Header { format: FORMAT, config: config.clone(), progress: progress.clone() };
+) -> Result<Prepared> {
+    let header = Header { format: FORMAT, config: config.clone(), progress: progress.clone(), rows: Some(rows) };
     let header = serde_json::to_value(header).expect("a state is plain data").to_string();
-    Ok(write_tensors(&state_file(dir), tensors, &header)?)
+    Ok(prepare_tensors(&state_file(dir), tensors, &header)?)
 }
 
 /// Refuses a folder without a state.
@@ -82,21 +131,30 @@ pub(crate) fn require(dir: &Path) -> Result<()> {
     }
 }
 
+/// What a state holds.
+pub(crate) struct State {
+    pub config: RunConfig,
+    pub progress: Progress,
+    pub rows: Option<DataRows>,
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
 /// Reads it back.
-pub(crate) fn load(dir: &Path) -> Result<(RunConfig, Progress, BTreeMap<String, Tensor>)> {
+pub(crate) fn load(dir: &Path) -> Result<State> {
     let path = state_file(dir);
     let (tensors, text) = read_tensors(&path)?;
-    let (config, progress) = parse(&text).map_err(|why| Error::run(path, why))?;
-    Ok((config, progress, tensors))
+    let Header { config, progress, rows, .. } = parse(&text).map_err(|why| Error::run(path, why))?;
+    Ok(State { config, progress, rows, tensors })
 }
 
 /// What was chosen and how far it has come, without the tensors and so without their digest.
 pub(crate) fn load_header(dir: &Path) -> Result<(RunConfig, Progress)> {
     let path = state_file(dir);
-    parse(&read_metadata(&path)?).map_err(|why| Error::run(path, why))
+    let Header { config, progress, .. } = parse(&read_metadata(&path)?).map_err(|why| Error::run(path, why))?;
+    Ok((config, progress))
 }
 
-fn parse(text: &str) -> std::result::Result<(RunConfig, Progress), String> {
+fn parse(text: &str) -> std::result::Result<Header, String> {
     let wrong = |e: serde_json::Error| format!("its metadata: {e}");
     // The version first: what a newer one has more would only be an unknown field.
     let value: Value = serde_json::from_str(text).map_err(wrong)?;
@@ -112,7 +170,7 @@ fn parse(text: &str) -> std::result::Result<(RunConfig, Progress), String> {
     if !header.progress.is_sound(&header.config.train) {
         return Err(format!("its progress makes no sense: {:?}", header.progress));
     }
-    Ok((header.config, header.progress))
+    Ok(header)
 }
 
 #[cfg(test)]

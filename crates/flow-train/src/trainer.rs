@@ -17,13 +17,14 @@ use tch::Tensor;
 use self::start::{adam, check_data, start_from_data};
 use crate::adam::Adam;
 use crate::batches::{Batches, DeviceRows};
-use crate::diagnose::{likelihood_fault, replay, validation_row};
+use crate::diagnose::{layer_with, likelihood_fault, replay, validation_row};
+use crate::error::named;
 use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, state_file};
 use crate::gradients::{Stepper, Taken};
 use crate::rewind::Snapshot;
-use crate::state::{self, Progress};
+use crate::state::{self, Progress, State};
 use crate::{Divergence, Error, Event, Observer, OnDivergence, Origin, Place, Result, RunConfig};
 
 /// Steps between updates of the moving average, which decays by `ema` to this power: a pass over all parameters saved.
@@ -31,6 +32,9 @@ const AVERAGE_EVERY: u64 = 8;
 /// What the error of rebuilt activations should stay below, in standard deviations of the batch: f32 keeps seven digits,
 /// and a gradient is worth following with three.
 const REBUILD_BOUND: f64 = 1e-3;
+
+/// Rows that a report gives at most.
+const NAMED: usize = 3;
 
 /// Trains one model. Everything is a function of the configuration and the step, so a run that was stopped anywhere and
 /// goes on from its last save ends as an unbroken one would have, to the bit (same machine, same number of threads).
@@ -126,9 +130,11 @@ impl Trainer {
         state::require(dir)?;
         // Locked first: what is read must be what the last trainer left.
         let lock = folder::lock(dir)?;
-        let (config, progress, tensors) = state::load(dir)?;
+        let State { config, progress, rows, tensors } = state::load(dir)?;
         config.validate()?;
+        folder::require_same(dir, &config)?;
         let data = config.data.load()?;
+        rows.map_or(Ok(()), |rows| rows.require(dir, &data))?;
         // Before anything is built: a forged configuration must not allocate more than the file holds.
         let expected = config.model.saved_numbers(&data.event_shape)?;
         let variables = tensors.iter().filter(|(name, _)| *name == "parameters" || name.starts_with("fixed."));
@@ -277,8 +283,10 @@ impl Trainer {
                 put_back(&self.moving, &moments);
                 let seen = with_seed(seed, || replay(flow, &pick.batch(), &self.parameters.named(), train.rebuild));
                 put_back(&self.moving, &moments);
+                let what = fault.to_string();
+                let place = fault.place(seen, |name| with_seed(seed, || layer_with(flow, &pick.batch(), name)));
+                put_back(&self.moving, &moments);
                 self.model.flow_mut().set_training(false);
-                let (what, place) = (fault.to_string(), fault.place(seen));
                 return Err(Error::NotFinite(Box::new(Divergence { step: step + 1, what, place })));
             }
         };
@@ -326,7 +334,9 @@ impl Trainer {
     }
 
     fn log(&mut self, line: &Value) -> Result<()> {
-        self.folder.as_mut().map_or(Ok(()), |folder| folder.log(line))
+        let (step, kept) = (self.progress.step, self.kept);
+        let logged = self.folder.as_mut().map_or(Ok(()), |folder| folder.log(line));
+        logged.map_err(|source| Error::NotSaved { step, kept, source: Box::new(source) })
     }
 
     /// Holds the averaged weights against the validation split.
@@ -342,8 +352,11 @@ impl Trainer {
             (values, wrong.map(|row| fault(row).unwrap_or(Place::of(Origin::Nothing))))
         });
         if let Some(place) = place {
-            let count = values.iter().filter(|value| !value.is_finite()).count();
-            let what = format!("log p(x) is not finite for {count} of {} validation rows", values.len());
+            let wrong = values.iter().enumerate().filter(|(_, value)| !value.is_finite()).map(|(row, _)| row);
+            let rows: Vec<usize> = wrong.collect();
+            let (count, first) = (rows.len(), named(&rows[..rows.len().min(NAMED)], rows.len()));
+            let all = values.len();
+            let what = format!("log p(x) is not finite for {count} of {all} validation rows, counted from 0: {first}");
             return Err(Error::NotFinite(Box::new(Divergence { step: self.progress.step, what, place })));
         }
         let nats = Mean::of(&values).mean;

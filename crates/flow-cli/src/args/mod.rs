@@ -70,3 +70,22 @@ fn temperature(text: &str) -> Result<f64, String> {
         _ => Err("a temperature is a number between 0 and 100".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_of_the_readme_are_accepted() {
+        Cli::command().debug_assert();
+        let readme = include_str!("../../../../README.md");
+        let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("flow ")).collect();
+        assert!(lines.len() > 10, "{lines:?}");
+        for line in lines {
+            let words = line.split('#').next().unwrap_or_default().split_whitespace();
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+}

@@ -49,9 +49,9 @@ pub struct TrainArgs {
     /// Rows a step [default: the preset's]
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Where to compute: cpu, cuda, cuda:N, mps or auto
-    #[arg(long, default_value = "auto")]
-    pub device: Device,
+    /// Where to compute: cpu, cuda, cuda:N, mps or auto [default: auto]
+    #[arg(long)]
+    pub device: Option<Device>,
     /// How the factors of the nets' products are rounded in training: f32 or bf16, which is faster where the processor
     /// multiplies bf16, and slower elsewhere [default: f32]
     #[arg(long)]
@@ -59,9 +59,9 @@ pub struct TrainArgs {
     /// Threads to compute with [default: all]
     #[arg(long, value_parser = value_parser!(u16).range(1..=4096))]
     pub threads: Option<u16>,
-    /// What starting weights, batches and noise depend on
-    #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=i64::MAX as u64))]
-    pub seed: u64,
+    /// What starting weights, batches and noise depend on [default: 0]
+    #[arg(long, value_parser = value_parser!(u64).range(..=i64::MAX as u64))]
+    pub seed: Option<u64>,
     /// Folder of the run [default: runs/MODEL-DATA]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

@@ -37,9 +37,9 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         object["split"] = json!(args.split.to_string());
         object["seed"] = json!(args.seed);
         object["out"] = json!(args.out);
-        println!("{object}");
+        output::print_json(&object)?;
     } else {
-        print!("{}", as_text(&loaded.title(), &report));
+        output::print(&as_text(&loaded.title(), &report))?;
     }
     Ok(if report.verdict() == Verdict::Fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -31,19 +31,15 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         output::write(out, &picture(&loaded, args, &reached)?)?;
     }
     if args.json {
-        println!(
-            "{}",
-            json!({
-                "model": loaded.card.model.name(), "data": loaded.data.name, "split": args.split.to_string(),
-                "count": split.len(), "classes": loaded.classes(), "accuracy": reached.accuracy,
-                "confusion": reached.confusion, "marginal_nats": reached.likelihood.nats,
-                "marginal_bits_per_dim": reached.likelihood.bits_per_dim, "out": args.out,
-            })
-        );
+        output::print_json(&json!({
+            "model": loaded.card.model.name(), "data": loaded.data.name, "split": args.split.to_string(),
+            "count": split.len(), "classes": loaded.classes(), "accuracy": reached.accuracy,
+            "confusion": reached.confusion, "marginal_nats": reached.likelihood.nats,
+            "marginal_bits_per_dim": reached.likelihood.bits_per_dim, "out": args.out,
+        }))
     } else {
-        print!("{}", text(&loaded, args, split.len(), &reached));
+        output::print(&text(&loaded, args, split.len(), &reached))
     }
-    Ok(())
 }
 
 fn picture(loaded: &Loaded, args: &ClassifyArgs, reached: &SummedOut) -> anyhow::Result<Vec<u8>> {

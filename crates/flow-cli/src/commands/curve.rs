@@ -47,8 +47,10 @@ pub fn run(args: &CurveArgs) -> anyhow::Result<()> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    // A disk that was full leaves half a line at the end.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let parse = |(i, line): (usize, &str)| {
         serde_json::from_str(line).with_context(|| format!("{}: line {}", path.display(), i + 1))
     };
-    text.lines().enumerate().map(parse).collect()
+    whole.lines().enumerate().map(parse).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::EvalArgs;
 use crate::loaded::Loaded;
+use crate::output;
 
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
     let loaded = Loaded::open(&args.model)?;
@@ -21,11 +22,10 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
         false => None,
     };
     if args.json {
-        println!("{}", report(&loaded, &reached, summed_out.as_ref()));
+        output::print_json(&report(&loaded, &reached, summed_out.as_ref()))
     } else {
-        print!("{}", text(&loaded, &reached, summed_out.as_ref()));
+        output::print(&text(&loaded, &reached, summed_out.as_ref()))
     }
-    Ok(())
 }
 
 fn report(loaded: &Loaded, reached: &Likelihood, summed_out: Option<&SummedOut>) -> Value {

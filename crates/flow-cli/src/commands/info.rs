@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::args::InfoArgs;
 use crate::loaded::Loaded;
+use crate::output;
 
 /// A step of the flow, in data to latent order.
 struct Layer {
@@ -17,12 +18,7 @@ struct Layer {
 pub fn run(args: &InfoArgs) -> anyhow::Result<()> {
     let loaded = Loaded::from_path(&args.model, Device::Cpu)?;
     let layers = layers(&loaded);
-    if args.json {
-        println!("{}", report(&loaded, &layers));
-    } else {
-        print!("{}", text(&loaded, &layers)?);
-    }
-    Ok(())
+    if args.json { output::print_json(&report(&loaded, &layers)) } else { output::print(&text(&loaded, &layers)?) }
 }
 
 fn layers(loaded: &Loaded) -> Vec<Layer> {

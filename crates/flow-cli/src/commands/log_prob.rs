@@ -30,14 +30,14 @@ pub fn run(args: &LogProbArgs) -> anyhow::Result<()> {
     let mean = result.iter().sum::<f64>() / result.len() as f64;
     if args.json {
         let rows = result.len();
-        println!("{}", json!({"out": args.out, "rows": rows, "unit": unit, "class": class, "mean_nats": mean}));
+        let report = json!({"out": args.out, "rows": rows, "unit": unit, "class": class, "mean_nats": mean});
+        output::print_json(&report)
     } else {
         let what = match class {
             Some(class) => format!("log p(x|class {class})"),
             None if loaded.classes() > 0 => "log p(x), the class summed out,".to_owned(),
             None => "log p(x)".to_owned(),
         };
-        println!("{} rows, unit: {unit}; mean {what} {mean:.4} nats", result.len());
+        output::print(&format!("{} rows, unit: {unit}; mean {what} {mean:.4} nats\n", result.len()))
     }
-    Ok(())
 }

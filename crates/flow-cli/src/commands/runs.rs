@@ -4,19 +4,18 @@ use flow_train::runs::{Listed, Run, RunState, list};
 use serde_json::{Value, json};
 
 use crate::args::RunsArgs;
+use crate::output;
 
 pub fn run(args: &RunsArgs) -> anyhow::Result<()> {
     let runs = list(&args.dir)?;
     if args.json {
-        println!("{}", json!({ "runs": runs.iter().map(report).collect::<Vec<Value>>() }));
-        return Ok(());
+        return output::print_json(&json!({ "runs": runs.iter().map(report).collect::<Vec<Value>>() }));
     }
     if runs.is_empty() {
-        eprintln!("{}: no runs in it", args.dir.display());
+        output::note(&format!("{}: no runs in it", args.dir.display()));
         return Ok(());
     }
-    print!("{}", table(&runs));
-    Ok(())
+    output::print(&table(&runs))
 }
 
 fn report((name, run): &Listed) -> Value {

@@ -35,10 +35,9 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
     output::write(&args.out, &bytes)?;
     if args.json {
         let (n, temperature) = (args.number, args.temperature);
-        println!(
-            "{}",
-            json!({"out": args.out, "number": n, "temperature": temperature, "class": class, "seed": args.seed})
-        );
+        output::print_json(
+            &json!({"out": args.out, "number": n, "temperature": temperature, "class": class, "seed": args.seed}),
+        )?;
     }
     Ok(())
 }

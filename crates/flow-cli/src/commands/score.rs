@@ -44,11 +44,10 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         output::write(out, &bytes(&loaded, out, [&own, &other], auroc)?)?;
     }
     if args.json {
-        println!("{}", report(&loaded, args, [&own, &other], auroc));
+        output::print_json(&report(&loaded, args, [&own, &other], auroc))
     } else {
-        print!("{}", text(&loaded, [&own, &other], auroc));
+        output::print(&text(&loaded, [&own, &other], auroc))
     }
-    Ok(())
 }
 
 /// The images that the question is about, and their name.

@@ -21,9 +21,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         _ => bail!("a model and --data, or --resume, are needed"),
     };
     if trainer.progress().finished {
-        eprintln!("{}: finished already, at step {}", dir.display(), trainer.progress().step);
+        output::note(&format!("{}: finished already, at step {}", dir.display(), trainer.progress().step));
         let all = trainer.progress().step >= trainer.config().train.steps;
-        report(args, &trainer, &dir, if all { Outcome::Finished } else { Outcome::EarlyStop });
+        report(args, &trainer, &dir, if all { Outcome::Finished } else { Outcome::EarlyStop })?;
         return Ok(ExitCode::SUCCESS);
     }
     output::notes(trainer.data());
@@ -32,7 +32,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let outcome = trainer.run(&mut progress);
     progress.finish();
     let outcome = outcome.with_context(|| format!("the run in {}", dir.display()))?;
-    report(args, &trainer, &dir, outcome);
+    report(args, &trainer, &dir, outcome)?;
     Ok(if outcome == Outcome::Interrupted { ExitCode::from(interrupt::CODE) } else { ExitCode::SUCCESS })
 }
 
@@ -65,8 +65,8 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     if args.classes {
         config.set(&format!("model.classes={}", count_classes(&data)?))?;
     }
-    config.seed = args.seed;
-    config.device = args.device;
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.device = args.device.unwrap_or(config.device);
     config.threads = args.threads.map_or(config.threads, usize::from);
     config.train.precision = args.precision.unwrap_or(config.train.precision);
     config.train.steps = args.steps.unwrap_or(config.train.steps);
@@ -77,6 +77,9 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     }
     if config.data.name != spec {
         bail!("the data is chosen by --data, not by --set data.name");
+    }
+    if config.preset != args.preset {
+        bail!("the preset is chosen by --preset, not by --set preset");
     }
     if config.model.name() != model.name() {
         bail!("the model is chosen by its name, not by --set model.kind");
@@ -134,7 +137,7 @@ fn announce(trainer: &Trainer, dir: &Path) {
         0 => String::new(),
         step => format!(", going on from step {step}"),
     };
-    eprintln!(
+    output::note(&format!(
         "{} on {}: {} parameters, {} steps of {} on {} with {} threads, in {}{already}",
         config.model.name(),
         config.data.name,
@@ -144,7 +147,7 @@ fn announce(trainer: &Trainer, dir: &Path) {
         config.device.found().unwrap_or(config.device),
         config.threads,
         dir.display(),
-    );
+    ));
 }
 
 fn unit(trainer: &Trainer) -> Unit {
@@ -155,7 +158,7 @@ fn unit(trainer: &Trainer) -> Unit {
     }
 }
 
-fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) {
+fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) -> anyhow::Result<()> {
     let progress = trainer.progress();
     let outcome = match outcome {
         Outcome::Finished => "finished",
@@ -168,17 +171,16 @@ fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) {
             "validation_nats": progress.best_nats, "train_seconds": progress.seconds,
             "rewinds": progress.rewinds, "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
         });
-        println!("{report}");
-        return;
+        return output::print_json(&report);
     }
     let best = progress.best_nats.map_or("no validation yet".to_owned(), |nats| {
         format!("best validation log p {nats:.4} nats at step {}", progress.best_step)
     });
-    println!("{outcome} after {} steps and {:.0} s: {best}", progress.step, progress.seconds);
     let dir = dir.display();
-    if outcome == "interrupted" {
-        println!("go on with: flow train --resume {dir}");
-    } else {
-        println!("evaluate with: flow eval {dir}");
-    }
+    let next = match outcome {
+        "interrupted" => format!("go on with: flow train --resume {dir}"),
+        _ => format!("evaluate with: flow eval {dir}"),
+    };
+    let (step, seconds) = (progress.step, progress.seconds);
+    output::print(&format!("{outcome} after {step} steps and {seconds:.0} s: {best}\n{next}\n"))
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::common::{Place, SMALL};
 
-/// A training of which some steps were saved, killed; its model and state are some tens of kilobytes.
-fn killed(place: &Place) {
-    let long = SMALL.replace("--steps 6", "--steps 100000000").replace("log_every=1", "log_every=1000000");
+/// A training of which some steps were saved, killed; its model and state are some tens of kilobytes. It has told its
+/// metrics at every so many steps.
+fn killed(place: &Place, log_every: u32) {
+    let log_every = format!("log_every={log_every}");
+    let long = SMALL.replace("--steps 6", "--steps 100000000").replace("log_every=1", &log_every);
     let mut child = place
         .command(&format!(
             "train nice --data moons --out run {long} --set train.save_every=5 --set train.validate_every=1000000"
@@ -25,27 +27,42 @@ fn killed(place: &Place) {
     child.wait().unwrap();
 }
 
+/// No metrics but those of a validation that does not come.
+const SELDOM: u32 = 1_000_000;
+
+/// A training that goes on where no file may become larger than some blocks of 512 bytes, which ends it, and what it said.
+#[cfg(unix)]
+fn fails_within(blocks: u64, place: &Place) -> String {
+    // Without the trap the signal that comes with it would end the process.
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {} train --resume run", env!("CARGO_BIN_EXE_flow"));
+    let output = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_leaves_the_save_before() {
     let place = Place::new();
-    killed(&place);
+    killed(&place, SELDOM);
     let files =
         || ["state.safetensors", "model.safetensors"].map(|file| fs::read(place.path("run").join(file)).unwrap());
     let before = files();
     let step = flow_train::runs::run(&place.path("run")).unwrap().step;
-    // No file may grow beyond some kilobytes; without the trap the signal that comes with it would end the process.
-    let script = format!("trap '' XFSZ; ulimit -f 4; exec {} train --resume run", env!("CARGO_BIN_EXE_flow"));
-    let output = Command::new("sh").args(["-c", &script]).current_dir(place.path("")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    let kept = format!("that of step {step} is whole");
-    for part in ["the save at step", "model.safetensors", "too large", &kept] {
-        assert!(said.contains(part), "{part}: {said}");
+    let kept = format!("the save of step {step} is whole");
+    // Room for neither, and room for the model but not for the state, which is larger.
+    let model = before[1].len() as u64;
+    assert!(before[0].len() as u64 > model + 1024);
+    for (blocks, file) in [(4, "model.safetensors"), (model.div_ceil(512) + 1, "state.safetensors")] {
+        let said = fails_within(blocks, &place);
+        for part in ["cannot be kept", file, "too large", &kept] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(files() == before, "{file}: the save before is whole");
+        let names = fs::read_dir(place.path("run")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".part")));
     }
-    assert!(files() == before, "the save before is whole");
-    let names = fs::read_dir(place.path("run")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(names.into_iter().all(|name| !name.ends_with(".part")));
 
     // With room again it goes on from there.
     let mut child = place.command("train --resume run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -57,6 +74,21 @@ fn a_disk_that_is_full_leaves_the_save_before() {
     child.wait().unwrap();
 }
 
+/// Metrics are the first to be written after a save.
+#[cfg(unix)]
+#[test]
+fn metrics_that_find_no_room_name_the_save_that_is_whole() {
+    let place = Place::new();
+    killed(&place, 1);
+    let step = flow_train::runs::run(&place.path("run")).unwrap().step;
+    let said = fails_within(1, &place);
+    let kept = format!("the save of step {step} is whole");
+    for part in ["cannot be kept", "metrics.jsonl", "too large", &kept] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(flow_train::runs::run(&place.path("run")).unwrap().step, step);
+}
+
 /// Every hundredth byte or so, and all of the first ones.
 fn places(len: usize) -> impl Iterator<Item = usize> {
     (0..16).chain((16..len).step_by(len / 60)).chain([len - 1])
@@ -65,7 +97,7 @@ fn places(len: usize) -> impl Iterator<Item = usize> {
 #[test]
 fn a_turned_bit_or_a_cut_is_found_wherever_it_is() {
     let place = Place::new();
-    killed(&place);
+    killed(&place, SELDOM);
     for (file, line) in [("state.safetensors", "train --resume run"), ("model.safetensors", "info run")] {
         let path = place.path("run").join(file);
         let whole = fs::read(&path).unwrap();

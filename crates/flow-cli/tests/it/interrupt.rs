@@ -50,6 +50,11 @@ fn ctrl_c_and_sigterm_save_and_the_run_goes_on() {
 #[cfg(unix)]
 #[test]
 fn a_second_signal_ends_at_once() {
+    ["-INT", "-TERM"].into_iter().for_each(ended_at_once_by);
+}
+
+#[cfg(unix)]
+fn ended_at_once_by(second: &str) {
     let place = Place::new();
     let line = "train realnvp --data moons --out run --threads 1 --device cpu --batch 262144 --steps 3 \
                 --set train.rebuild=true --set model.couplings=1024 --set model.conditioner.hidden=32";
@@ -62,10 +67,48 @@ fn a_second_signal_ends_at_once() {
     signal(&child, "-INT");
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "the first signal waits for the end of the step");
-    signal(&child, "-TERM");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    signal(&child, second);
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{second}");
     let run = flow_train::runs::run(&place.path("run")).unwrap();
     assert_eq!(run.step, 0, "no step was waited for");
+}
+
+/// As under `| tee`, which the same Ctrl-C ends: every step tells something to nobody.
+#[cfg(unix)]
+#[test]
+fn a_training_whose_reader_is_gone_saves_all_the_same() {
+    let place = Place::new();
+    let line = format!("train nice --data moons --out run {SMALL} --set train.save_every=1000000")
+        .replace("--steps 6", "--steps 1000000")
+        .replace("train.validate_every=3", "train.validate_every=1");
+    let mut child = place.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    let metrics = place.path("run").join("metrics.jsonl");
+    while fs::metadata(&metrics).map_or(0, |m| m.len()) < 1_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended with its reader");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(flow_train::runs::run(&place.path("run")).unwrap().step > 0);
+}
+
+/// A result that nobody waits for is no error, one that does not arrive is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_is_not_written() {
+    let place = Place::new();
+    place.train("nice", "moons", "run");
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for line in ["info run", "info run --json", "train --resume run", "completions bash"] {
+        let output = place.command(line).stdout(full()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
+        assert!(said.contains("error: standard output"), "{line}: {said}");
+        let mut child = place.command(line).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{line}");
+    }
 }
 
 #[test]

@@ -42,8 +42,24 @@ fn wrong_configurations_say_what_would_be_right() {
     assert!(set("model.pattern=checkerboard").contains("no image"));
     assert!(set("steps").contains("key=value"));
     assert!(set("data.name=circles").contains("--data"));
+    assert!(set("preset=paper").contains("--preset"));
+    assert!(set("seed=-1").contains("seed"));
     assert!(set("data.bits=5").contains("for images"));
     assert!(set("data.bit=5").contains("bits"));
+}
+
+/// What has a flag of its own can be set like any other field; the flag wins.
+#[test]
+fn seed_and_device_by_either_way() {
+    let place = Place::new();
+    for (i, (line, seed)) in
+        [("--set seed=7", 7), ("--seed 8", 8), ("--seed 9 --set seed=7", 9)].into_iter().enumerate()
+    {
+        place.flow(&format!("train nice --data moons --out run_{i} {SMALL} {line}"));
+        assert_eq!(place.json(&format!("info run_{i} --json"))["card"]["seed"], seed, "{line}");
+    }
+    let line = SMALL.replace("--device cpu", "--set device=cuda:99");
+    assert!(place.fails(&format!("train nice --data moons {line}"), 1).contains("cuda"));
 }
 
 #[test]

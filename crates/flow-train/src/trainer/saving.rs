@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use flow_core::rng::{derive_seed, with_seed};
-use flow_models::file;
+use flow_models::{Prepared, file};
 use serde_json::json;
 
 use super::Trainer;
 use crate::diagnose::{broken_parameters, replay};
-use crate::folder::{RunFolder, model_file};
+use crate::folder::{RunFolder, model_file, state_file};
 use crate::gradients::gradients;
 use crate::rewind::Snapshot;
-use crate::state::{self, Progress};
+use crate::state::{self, DataRows, Progress};
 use crate::{Divergence, Error, Event, OnDivergence, Result};
 
 impl Trainer {
@@ -60,27 +60,29 @@ impl Trainer {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         self.progress.metrics_bytes = folder.sync_metrics()?;
         let dir = folder.dir().to_owned();
+        let (model_path, state_path) = (model_file(&dir), state_file(&dir));
+        let card = self.card();
+        // Both, before one takes its place: a disk may have room for the model and not for the state.
+        let model = self.parameters.with(&self.best, || file::prepare(&model_path, &self.model.variables(), &card))?;
+        let state = self.prepare_state(&dir)?;
+        let put = |file: Prepared, path: &Path| file.put().map_err(Error::io(path));
         // The state comes last, for a state that says "finished" is not looked at again; the first one comes first, for
         // without a state there is no run.
-        let first = self.kept.is_none();
-        if first {
-            self.write_state(&dir)?;
-            // Enough to go on from, whatever becomes of the model.
+        if self.kept.is_none() {
+            put(state, &state_path)?;
             self.kept = Some(self.progress.step);
-        }
-        let card = self.card();
-        let path = model_file(&dir);
-        self.parameters.with(&self.best, || file::save(&path, &self.model.variables(), &card))?;
-        if !first {
-            self.write_state(&dir)?;
+            put(model, &model_path)?;
+        } else {
+            put(model, &model_path)?;
+            put(state, &state_path)?;
         }
         self.saved = true;
         self.kept = Some(self.progress.step);
         Ok(())
     }
 
-    fn write_state(&self, dir: &Path) -> Result<()> {
-        state::save(dir, &self.config, &self.progress, &self.state_tensors())
+    fn prepare_state(&self, dir: &Path) -> Result<Prepared> {
+        state::prepare(dir, &self.config, &self.progress, DataRows::of(&self.data), &self.state_tensors())
     }
 
     /// Keeps a copy of what was saved, where training may go back to it.

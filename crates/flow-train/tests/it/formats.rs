@@ -39,9 +39,9 @@ fn there_is_one_of_each() {
         .iter()
         .map(|folder| json(&file::read_metadata(&state_file(folder)).unwrap())["format"].clone())
         .collect();
-    assert_eq!(formats, [1, 2]);
+    assert_eq!(formats, [1, 2, 3]);
     let names: Vec<_> = folders().iter().map(|folder| folder.file_name().unwrap().to_owned()).collect();
-    assert_eq!(names, ["state-1", "state-2"]);
+    assert_eq!(names, ["state-1", "state-2", "state-3"]);
 }
 
 #[test]
@@ -62,6 +62,6 @@ fn each_goes_on_to_where_its_own_program_came() {
         assert!((best - expected).abs() < 1e-4 * expected.abs(), "{}: {best}, not {expected}", folder.display());
         // What goes on is written in the format of today.
         let written = json(&file::read_metadata(&state_file(run.path())).unwrap());
-        assert_eq!(written["format"], 2);
+        assert_eq!(written["format"], 3);
     }
 }

@@ -25,13 +25,33 @@ fn a_link_in_place_of_a_file_is_refused_and_what_it_leads_to_kept() {
         fs::write(&outside, &whole).unwrap();
         fs::remove_file(&path).unwrap();
         symlink(&outside, &path).unwrap();
-        let error = Trainer::resume(&dir).unwrap_err().to_string();
-        assert!(error.contains(&*path.to_string_lossy()) && error.contains("never links"), "{error}");
+        for error in [Trainer::resume(&dir).map(drop), flow_train::runs::run(&dir).map(drop)] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&*path.to_string_lossy()) && error.contains("never links"), "{error}");
+        }
         assert_eq!(fs::read(&outside).unwrap(), whole, "{}", path.display());
         fs::remove_file(&path).unwrap();
         fs::write(&path, whole).unwrap();
     }
     drop(Trainer::resume(&dir).unwrap());
+}
+
+/// Whoever opened it would wait for ever.
+#[test]
+fn a_pipe_in_place_of_a_file_is_not_opened() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("run");
+    let (config, data) = tiny("nice", Spec::Iris, &["train.steps=9", "train.batch=20"]);
+    Trainer::new(config, data).unwrap().keep_in(&dir).unwrap();
+    for path in [dir.join("lock"), metrics_file(&dir)] {
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let error = flow_train::runs::run(&dir).unwrap_err().to_string();
+        assert!(error.contains(&*path.to_string_lossy()), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "").unwrap();
+    }
+    flow_train::runs::run(&dir).unwrap();
 }
 
 #[test]

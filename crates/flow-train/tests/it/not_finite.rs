@@ -82,6 +82,7 @@ fn a_gradient_that_overflows() {
     let error = Trainer::new(config.clone(), data.clone()).unwrap().run(&mut watch).unwrap_err();
     let Divergence { step, what, place } = divergence(&error);
     assert!(*step == 1 && what.contains("gradient of coupling_") && place.origin == Origin::Gradient, "{error}");
+    assert!(place.layer.as_ref().unwrap().starts_with("coupling_") && place.input.is_some(), "{error}");
     assert!(place.variables.iter().any(|name| name.ends_with("weight")), "{error}");
 
     // A bound on the norm needs all gradients before the first step.
@@ -113,7 +114,7 @@ fn a_validation_row_that_overflows() {
     data.validation = Split::new(Values::Reals(rows), vec![4], None).unwrap();
     let error = Trainer::new(config, data).unwrap().run(&mut watch).unwrap_err();
     let Divergence { step, what, .. } = divergence(&error);
-    assert!(*step == 4 && what.contains("1 of 15 validation rows"), "{error}");
+    assert!(*step == 4 && what.contains("1 of 15 validation rows, counted from 0: 3"), "{error}");
 }
 
 /// A likelihood that is finite, and a gradient that is not: 0 · ∞ on the way back through a scale that underflowed.

@@ -199,3 +199,51 @@ fn the_same_seed_trains_the_same_and_another_differs() {
     assert_eq!(end(&fields), end(&fields));
     assert_ne!(end(&fields), end(&[&fields[..], &["seed=1"]].concat()));
 }
+
+/// A folder with a run of `spec` that was stopped after two steps.
+fn stopped(spec: Spec, dir: &Path) {
+    let (config, _) = tiny("nice", spec, &["train.steps=9", "train.batch=20"]);
+    assert_eq!(start(&config, dir).run(&mut break_at(2)).unwrap(), Outcome::Interrupted);
+}
+
+#[test]
+fn a_table_that_was_changed_is_not_trained_on() {
+    let place = tempfile::tempdir().unwrap();
+    let (table, dir) = (place.path().join("table.csv"), place.path().join("run"));
+    let rows = |scale: f64, count: u32| -> String {
+        (0..count).map(|i| format!("{},{}\n", scale * f64::from(i % 7), f64::from(i % 5))).collect()
+    };
+    fs::write(&table, rows(1.0, 60)).unwrap();
+    stopped(Spec::Csv(table.clone()), &dir);
+    for (changed, why) in [(rows(1.0, 70), "56, 7 and 7 rows"), (rows(1.5, 60), "another scale")] {
+        fs::write(&table, changed).unwrap();
+        let error = Trainer::resume(&dir).unwrap_err().to_string();
+        assert!(error.contains("has changed") && error.contains(why), "{error}");
+    }
+    fs::write(&table, rows(1.0, 60)).unwrap();
+    drop(Trainer::resume(&dir).unwrap());
+}
+
+#[test]
+fn a_configuration_that_was_changed_is_not_overlooked() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("run");
+    stopped(Spec::Moons, &dir);
+    let path = dir.join("config.toml");
+    let whole = fs::read_to_string(&path).unwrap();
+    for (from, to, field) in
+        [("steps = 9", "steps = 90", "train.steps"), ("couplings = 2", "couplings = 3", "model.couplings")]
+    {
+        assert!(whole.contains(from));
+        fs::write(&path, whole.replace(from, to)).unwrap();
+        let error = Trainer::resume(&dir).unwrap_err().to_string();
+        assert!(error.contains("config.toml") && error.contains(field), "{error}");
+    }
+    fs::write(&path, "steps =").unwrap();
+    assert!(Trainer::resume(&dir).unwrap_err().to_string().contains("config.toml"));
+    // What is done about divergence may be chosen anew; without the file nothing is said.
+    fs::write(&path, whole.replace("\"stop\"", "\"rewind\"")).unwrap();
+    drop(Trainer::resume(&dir).unwrap());
+    fs::remove_file(&path).unwrap();
+    drop(Trainer::resume(&dir).unwrap());
+}
