@@ -357,19 +357,22 @@ mod tests {
         }
     }
 
+    /// Nothing clipped, nothing decayed, of a late step.
+    const QUICK: Coefficients = Coefficients {
+        beta1: 0.9,
+        beta2: 0.99,
+        rest1: 0.1,
+        rest2: 0.01,
+        shorten: 1.0,
+        step_size: 1e-3,
+        second_scale: 1.0,
+        epsilon: 1e-8,
+        keep: 1.0,
+    };
+
     #[test]
     fn moments_of_dead_units_come_to_nothing() {
-        let c = Coefficients {
-            beta1: 0.9,
-            beta2: 0.99,
-            rest1: 0.1,
-            rest2: 0.01,
-            shorten: 1.0,
-            step_size: 1e-3,
-            second_scale: 1.0,
-            epsilon: 1e-8,
-            keep: 1.0,
-        };
+        let c = QUICK;
         let len = 21;
         let (mut p, mut m, mut v) = (vec![0.5; len], vec![-0.25; len], vec![0.0625; len]);
         let live = 3;
@@ -389,17 +392,7 @@ mod tests {
 
     #[test]
     fn the_vectorised_loop_is_the_portable_one() {
-        let c = Coefficients {
-            beta1: 0.9,
-            beta2: 0.99,
-            rest1: 0.1,
-            rest2: 0.01,
-            shorten: 1.0,
-            step_size: 0.1,
-            second_scale: 2.0,
-            epsilon: 1e-4,
-            keep: 1.0,
-        };
+        let c = Coefficients { step_size: 0.1, second_scale: 2.0, epsilon: 1e-4, ..QUICK };
         let g: Vec<f32> = (0..37).map(|i| (i as f32 - 18.0) / 7.0).collect();
         let run = |vectorised: bool| {
             let (mut p, mut m, mut v) = (vec![1.0; 37], vec![0.5; 37], vec![0.25; 37]);

@@ -114,7 +114,27 @@ fn data_start(bytes: &[u8]) -> Result<usize, String> {
     }
     let header = bytes.get(..length).ok_or("the file ends within its header")?;
     match header.iter().filter(|byte| b"([{".contains(byte)).count() {
-        0..=MAX_BRACKETS => Ok(length),
-        brackets => Err(format!("a header with {brackets} brackets")),
+        0..=MAX_BRACKETS => {}
+        brackets => return Err(format!("a header with {brackets} brackets")),
+    }
+    // The first group is what comes before any parenthesis.
+    let groups = header.split(|&byte| byte == b'(').skip(1);
+    groups.map(|group| group.split(|&byte| byte == b')').next().unwrap_or_default()).try_for_each(require_shape)?;
+    Ok(length)
+}
+
+/// Refuses axes, but for those of no entry, of more entries than there are addresses: of such an array with one axis of no
+/// entry the parser behind `view_npy` takes for granted that there can be none. A shape is all that a header has in
+/// parentheses.
+fn require_shape(axes: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(axes);
+    let entries = text.split(',').map(str::trim).filter(|axis| !axis.is_empty()).try_fold(1usize, |entries, axis| {
+        let plain = axis.bytes().all(|byte| byte.is_ascii_digit());
+        let axis: usize = axis.parse().ok().filter(|_| plain)?;
+        entries.checked_mul(axis.max(1))
+    });
+    match entries.map(isize::try_from) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(format!("a shape ({text}) that no array can have")),
     }
 }

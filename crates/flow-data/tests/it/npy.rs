@@ -133,6 +133,11 @@ fn headers_made_to_do_harm_are_refused() {
     {
         refused(with_header(header, &[0; 4]));
     }
+    // The product of the other axes overflows, and there is nothing along the first one.
+    for shape in ["0, 10737418240000, 1073741824", "0, 18446744073709551616", "0, 0x7fffffffffffffff, 4", "-1, 2"] {
+        let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}), }}");
+        assert!(refused(with_header(&header, &[])).contains("that no array can have"), "{shape}");
+    }
 }
 
 #[test]
