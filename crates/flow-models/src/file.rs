@@ -74,10 +74,6 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
     put(path, prepare_tensors(path, tensors, metadata)?)
 }
 
-fn put(path: &Path, file: Prepared) -> Result<()> {
-    file.put().map_err(|source| Error::Io { path: path.to_owned(), source })
-}
-
 /// The same, to take its place later, together with other files.
 ///
 /// # Errors
@@ -93,6 +89,10 @@ pub fn prepare_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are sound");
     Prepared::new(path, &digest::seal(&file)).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn put(path: &Path, file: Prepared) -> Result<()> {
+    file.put().map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// Reads what [`write_tensors`] wrote: tensors by name, on the CPU, and the metadata text.

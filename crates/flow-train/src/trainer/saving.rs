@@ -1,10 +1,12 @@
 //! What a trainer keeps of itself, on disk and in memory, and how it goes back to that.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow_core::rng::{derive_seed, with_seed};
-use flow_models::{Prepared, file};
+use flow_models::{ModelCard, Prepared, file};
 use serde_json::json;
+use tch::Tensor;
 
 use super::Trainer;
 use crate::diagnose::{broken_parameters, replay};
@@ -117,5 +119,70 @@ impl Trainer {
         }))?;
         self.save()?;
         Ok(Event::Rewound { step, divergence, rewinds, most })
+    }
+
+    fn state_tensors(&self) -> BTreeMap<String, Tensor> {
+        let moments = self.adam.moments();
+        let flat = [
+            ("parameters", self.parameters.buffer()),
+            ("first_moment", &moments.first),
+            ("second_moment", &moments.second),
+            ("average", &self.average),
+            ("best", &self.best),
+        ];
+        let flat = flat.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        flat.chain(self.fixed()).collect()
+    }
+
+    /// Variables that are saved but not trained, under `fixed.`.
+    fn fixed(&self) -> impl Iterator<Item = (String, Tensor)> {
+        let fixed = self.model.variables().into_iter().filter(|(_, variable)| !variable.requires_grad());
+        fixed.map(|(name, variable)| (format!("fixed.{name}"), variable))
+    }
+
+    /// Takes over what a state holds, after a look at the name, the shape and the kind of all of it.
+    pub(super) fn restore(&mut self, dir: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let wrong = |why: String| Error::run(state_file(dir), why);
+        let own = self.state_tensors();
+        if let Some(name) = tensors.keys().find(|name| !own.contains_key(*name)) {
+            return Err(wrong(format!("tensor {name:?} belongs to no training of its configuration")));
+        }
+        for (name, tensor) in &own {
+            let saved = tensors.get(name).ok_or_else(|| wrong(format!("tensor {name:?} is missing")))?;
+            if saved.size() != tensor.size() || saved.kind() != tensor.kind() {
+                let (got, want) = ((saved.kind(), saved.size()), (tensor.kind(), tensor.size()));
+                return Err(wrong(format!("tensor {name:?} is {got:?}, its configuration asks for {want:?}")));
+            }
+        }
+        // The variables by way of the model's own check of their values; the rest as it is.
+        let trained = self.parameters.places().iter().zip(self.parameters.variables()).map(|(place, variable)| {
+            let part = tensors["parameters"].narrow(0, place.offset, place.len).reshape(variable.size());
+            (place.name.clone(), part)
+        });
+        let fixed = self.fixed().map(|(key, _)| (key["fixed.".len()..].to_owned(), tensors[&key].shallow_clone()));
+        file::copy_into(&self.model, &trained.chain(fixed).collect()).map_err(wrong)?;
+        let others = own.iter().filter(|(name, _)| *name != "parameters" && !name.starts_with("fixed."));
+        tch::no_grad(|| others.for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[name])));
+        Ok(())
+    }
+
+    /// What the model file says of the run.
+    fn card(&self) -> ModelCard {
+        let data = json!({
+            "name": self.config.data.name,
+            "seed": self.config.data.seed,
+            "fixed": self.config.data.fixed,
+            "preprocessing": self.data.preprocessing,
+        });
+        let reached = json!({
+            "preset": self.config.preset,
+            "batch": self.config.train.batch,
+            "steps": self.progress.step,
+            "best_step": self.progress.best_step,
+            "validation_nats": self.progress.best_nats,
+            "threads": self.config.threads,
+            "device": self.config.device,
+        });
+        ModelCard::new(&self.model, data, self.config.seed, reached)
     }
 }
