@@ -2,6 +2,7 @@
 
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::product::conv2d_exact;
 use crate::{Bijection, Inspection, Scales, rng};
 
 /// One matrix for every pixel (Glow, section 3.2), on batches `[n, c, ..]`; on vectors `[n, c]` a linear map:
@@ -100,7 +101,7 @@ fn apply(x: &Tensor, (matrix, log_det): (Tensor, Tensor)) -> (Tensor, Tensor) {
     let pixels: i64 = size[2..].iter().product();
     let z = match size.len() {
         2 => x.matmul(&matrix.tr()),
-        4 => x.conv2d(&matrix.reshape([channels, channels, 1, 1]), None::<&Tensor>, 1, 0, 1, 1),
+        4 => conv2d_exact(x, &matrix.reshape([channels, channels, 1, 1]), None),
         _ => matrix.matmul(&x.reshape([n, channels, pixels])).reshape(&size),
     };
     (z, (log_det * pixels as f64).unsqueeze(0).expand([n], false))

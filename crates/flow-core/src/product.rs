@@ -1,12 +1,13 @@
 //! Matrix products of conditioners, in the precision that is asked for.
 //!
 //! Weights, gradients and everything between two products stay f32; in bf16 both factors of a product are rounded to 8 bits
-//! of mantissa and the result comes back as f32. Log-determinants, bases and losses have no such products in them. It is
+//! of mantissa, in TF32 to 11, and the result comes back as f32. Log-determinants, bases and losses have no such products in them. It is
 //! faster where the processor multiplies bf16 (AVX512-BF16, AMX, CUDA from Ampere on), and slower elsewhere.
 
 use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Kind, Tensor};
 
@@ -18,22 +19,27 @@ pub enum Precision {
     F32,
     /// To bf16.
     Bf16,
+    /// To TF32, by the GPU's own units and at no cost where it has them (NVIDIA, from Ampere on); not at all elsewhere.
+    Tf32,
 }
 
 impl Precision {
-    /// Both, by name.
-    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Bf16];
+    /// All of them.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Tf32];
 
-    /// Runs `f`; products on this thread are of this precision meanwhile.
+    /// Runs `f`; products on this thread are of this precision meanwhile. TF32 is a switch of the whole process: what other
+    /// threads start on a GPU in that time is rounded, too.
     pub fn scope<T>(self, f: impl FnOnce() -> T) -> T {
         /// Puts back what was, also where `f` panics.
         struct Before(Precision);
         impl Drop for Before {
             fn drop(&mut self) {
                 PRECISION.set(self.0);
+                switch(self.0);
             }
         }
         let _before = Before(PRECISION.replace(self));
+        switch(self);
         f()
     }
 }
@@ -43,6 +49,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::Tf32 => "tf32",
         })
     }
 }
@@ -52,7 +59,7 @@ impl FromStr for Precision {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let found = Precision::ALL.into_iter().find(|precision| precision.to_string() == s);
-        found.ok_or_else(|| format!("no precision is called {s:?}; there are f32 and bf16"))
+        found.ok_or_else(|| format!("no precision is called {s:?}; there are f32, bf16 and tf32"))
     }
 }
 
@@ -60,51 +67,125 @@ thread_local! {
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
 }
 
+/// Has libtorch round on a GPU, or not, where it is not as it should be already.
+fn switch(precision: Precision) {
+    static ROUNDS: AtomicBool = AtomicBool::new(false);
+    let wanted = precision == Precision::Tf32;
+    if ROUNDS.swap(wanted, Ordering::SeqCst) != wanted {
+        flow_cuda::exact_convolutions();
+        flow_cuda::round_to_tf32(wanted);
+    }
+}
+
 /// `x Wᵀ + b` for `x: [n, inputs]` and `weight: [outputs, inputs]`, with or without a bias.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     match PRECISION.get() {
-        Precision::F32 => x.linear(weight, bias),
-        Precision::Bf16 => with_bias(rounded(x, weight, |x, weight| x.linear(weight, None::<&Tensor>)), bias),
+        Precision::F32 | Precision::Tf32 => x.linear(weight, bias),
+        Precision::Bf16 => with_bias(rounded_mm(x, &weight.tr()), bias),
     }
+}
+
+/// `max(x Wᵀ + b, 0)`, without gradients: on a GPU one kernel.
+pub fn linear_relu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    if x.device().is_cuda() && PRECISION.get() != Precision::Bf16 {
+        return bias.internal_addmm_activation(x, &weight.tr(), false);
+    }
+    linear(x, weight, Some(bias)).relu_()
 }
 
 /// `a b` for `a: [m, k]` and `b: [k, n]`.
 pub fn mm(a: &Tensor, b: &Tensor) -> Tensor {
     match PRECISION.get() {
-        Precision::F32 => a.mm(b),
-        Precision::Bf16 => rounded(a, b, Tensor::mm),
+        Precision::F32 | Precision::Tf32 => a.mm(b),
+        Precision::Bf16 => rounded_mm(a, b),
     }
 }
 
 /// `sum += a b`.
 pub fn add_mm(sum: &mut Tensor, a: &Tensor, b: &Tensor) {
     let _ = match PRECISION.get() {
-        Precision::F32 => sum.addmm_(a, b),
-        Precision::Bf16 => sum.g_add_(&rounded(a, b, Tensor::mm)),
+        Precision::F32 | Precision::Tf32 => sum.addmm_(a, b),
+        Precision::Bf16 => sum.g_add_(&rounded_mm(a, b)),
     };
 }
 
 /// `out = a b`, in the memory that `out` has.
 pub fn mm_into(out: &Tensor, a: &Tensor, b: &Tensor) {
     match PRECISION.get() {
-        Precision::F32 => drop(a.mm_out(out, b)),
-        Precision::Bf16 => out.shallow_clone().copy_(&rounded(a, b, Tensor::mm)),
+        Precision::F32 | Precision::Tf32 => drop(a.mm_out(out, b)),
+        Precision::Bf16 if a.device().is_cuda() => {
+            drop(a.to_kind(Kind::BFloat16).mm_dtype_out(out, &b.to_kind(Kind::BFloat16), a.kind()));
+        }
+        Precision::Bf16 => out.shallow_clone().copy_(&rounded_mm(a, b)),
     }
 }
 
 /// A convolution of `x: [n, inputs, h, w]` by `weight: [outputs, inputs, k, k]`, `k` odd, that keeps height and width by
 /// padding with zeros; `bias: [outputs]`.
 pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let padding = weight.size()[2] / 2;
-    let conv = |x: &Tensor, weight: &Tensor, bias: Option<&Tensor>| x.conv2d(weight, bias, 1, padding, 1, 1);
     match PRECISION.get() {
-        Precision::F32 => conv(x, weight, Some(bias)),
-        Precision::Bf16 => rounded(x, weight, |x, weight| conv(x, weight, None)) + bias.reshape([-1, 1, 1]),
+        Precision::F32 | Precision::Tf32 => conv2d_exact(x, weight, Some(bias)),
+        Precision::Bf16 => {
+            let [x16, weight] = [x, weight].map(|factor| factor.to_kind(Kind::BFloat16));
+            conv2d_exact(&x16, &weight, None).to_kind(x.kind()) + bias.reshape([-1, 1, 1])
+        }
     }
 }
 
-fn rounded(a: &Tensor, b: &Tensor, product: impl FnOnce(&Tensor, &Tensor) -> Tensor) -> Tensor {
-    product(&a.to_kind(Kind::BFloat16), &b.to_kind(Kind::BFloat16)).to_kind(a.kind())
+/// The same of whatever kind the factors are, with or without a bias: also on a GPU, where libtorch would round f32 to TF32.
+/// The first call there tells it not to, for all of the process ([`flow_cuda::exact_convolutions`]).
+pub fn conv2d_exact(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    if x.device().is_cuda() {
+        flow_cuda::exact_convolutions();
+    }
+    let padding = weight.size()[2] / 2;
+    x.conv2d(weight, bias, 1, padding, 1, 1)
+}
+
+/// The gradient of [`conv2d`]'s `x` from that of its output: the convolution by the same filters turned around.
+pub fn conv2d_grad_input(weight: &Tensor, grad: &Tensor) -> Tensor {
+    let turned = weight.transpose(0, 1).flip([2i64, 3]);
+    let padding = weight.size()[2] / 2;
+    let conv = |grad: &Tensor, turned: &Tensor| conv2d_exact(grad, turned, None);
+    debug_assert_eq!(weight.size()[2], 2 * padding + 1, "a filter with a middle");
+    match PRECISION.get() {
+        Precision::F32 | Precision::Tf32 => conv(grad, &turned),
+        Precision::Bf16 => conv(&grad.to_kind(Kind::BFloat16), &turned.to_kind(Kind::BFloat16)).to_kind(grad.kind()),
+    }
+}
+
+/// The gradient of [`conv2d`]'s `weight: [outputs, inputs, k, k]` from that of its output, image by image: `[n, ..weight]`,
+/// whose sum over images it is. The pixels that a filter saw are laid out side by side, so that it is a product for each image.
+pub fn conv2d_grads_by_image(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Tensor {
+    let (n, k) = (x.size()[0], weight.size()[2]);
+    let seen = if k == 1 { x.flatten(2, 3) } else { seen_by_filters(x, k) };
+    let (grad, seen) = (grad.flatten(2, 3), seen.transpose(1, 2));
+    let product = match PRECISION.get() {
+        Precision::F32 | Precision::Tf32 => grad.bmm(&seen),
+        Precision::Bf16 => rounded_mm(&grad, &seen),
+    };
+    let size: Vec<i64> = std::iter::once(n).chain(weight.size()).collect();
+    product.view(&size[..])
+}
+
+/// `[n, inputs · k · k, h · w]` of `x: [n, inputs, h, w]`: for each place what a filter of k x k there is laid over. As views and
+/// one copy, for libtorch's `im2col` goes image by image on a GPU.
+fn seen_by_filters(x: &Tensor, k: i64) -> Tensor {
+    let size = x.size();
+    let places = x.constant_pad_nd([k / 2; 4]).unfold(2, k, 1).unfold(3, k, 1).permute([0, 1, 4, 5, 2, 3]);
+    places.reshape([size[0], size[1] * k * k, size[2] * size[3]])
+}
+
+/// Outside of autograd the sums come out as f32 on a GPU, unrounded.
+fn rounded_mm(a: &Tensor, b: &Tensor) -> Tensor {
+    let [x, y] = [a, b].map(|factor| factor.to_kind(Kind::BFloat16));
+    // Autograd has no derivative of the one that gives f32.
+    let taped = x.requires_grad() || y.requires_grad();
+    if x.device().is_cuda() && x.dim() == 2 && !taped {
+        x.mm_dtype(&y, a.kind())
+    } else {
+        x.matmul(&y).to_kind(a.kind())
+    }
 }
 
 fn with_bias(y: Tensor, bias: Option<&Tensor>) -> Tensor {

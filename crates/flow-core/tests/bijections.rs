@@ -7,16 +7,15 @@ mod faults;
 mod images;
 mod planted;
 
-use common::{CONTEXT, TestNet, randn, randomize, store};
+use common::{CONTEXT, TestNet, device, randn, randomize, store};
 use flow_core::testing::{Tolerance, check, check_gradients};
 use flow_core::{
     ActNorm, Backward, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Gradients,
     Inverse, Kept, Law, Logit, Mask, Permute, Probe, Spline, Squeeze, SqueezeOrder, ToParameters, TopPrior,
 };
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 const ROWS: i64 = 5;
-const CPU: Device = Device::Cpu;
 
 /// Where a bijection's inputs lie.
 enum Inputs {
@@ -73,22 +72,26 @@ fn table() -> Vec<Case> {
     add("additive halves 4", &[4], Space, |p| additive(p, Mask::halves(4, false)));
     add("additive halves 5 flipped", &[5], Space, |p| additive(p, Mask::halves(5, true)));
     add("additive alternating 5", &[5], Space, |p| additive(p, Mask::alternating(5, false)));
-    add("additive checkerboard", &[1, 3, 3], Space, |p| additive(p, Mask::checkerboard(3, 3, false, CPU)));
+    add("additive checkerboard", &[1, 3, 3], Space, |p| additive(p, Mask::checkerboard(3, 3, false, device())));
     add("affine fixed halves 5", &[5], Space, |p| fixed(p, Mask::halves(5, false), 1.0));
     add("affine fixed halves 2", &[2], Space, |p| fixed(p, Mask::halves(2, true), 2.5));
     add("affine fixed alternating 5 flipped", &[5], Space, |p| fixed(p, Mask::alternating(5, true), 2.0));
-    add("affine fixed checkerboard flipped", &[2, 2, 3], Space, |p| fixed(p, Mask::checkerboard(4, 3, true, CPU), 2.0));
+    add("affine fixed checkerboard flipped", &[2, 2, 3], Space, |p| {
+        fixed(p, Mask::checkerboard(4, 3, true, device()), 2.0)
+    });
     add("affine learned halves 5 flipped", &[5], Space, |p| learned(p, Mask::halves(5, true)));
     add("affine learned alternating 4", &[4], Space, |p| learned(p, Mask::alternating(4, false)));
-    add("affine learned checkerboard", &[1, 3, 4], Space, |p| learned(p, Mask::checkerboard(3, 4, false, CPU)));
-    add("affine learned bools", &[5], Space, |p| learned(p, Mask::from_bools(&[false, true, true, false, true], CPU)));
+    add("affine learned checkerboard", &[1, 3, 4], Space, |p| learned(p, Mask::checkerboard(3, 4, false, device())));
+    add("affine learned bools", &[5], Space, |p| {
+        learned(p, Mask::from_bools(&[false, true, true, false, true], device()))
+    });
     add("affine learned image halves", &[3, 1, 3], Space, |p| learned(p, Mask::halves(9, false)));
 
     add("spline halves 5", &[5], Space, |p| coupling(p, Mask::halves(5, true).unwrap(), Law::Spline { bins: 4 }));
 
     add("reverse 5", &[5], Space, |_| Box::new(Permute::reverse(5)));
-    add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, CPU)));
-    add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, CPU)));
+    add("random 6", &[6], Space, |_| Box::new(Permute::random(6, 1, device())));
+    add("random image", &[2, 2, 2], Space, |_| Box::new(Permute::random(8, 2, device())));
     add("saved 5", &[5], Space, |p| Box::new(Permute::saved(p, 5, 3)));
 
     add("scaling", &[4], Space, |p| Box::new(ElementwiseAffine::scaling(p, &[4])));
@@ -138,9 +141,9 @@ fn table() -> Vec<Case> {
         let mut chain = Chain::default();
         chain.push("logit", Logit::new(0.05).unwrap()).unwrap();
         chain.push("actnorm", ActNorm::new(&(p / "actnorm"), 1)).unwrap();
-        chain.push("even", learned(&(p / "even"), Mask::checkerboard(3, 3, false, CPU))).unwrap();
-        chain.push("odd", learned(&(p / "odd"), Mask::checkerboard(3, 3, true, CPU))).unwrap();
-        chain.push("shuffle", Permute::random(9, 3, CPU)).unwrap();
+        chain.push("even", learned(&(p / "even"), Mask::checkerboard(3, 3, false, device()))).unwrap();
+        chain.push("odd", learned(&(p / "odd"), Mask::checkerboard(3, 3, true, device()))).unwrap();
+        chain.push("shuffle", Permute::random(9, 3, device())).unwrap();
         Box::new(chain)
     });
     cases
@@ -288,7 +291,7 @@ fn couplings_keep_what_they_keep_and_change_the_rest() {
     for (name, mask) in [
         ("halves", Mask::halves(5, true)),
         ("alternating", Mask::alternating(5, false)),
-        ("checkerboard", Mask::checkerboard(2, 3, false, CPU)),
+        ("checkerboard", Mask::checkerboard(2, 3, false, device())),
     ] {
         let vs = store(Kind::Double);
         let mask = mask.unwrap();
@@ -297,8 +300,12 @@ fn couplings_keep_what_they_keep_and_change_the_rest() {
         randomize(&vs, 5);
         let x = randn(&[ROWS, dim], Kind::Double, 11);
         let moved = (bijection.forward(&x, None).0 - &x).abs();
-        let least = |columns: &[i64]| moved.index_select(1, &Tensor::from_slice(columns)).min().double_value(&[]);
-        let most = |columns: &[i64]| moved.index_select(1, &Tensor::from_slice(columns)).max().double_value(&[]);
+        let least = |columns: &[i64]| {
+            moved.index_select(1, &Tensor::from_slice(columns).to_device(device())).min().double_value(&[])
+        };
+        let most = |columns: &[i64]| {
+            moved.index_select(1, &Tensor::from_slice(columns).to_device(device())).max().double_value(&[])
+        };
         assert_eq!(most(&kept), 0.0, "{name}");
         assert!(least(&changed) > 1e-6, "{name}");
     }
@@ -306,12 +313,13 @@ fn couplings_keep_what_they_keep_and_change_the_rest() {
 
 #[test]
 fn permutations_move_each_coordinate_where_the_order_says() {
-    let x = Tensor::from_slice(&[10.0, 11.0, 12.0, 20.0, 21.0, 22.0]).reshape([2, 3]);
-    let (z, log_det) = Permute::new(&[2, 0, 1], CPU).unwrap().forward(&x, None);
-    assert_eq!(z, Tensor::from_slice(&[12.0, 10.0, 11.0, 22.0, 20.0, 21.0]).reshape([2, 3]));
-    assert_eq!(log_det, Tensor::from_slice(&[0.0, 0.0]));
+    let x = Tensor::from_slice(&[10.0, 11.0, 12.0, 20.0, 21.0, 22.0]).to_device(device()).reshape([2, 3]);
+    let (z, log_det) = Permute::new(&[2, 0, 1], device()).unwrap().forward(&x, None);
+    let values = |t: &Tensor| Vec::<f64>::try_from(t.reshape([-1])).unwrap();
+    assert_eq!(values(&z), [12.0, 10.0, 11.0, 22.0, 20.0, 21.0]);
+    assert_eq!(values(&log_det), [0.0, 0.0]);
     let (z, _) = Permute::reverse(3).forward(&x, None);
-    assert_eq!(z, Tensor::from_slice(&[12.0, 11.0, 10.0, 22.0, 21.0, 20.0]).reshape([2, 3]));
+    assert_eq!(values(&z), [12.0, 11.0, 10.0, 22.0, 21.0, 20.0]);
 }
 
 /// At the ends of the cube in f32, against the formula in f64 in this file's own words.
@@ -321,7 +329,7 @@ fn logit_in_f32_is_right_up_to_the_ends() {
     let points = [0.0f32, 1e-30, 1e-8, 1e-3, 0.25, 0.5, 0.999, 1.0 - 1e-6, last, 1.0];
     for alpha in [1e-6f64, 0.05] {
         let logit = Logit::new(alpha).unwrap();
-        let x = Tensor::from_slice(&points).reshape([-1, 1]);
+        let x = Tensor::from_slice(&points).to_device(device()).reshape([-1, 1]);
         let (z, log_det) = logit.forward(&x, None);
         let (back, log_det_back) = logit.inverse(&z, None);
         for (i, &point) in points.iter().enumerate() {
@@ -396,7 +404,7 @@ fn wrong_arguments_are_errors() {
     let vs = store(Kind::Double);
     let path = vs.root();
     for order in [&[0, 1, 1][..], &[0, 3, 1], &[-1, 0, 1]] {
-        assert!(matches!(Permute::new(order, CPU), Err(Error::NotAPermutation { dim: 3, .. })));
+        assert!(matches!(Permute::new(order, device()), Err(Error::NotAPermutation { dim: 3, .. })));
     }
     for alpha in [0.0, 0.5, -1.0, f64::NAN] {
         assert!(matches!(Logit::new(alpha), Err(Error::OutOfRange { name: "alpha", .. })));

@@ -1,10 +1,11 @@
 //! Conditioners for images: convolutional nets, plain or residual.
 
-use flow_core::Conditioner;
 use flow_core::product::conv2d;
+use flow_core::{Conditioner, ConditionerKept};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
+use crate::conv_backward::forward_keeping;
 use crate::error::require;
 use crate::image::shifted;
 use crate::init::uniform;
@@ -126,26 +127,44 @@ impl ConvNetConfig {
 /// A conditioner built from a [`ConvNetConfig`].
 #[derive(Debug)]
 pub(crate) struct ConvNet {
-    first: Conv,
-    context: Option<Tensor>,
-    blocks: Vec<Block>,
-    out: Conv,
-    activation: Activation,
+    pub(crate) first: Conv,
+    pub(crate) context: Option<Tensor>,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) out: Conv,
+    pub(crate) activation: Activation,
     training: bool,
 }
 
 #[derive(Debug)]
-enum Block {
+pub(crate) enum Block {
     Plain(Conv),
     Residual(Conv, Conv),
 }
 
+impl ConvNet {
+    pub(crate) fn is_residual(&self) -> bool {
+        matches!(self.blocks.first(), Some(Block::Residual(..)))
+    }
+
+    /// Whether its gradients are found by hand: without a norm, and on a GPU.
+    fn is_by_hand(&self, device: Device) -> bool {
+        device.is_cuda() && matches!(self.first.norm, ConvNorm::None)
+    }
+}
+
 impl Conditioner for ConvNet {
+    fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
+        if self.is_by_hand(kept.device()) {
+            return forward_keeping(self, kept, context);
+        }
+        ConditionerKept::taped(kept, |kept| self.forward(kept, context))
+    }
+
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
         let act = |h: &Tensor| self.activation.apply(h);
         let first = shifted(conv(&self.first, &channels_last(kept)), self.context.as_ref(), context);
-        let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
+        let residual = self.is_residual();
         let mut h = if residual { first } else { act(&first) };
         for block in &self.blocks {
             h = match block {
@@ -169,9 +188,9 @@ impl Conditioner for ConvNet {
 
 /// A convolution with `weight: [outputs, inputs, k, k]` and its normalisation.
 #[derive(Debug)]
-struct Conv {
-    weight: Tensor,
-    bias: Tensor,
+pub(crate) struct Conv {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
     norm: ConvNorm,
 }
 
@@ -234,8 +253,11 @@ impl Conv {
 }
 
 /// The same numbers with the channels of a pixel side by side in memory: libtorch's convolutions keep to the layout of what
-/// they are given, and on a processor small images with few channels are faster in this one.
+/// they are given, and on a processor small images with few channels are faster in this one. On a GPU they are not, in f32.
 fn channels_last(x: &Tensor) -> Tensor {
+    if x.device().is_cuda() {
+        return x.shallow_clone();
+    }
     x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 

@@ -1,5 +1,6 @@
 //! What the image models have in common: priors between levels, and how levels divide an image.
 
+use flow_core::product::conv2d_exact;
 use flow_core::{Bound, Conditioner, ImageCoupling, ImageMask, Law, Level, Multiscale, SqueezeOrder};
 use tch::{Tensor, nn};
 
@@ -66,7 +67,7 @@ pub(crate) struct PriorNet {
 
 impl Conditioner for PriorNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
-        let h = kept.conv2d(&self.weight, Some(&self.bias), 1, 1, 1, 1);
+        let h = conv2d_exact(kept, &self.weight, Some(&self.bias));
         shifted(h, self.context.as_ref(), context)
     }
 }

@@ -23,6 +23,7 @@
 //! ```
 
 mod activation;
+mod conv_backward;
 mod conv_net;
 mod digest;
 mod error;

@@ -212,7 +212,7 @@ impl Batches {
         match &mut self.source {
             Rest::Fresh(toy) => {
                 let points = toy.draw_batch(self.batch, self.seed, step);
-                Pick::Ready(matrix(&points, self.device))
+                Pick::Ready(matrix(&points, Device::Cpu), self.device)
             }
             Rest::Fixed { rows, epoch } => {
                 let n = rows.len() as u64;
@@ -229,7 +229,7 @@ impl Batches {
                         i64::from(order[(position % n) as usize])
                     })
                     .collect();
-                Pick::Rows(rows, Tensor::from_slice(&index).to_device(self.device))
+                Pick::Rows(rows, Tensor::from_slice(&index))
             }
         }
     }
@@ -245,18 +245,38 @@ fn order(rows: usize, seed: u64) -> Vec<i32> {
 /// A batch before its noise.
 #[derive(Debug)]
 pub enum Pick<'a> {
-    /// Numbers as they are.
-    Ready(Tensor),
-    /// Rows by index.
+    /// Numbers as they are, for a device.
+    Ready(Tensor, Device),
+    /// Rows by index, which is on the processor.
     Rows(&'a DeviceRows, Tensor),
 }
 
 impl Pick<'_> {
     /// The batch `[n, D]`; its noise comes from libtorch's generator, as in [`DeviceRows::batch`].
     pub fn batch(&self) -> Batch {
+        self.batch_of(self.own())
+    }
+
+    /// What it has of its own, on the processor: its numbers, or those of its rows.
+    pub(crate) fn own(&self) -> &Tensor {
         match self {
-            Pick::Ready(batch) => Batch { x: batch.shallow_clone(), context: None },
-            Pick::Rows(rows, index) => rows.batch(index),
+            Pick::Ready(own, _) | Pick::Rows(_, own) => own,
+        }
+    }
+
+    /// The batch that another pick of the same rows would be, with `own` wherever it is.
+    pub(crate) fn batch_of(&self, own: &Tensor) -> Batch {
+        match self {
+            Pick::Ready(_, device) => Batch { x: own.to_device(*device), context: None },
+            Pick::Rows(rows, _) => rows.batch(&own.to_device(rows.device)),
+        }
+    }
+
+    /// Whether a batch is made on the device alone.
+    pub(crate) fn is_on_device(&self) -> bool {
+        match self {
+            Pick::Ready(..) => true,
+            Pick::Rows(rows, _) => matches!(rows.rows, Held::Device(_)),
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::fmt;
 
-use flow_core::{Flow, ToParameters};
-use tch::Tensor;
+use flow_core::{Flow, OverParameters, ToParameters};
+use tch::{Kind, Tensor};
 
 use crate::TrainConfig;
 use crate::adam::Adam;
-use crate::batches::Batch;
+use crate::batches::{Batch, Pick};
 use crate::flat::FlatParameters;
+use crate::recorder::Recorder;
 use crate::step::{StepAsYouGo, possible};
 use crate::{Origin, Place};
 
@@ -59,17 +60,22 @@ pub(crate) struct Stepper<'a> {
     pub parameters: &'a FlatParameters,
     pub rate: f64,
     pub t: u64,
+    pub recorder: &'a mut Recorder,
     /// Becomes the largest of itself and this batch's, where activations are rebuilt.
     pub rebuild_error: &'a mut f64,
 }
 
 impl Stepper<'_> {
-    /// One step of Adam on `-mean log p(x)` of `batch`.
-    pub(crate) fn step(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
+    /// One step of Adam on `-mean log p(x)` of the batch of `pick`.
+    pub(crate) fn step(self, flow: &Flow, pick: &Pick) -> Result<Taken, NotFinite> {
         let by_hand = !self.train.rebuild && !self.train.taped;
         let uncut = by_hand && possible(self.parameters, self.train.clip);
-        let precision = self.train.precision;
-        precision.scope(|| if uncut { self.at_once(flow, batch) } else { self.at_the_end(flow, batch) })
+        let on_gpu = by_hand && self.recorder.can_run();
+        self.train.precision.scope(|| match (uncut, on_gpu) {
+            (true, _) => self.at_once(flow, &pick.batch()),
+            (_, true) => self.on_gpu(flow, pick),
+            _ => self.at_the_end(flow, &pick.batch()),
+        })
     }
 
     /// Each weight's step as soon as its gradient is there.
@@ -87,11 +93,39 @@ impl Stepper<'_> {
 
     /// All gradients first, then one pass over all parameters.
     fn at_the_end(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
-        let Stepper { train, adam, parameters, rate, t, rebuild_error } = self;
+        let Stepper { train, adam, parameters, rate, t, rebuild_error, .. } = self;
         let taken = gradients(train, flow, batch, parameters, rebuild_error)?;
         let shorten = if train.clip > 0.0 && taken.norm > train.clip { train.clip / taken.norm } else { 1.0 };
         adam.step(parameters, rate, t, shorten);
         Ok(taken)
+    }
+
+    /// The same on a GPU, recorded or not, with one wait for it: for what is told of the step.
+    fn on_gpu(self, flow: &Flow, pick: &Pick) -> Result<Taken, NotFinite> {
+        let Stepper { adam, parameters, recorder, .. } = self;
+        let clip = self.train.clip;
+        let told = recorder.run(pick, self.rate, self.t, |batch, rate, step| {
+            parameters.zero_gradients();
+            let kept = flow.forward_keeping(&batch.x, batch.context.as_ref());
+            let nats = kept.log_prob.mean(None);
+            kept.backward(&mut OverParameters);
+            let norm = parameters.gradients().norm();
+            let told = Tensor::stack(&[&nats, &norm], 0);
+            // 0 times a number is 0, and NaN where that is not finite.
+            let skip = (&told * 0.0).sum(None::<Kind>).ne_(0.0);
+            let shrink = (clip > 0.0).then(|| (norm / clip).clamp_min_(1.0));
+            adam.step_on_gpu(
+                parameters,
+                &flow_cuda::Numbers { rate, step, shrink: shrink.as_ref(), skip: Some(&skip) },
+            );
+            told
+        });
+        let [nats, norm] = [0, 1].map(|i| told.double_value(&[i]));
+        match (nats.is_finite(), norm.is_finite()) {
+            (true, true) => Ok(Taken { nats, norm }),
+            (false, _) => Err(NotFinite::Likelihood(nats)),
+            _ => Err(NotFinite::Gradient(norm)),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ mod links;
 mod memory;
 mod observe;
 mod recipe;
+mod recorder;
 mod rewind;
 pub mod runs;
 mod state;

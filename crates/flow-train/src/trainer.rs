@@ -22,6 +22,7 @@ use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, state_file};
 use crate::gradients::{Stepper, Taken};
+use crate::recorder::Recorder;
 use crate::rewind::Snapshot;
 use crate::state::{self, Progress, State};
 use crate::{Divergence, Error, Event, Observer, OnDivergence, Origin, Place, Result, RunConfig};
@@ -47,6 +48,7 @@ pub struct Trainer {
     average: Tensor,
     best: Tensor,
     batches: Batches,
+    recorder: Recorder,
     validation: DeviceRows,
     progress: Progress,
     /// That activations were rebuilt inexactly, until it is told.
@@ -95,6 +97,7 @@ impl Trainer {
             best: copy(),
             adam,
             batches: Batches::new(&data.train, config.train.batch, classes, config.seed, device)?,
+            recorder: Recorder::new(device, config.train.graphs),
             validation: DeviceRows::with_classes(&data.validation, classes, device)?,
             progress: Progress::default(),
             warning: None,
@@ -272,10 +275,11 @@ impl Trainer {
             // Halved at every rewind; a power of two changes no digit.
             rate: train.rate(step) * 0.5f64.powi(self.progress.rewinds as i32),
             t: step + 1,
+            recorder: &mut self.recorder,
             rebuild_error: &mut self.progress.rebuild_error,
         };
         let rate = stepper.rate;
-        let Taken { nats, norm } = match with_seed(seed, || stepper.step(flow, &pick.batch())) {
+        let Taken { nats, norm } = match with_seed(seed, || stepper.step(flow, &pick)) {
             Ok(taken) => taken,
             Err(fault) => {
                 // The same noise, dropout and moments once more.

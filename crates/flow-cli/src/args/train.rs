@@ -52,8 +52,8 @@ pub struct TrainArgs {
     /// Where to compute: cpu, cuda, cuda:N, mps or auto [default: auto]
     #[arg(long)]
     pub device: Option<Device>,
-    /// How the factors of the nets' products are rounded in training: f32 or bf16, which is faster where the processor
-    /// multiplies bf16, and slower elsewhere [default: f32]
+    /// How the factors of the nets' products are rounded in training: f32, bf16 (faster where the processor
+    /// multiplies bf16, slower elsewhere) or tf32 (faster on NVIDIA GPUs, f32 elsewhere) [default: f32]
     #[arg(long)]
     pub precision: Option<Precision>,
     /// Threads to compute with [default: all]

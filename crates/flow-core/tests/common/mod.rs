@@ -39,9 +39,17 @@ impl Conditioner for TestNet {
     }
 }
 
+/// Where maps and batches lie: the processor, or the GPU that `FLOW_TEST_DEVICE=cuda` asks for.
+pub fn device() -> Device {
+    match std::env::var("FLOW_TEST_DEVICE").as_deref() {
+        Ok("cuda") => Device::Cuda(0),
+        _ => Device::Cpu,
+    }
+}
+
 /// A store whose new variables are of `kind`.
 pub fn store(kind: Kind) -> nn::VarStore {
-    let mut vs = nn::VarStore::new(Device::Cpu);
+    let mut vs = nn::VarStore::new(device());
     vs.set_kind(kind);
     vs
 }
@@ -58,5 +66,5 @@ pub fn randomize(vs: &nn::VarStore, seed: u64) {
 
 /// Standard normals, the same for every kind.
 pub fn randn(size: &[i64], kind: Kind, seed: u64) -> Tensor {
-    rng::with_seed(seed, || Tensor::randn(size, (Kind::Double, Device::Cpu))).to_kind(kind)
+    rng::with_seed(seed, || Tensor::randn(size, (Kind::Double, Device::Cpu))).to_kind(kind).to_device(device())
 }

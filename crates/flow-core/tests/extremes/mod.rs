@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use flow_core::{Base, BatchNorm, Bijection, Kept, Logistic, StandardNormal, ToParameters};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use crate::common::{CONTEXT, randn, store};
+use crate::common::{CONTEXT, device, randn, store};
 use crate::{Case, Inputs, table};
 
 /// Anywhere in space.
@@ -23,7 +23,7 @@ fn rows(values: &[f32], event: &[i64]) -> Tensor {
     let mixed = (0..n).flat_map(|row| (0..dim).map(move |column| (row + column) % n));
     let numbers: Vec<f32> = alone.chain(mixed).map(|i| values[i]).collect();
     let size: Vec<i64> = std::iter::once(2 * n as i64).chain(event.iter().copied()).collect();
-    Tensor::from_slice(&numbers).reshape(size)
+    Tensor::from_slice(&numbers).reshape(size).to_device(device())
 }
 
 /// Those of a line of the table.
@@ -258,7 +258,9 @@ fn every_base_stays_finite_at_the_edges() {
         log_prob.sum(None::<Kind>).backward();
         assert!(is_finite(&log_prob) && is_finite(&z.grad()), "{base:?}");
         // And right, by the formula in f64, where a square or an exponential would have been lost in f32.
-        let far = base.log_prob(&Tensor::from_slice(&[1e4f32, -1e4, 0.0]).reshape([1, 3])).double_value(&[0]);
+        let far = base
+            .log_prob(&Tensor::from_slice(&[1e4f32, -1e4, 0.0]).to_device(device()).reshape([1, 3]))
+            .double_value(&[0]);
         let right = if format!("{base:?}").starts_with("Logistic") {
             -2e4 - 2.0 * std::f64::consts::LN_2
         } else {
@@ -266,7 +268,7 @@ fn every_base_stays_finite_at_the_edges() {
         };
         assert!((far / right - 1.0).abs() < 1e-6, "{base:?}: {far}, not {right}");
         for temperature in [0.0, 1e-30, 100.0] {
-            assert!(is_finite(&base.sample(1_000, temperature, 3, Device::Cpu)), "{base:?} at {temperature}");
+            assert!(is_finite(&base.sample(1_000, temperature, 3, device())), "{base:?} at {temperature}");
         }
     }
 }

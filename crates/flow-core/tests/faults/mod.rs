@@ -3,9 +3,9 @@
 
 use flow_core::check::{Config, Model, Report, Rows, Verdict, check};
 use flow_core::{Bijection, Chain, Direction, Flow, StandardNormal};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use crate::common::{CONTEXT, randn, store};
+use crate::common::{CONTEXT, device, randn, store};
 use crate::planted::{Fault, Planted};
 use crate::{Case, ROWS, table};
 
@@ -44,7 +44,7 @@ fn flow(case: &Case, fault: Fault) -> (nn::VarStore, Flow) {
     chain.push("before", Shrink).unwrap();
     chain.push("planted", step).unwrap();
     chain.push("after", Shrink).unwrap();
-    (vs, Flow::new(chain, StandardNormal::new(case.event), Device::Cpu))
+    (vs, Flow::new(chain, StandardNormal::new(case.event), device()))
 }
 
 fn report(case: &Case, fault: Fault) -> Report {

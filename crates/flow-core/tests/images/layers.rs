@@ -6,7 +6,7 @@ use flow_core::{
 };
 use tch::{Kind, Tensor, nn};
 
-use crate::common::{randn, randomize, store};
+use crate::common::{device, randn, randomize, store};
 
 fn largest(t: &Tensor) -> f64 {
     t.abs().max().double_value(&[])
@@ -205,7 +205,7 @@ fn rebuilding_gives_the_gradients_of_kept_activations_to_round_off() {
     };
     let levels = vec![level(0, 4, 6), level(1, 8, 6)];
     let multiscale = Multiscale::new([1, 8, 8], SqueezeOrder::ChannelMajor, levels).unwrap();
-    let flow = Flow::new(multiscale, StandardNormal::new(&[64]), tch::Device::Cpu);
+    let flow = Flow::new(multiscale, StandardNormal::new(&[64]), device());
     randomize(&vs, 5);
     for (name, variable) in vs.variables() {
         // Near the start of a training: a quarter of what `randomize` gives.

@@ -12,7 +12,7 @@ use flow_train::folder::{model_file, state_file};
 use flow_train::{Event, Trainer};
 use tch::Tensor;
 
-use crate::{tiny, watch};
+use crate::{device, tiny, watch};
 
 fn saved(dir: &Path, name: &str) -> Tensor {
     read_tensors(&state_file(dir)).unwrap().0.remove(name).unwrap()
@@ -74,9 +74,9 @@ fn the_model_file_holds_the_average_of_the_best_validation() {
     }
     assert_eq!(trainer.progress().best_nats, Some(highest));
 
-    let (model, card) = flow_models::file::load(&model_file(dir.path()), tch::Device::Cpu).unwrap();
+    let (model, card) = flow_models::file::load(&model_file(dir.path()), device()).unwrap();
     assert_eq!(card.reached["validation_nats"], highest);
-    let rows = DeviceRows::new(&trainer.data().validation, tch::Device::Cpu);
+    let rows = DeviceRows::new(&trainer.data().validation, device());
     let values = log_probs(model.flow(), &rows, 1, derive_seed(0, "validation", 0));
     assert!((Mean::of(&values).mean - highest).abs() < 1e-9 * highest.abs());
 

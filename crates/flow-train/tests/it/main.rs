@@ -29,20 +29,26 @@ use flow_data::{DataSet, LoadOptions, Spec};
 use flow_models::Preset;
 use flow_train::{Event, RunConfig};
 
+/// The processor, or the GPU that `FLOW_TEST_DEVICE=cuda` asks for.
+fn asked_device() -> flow_train::Device {
+    let name = std::env::var("FLOW_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    name.parse().expect("FLOW_TEST_DEVICE names a device")
+}
+
+/// The same, as tch knows it.
+fn device() -> tch::Device {
+    asked_device().resolve().expect("the device of FLOW_TEST_DEVICE is there")
+}
+
 /// A net of a few hundred parameters on one thread.
-const TINY: [&str; 6] = [
-    "device=cpu",
-    "threads=1",
-    "model.couplings=2",
-    "model.conditioner.hidden=16",
-    "model.conditioner.layers=2",
-    "train.warmup=3",
-];
+const TINY: [&str; 5] =
+    ["threads=1", "model.couplings=2", "model.conditioner.hidden=16", "model.conditioner.layers=2", "train.warmup=3"];
 
 /// A tiny configuration with these fields set, and its data.
 fn tiny(model: &str, spec: Spec, fields: &[&str]) -> (RunConfig, DataSet) {
     let data = flow_data::load(&spec, &LoadOptions::default()).unwrap();
     let mut config = RunConfig::preset(model, Preset::Default, spec, &data).unwrap();
+    config.device = asked_device();
     for field in TINY.iter().chain(fields) {
         config.set(field).unwrap();
     }
