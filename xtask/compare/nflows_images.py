@@ -85,9 +85,12 @@ class Model(Flow):
         for i in range(GLOW_LEVELS):
             inside = (4 * shape[0], shape[1] // 2, shape[2] // 2)
             shape = levels.add_transform(level(i, shape), inside)
+        logit = Logit(eps=1e-6)
+        # No buffer, so that nobody else moves it.
+        logit._transform.temperature = logit._transform.temperature.to(work.device)
         unit = torch.tensor(ALPHA), torch.tensor(1 - 2 * ALPHA)
         super().__init__(
-            CompositeTransform([PointwiseAffineTransform(*unit), Logit(eps=1e-6), Spline(), levels]),
+            CompositeTransform([PointwiseAffineTransform(*unit), logit, Spline(), levels]),
             StandardNormal([784]),
         )
 

@@ -109,7 +109,8 @@ class Mix(nn.Module):
         return F.conv2d(h, self.matrix()[:, :, None, None]), self.log_diagonal.sum() * h.shape[2] * h.shape[3]
 
     def inverse(self, z):
-        return F.conv2d(z, torch.linalg.inv(self.matrix())[:, :, None, None])
+        # inv would wait for a GPU to look for errors.
+        return F.conv2d(z, torch.linalg.inv_ex(self.matrix()).inverse[:, :, None, None])
 
 
 class Affine:
@@ -298,6 +299,7 @@ def realnvp(channels=1, side=28, i=0):
 class Model(nn.Module):
     def __init__(self, work):
         super().__init__()
+        self.device = work.device
         self.logit, self.spline = Logit(), Spline()
         self.level = glow() if work.model == "glow" else realnvp()
 
@@ -308,7 +310,7 @@ class Model(nn.Module):
         return ln_logit + ln_spline + ln_levels - 0.5 * (total(z.square()) + 784 * math.log(2 * math.pi))
 
     def sample(self, n):
-        h = self.level.inverse(torch.randn(n, 1, 28, 28)).flatten(1)
+        h = self.level.inverse(torch.randn(n, 1, 28, 28, device=self.device)).flatten(1)
         return self.logit.inverse(self.spline.inverse(h))
 
     def load(self, tensors):

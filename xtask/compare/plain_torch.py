@@ -39,7 +39,7 @@ class Stack(torch.nn.Module):
         return total - 0.5 * (z.square().sum(1) + self.work.dim * math.log(2 * math.pi))
 
     def sample(self, n):
-        z = torch.randn(n, self.work.dim)
+        z = torch.randn(n, self.work.dim, device=self.work.device)
         if not self.work.affine:
             z = z * (-self.log_scale).exp()
         halves = list(z.chunk(2, 1))
@@ -75,9 +75,80 @@ def peer(work):
     return TorchPeer(work, model(work))
 
 
+class Compiled(TorchPeer):
+    """By `torch.compile`: a graph for each batch size; on a GPU a CUDA graph, where the next call overwrites what the one
+    before has returned."""
+
+    def __init__(self, work, model):
+        super().__init__(work, model)
+        mode = "default" if work.device == "cpu" else "reduce-overhead"
+        self.trained = self.density = self.compiled(model.log_prob, mode)
+        self.draw = self.compiled(model.sample, mode)
+
+    def compiled(self, function, mode):
+        made = torch.compile(function, dynamic=False, mode=mode)
+        if mode == "default":
+            return made
+
+        def anew(argument):
+            torch.compiler.cudagraph_mark_step_begin()
+            return made(argument)
+
+        return anew
+
+
+class Graphed(TorchPeer):
+    """In CUDA graphs: a call starts one of them in the place of hundreds of kernels, each of which takes longer to start
+    than to compute where a model is small."""
+
+    def __init__(self, work, model):
+        super().__init__(work, model, capturable=True)
+        self.graphs, self.inputs = {}, {}
+
+    def replay(self, name, function):
+        """What `function` does, captured when it is first asked for; the next call overwrites what it returns."""
+        if name not in self.graphs:
+            self.graphs[name] = captured(function)
+        graph, result = self.graphs[name]
+        graph.replay()
+        return result
+
+    def step(self):
+        """All of it: the batch, forward and backward pass, Adam."""
+        self.replay("step", super().step)
+
+    def log_prob(self, x):
+        if len(x) not in self.inputs:
+            self.inputs[len(x)] = x.clone()
+        given = self.inputs[len(x)]
+        given.copy_(x)
+        with torch.no_grad():
+            return self.replay(("log_prob", len(x)), lambda: self.density(given))
+
+    def sample(self, n):
+        with torch.no_grad():
+            return self.replay(("sample", n), lambda: self.draw(n))
+
+
+def captured(function):
+    """A CUDA graph of `function`, and what that returns; run on a stream beside before, as PyTorch's notes ask for."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            function()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function()
+    return graph, result
+
+
 def compiled(work):
-    """The same by `torch.compile`: a graph for each batch size."""
-    plain = TorchPeer(work, model(work))
-    plain.trained = plain.density = torch.compile(plain.model.log_prob, dynamic=False)
-    plain.draw = torch.compile(plain.model.sample, dynamic=False)
-    return plain
+    return Compiled(work, model(work))
+
+
+def graphed(work):
+    if work.device == "cpu":
+        raise NotImplementedError("CUDA graphs need a GPU")
+    return Graphed(work, model(work))

@@ -2,7 +2,8 @@
 JSON by line on standard output. `xtask/src/compare/worker.rs` is the other end.
 
     run WHAT SECONDS    {"ms": [..]}                    WHAT: step, log_prob, sample, log_prob_1, sample_1
-    peak                {"bytes": N}                    the largest resident set so far
+    peak                {"bytes": N}                    the largest resident set so far; on a GPU the memory taken there,
+                                                        or null where its driver does not tell
     load FOLDER         {"difference": d}               nats per dimension; or {"no": why}
     (end of input)      the worker ends
 
@@ -22,7 +23,7 @@ def tell(**answer):
     print(json.dumps(answer), flush=True)
 
 
-def serve(peer):
+def serve(peer, peak):
     """Answers requests about `peer` until there are no more. A peer that can `settle` chooses how to compute before."""
     if hasattr(peer, "settle"):
         peer.settle()
@@ -33,15 +34,32 @@ def serve(peer):
                 what, seconds = rest.split()
                 tell(ms=repeat(call(peer, what), float(seconds)))
             case ["peak"]:
-                # In KiB on Linux.
-                tell(bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+                tell(bytes=peak())
             case ["load", folder]:
                 tell(**load(peer, Path(folder.rstrip("\n"))))
             case _:
                 raise ValueError(f"{line.strip()!r} is no request")
 
 
+def resident():
+    # In KiB on Linux.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def call(peer, what):
+    function = begun(peer, what)
+    if peer.work.device == "cpu":
+        return function
+
+    def done():
+        function()
+        peer.finish()
+
+    return done
+
+
+def begun(peer, what):
+    """A call; what it computes on a GPU may go on when it returns."""
     match what:
         case "step":
             return peer.step
@@ -78,7 +96,8 @@ def load(peer, folder):
     except NotImplementedError as error:
         return {"no": str(error)}
     given = tensors(folder / "check.safetensors")
-    mine = np.asarray(peer.log_prob(peer.array(given["x"])), np.float64)
+    mine = peer.log_prob(peer.array(given["x"]))
+    mine = np.asarray(mine if peer.work.device == "cpu" else mine.cpu(), np.float64)
     difference = np.abs(mine - given["log_prob"]).max() / given["x"].shape[1]
     return {"difference": float(difference)}
 

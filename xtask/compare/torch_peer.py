@@ -9,17 +9,20 @@ from work import HIDDEN
 
 
 class TorchPeer:
-    def __init__(self, work, model, packages=()):
-        self.work, self.model = work, model
+    def __init__(self, work, model, packages=(), **adam):
+        # f32 on every side, in convolutions, too; and the kernels that are fastest here.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+        self.work, self.model = work, model.to(work.device)
         self.parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
         # PyTorch's own says what it was built for, too.
         self.versions = {name: importlib.metadata.version(name) for name in packages} | {"torch": torch.__version__}
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=work.rate, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=work.rate, fused=True, **adam)
         if work.levels:
-            grey = torch.randint(256, (10_000, work.dim), dtype=torch.uint8)
-            self.train = grey * (torch.rand(grey.shape) < 0.2)
+            grey = torch.randint(256, (10_000, work.dim), dtype=torch.uint8, device=work.device)
+            self.train = grey * (torch.rand(grey.shape, device=work.device) < 0.2)
         else:
-            self.train = torch.randn(work.batch, work.dim)
+            self.train = torch.randn(work.batch, work.dim, device=work.device)
         # What a training step differentiates, and what is measured: a compiled model replaces them.
         self.trained = self.density = model.log_prob
         self.draw = model.sample
@@ -28,19 +31,25 @@ class TorchPeer:
         """The original trains on all points of the moons at every step."""
         if not self.work.levels:
             return self.train
-        return dequantized(self.train[torch.randint(len(self.train), (self.work.batch,))])
+        rows = torch.randint(len(self.train), (self.work.batch,), device=self.work.device)
+        return dequantized(self.train[rows])
 
     def step(self):
-        loss = -self.trained(self.batch()).mean()
+        # First, for those of a compiled model lie where its next pass writes.
         self.optimizer.zero_grad()
+        loss = -self.trained(self.batch()).mean()
         loss.backward()
         self.optimizer.step()
 
     def rows(self, n):
-        return dequantized(self.train[:n]) if self.work.levels else torch.randn(n, self.work.dim)
+        return dequantized(self.train[:n]) if self.work.levels else torch.randn(n, self.work.dim, device=self.work.device)
 
     def array(self, x):
-        return torch.from_numpy(x)
+        return torch.from_numpy(x).to(self.work.device)
+
+    def finish(self):
+        """Waits until a GPU has done all it was given."""
+        torch.cuda.synchronize()
 
     def log_prob(self, x):
         with torch.inference_mode():
@@ -56,7 +65,7 @@ class TorchPeer:
 
 
 def dequantized(levels):
-    return (levels.float() + torch.rand(levels.shape)) / 256
+    return (levels.float() + torch.rand(levels.shape, device=levels.device)) / 256
 
 
 def linears(inputs, outputs, layers):

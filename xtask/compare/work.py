@@ -15,6 +15,8 @@ class Work:
     layers: int = 0
     # Of no consequence for speed; that of image models is low, since made-up images cannot be learned.
     rate: float = 1e-3
+    # Where it is done: cpu or cuda.
+    device: str = "cpu"
 
     @property
     def levels(self):

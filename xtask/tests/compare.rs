@@ -18,7 +18,9 @@ use crate::common::{messages, succeeds};
 
 /// This workspace's worker. Both note what they are asked in `turns`, and do as the files in `orders` say.
 const OURS: &str = r#"#!/bin/sh
+echo "flow $*" >> started
 if [ "$1" = cold ]; then [ -e "$2" ] && echo '{"sampled":16}'; exit; fi
+[ "$3" != --device ] || set -- "$1" "$2"
 if [ -n "$3" ] && [ -e orders/no-$3 ]; then echo '{"error":"there is no field precision"}'; exit 1; fi
 echo '{"ready":{"parameters":1000,"operations_per_row":2e6,"without_gradient_per_row":4e5,"versions":{"libtorch":"9"}}}'
 while read -r line; do
@@ -37,6 +39,7 @@ done
 /// A Python that has every package but those that `orders/without-PACKAGE` names, and runs the peers' worker.
 const PYTHON: &str = r#"#!/bin/sh
 if [ "$1" = -c ]; then [ ! -e "orders/without-$3" ]; exit; fi
+echo "$2 $3 $4 $5 $6" >> started
 peer=$2
 if [ "$5" = cold ]; then sleep 0.02; echo '{"sampled":16}'; exit; fi
 echo "a library greets"
@@ -203,15 +206,50 @@ fn who_has_no_layers_for_it_or_compiles_too_long_says_so() {
         list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch", "nflows", "normflows"]);
-    assert_eq!(names(&report["left_out"]), ["torch.compile", "zuko", "flowjax", "tensorflow"]);
-    assert_eq!(report["left_out"][1]["why"], "it has no layers for images");
-    assert_eq!(report["left_out"][1]["configuration"], "glow-mnist");
+    assert_eq!(names(&report["left_out"]), ["torch.graph", "torch.compile", "zuko", "flowjax", "tensorflow"]);
+    assert_eq!(report["left_out"][0]["why"], "CUDA graphs need a GPU");
+    assert_eq!(report["left_out"][2]["why"], "it has no layers for images");
+    assert_eq!(report["left_out"][2]["configuration"], "glow-mnist");
     assert_eq!(entry(&report, "torch")["times"]["sample"]["count"], 1, "image models have fewer rounds");
 
     let compiled = ["--quick", "--only", "glow-mnist,torch.compile"];
     succeeds(&clone.compare(&compiled));
     let report = clone.report("preview/compare");
     assert_eq!(names(&report["configurations"][0]["entries"]), ["flow", "torch.compile"]);
+}
+
+#[test]
+fn on_a_gpu_everybody_is_told_so_and_the_card_is_named_and_watched() {
+    let clone = Clone::new();
+    let said =
+        "#!/bin/sh\ncase $2 in *name*) echo 'Some GPU, 580.1' ;; *) while sleep 0.02; do echo 90; done ;; esac\n";
+    let tool = clone.path("nvidia-smi");
+    fs::write(&tool, said).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", clone.folder.path().display(), std::env::var("PATH").unwrap());
+    let arguments = ["--quick", "--device", "cuda", "--only", "nice-mnist,torch,torch.graph,flowjax"];
+    succeeds(&clone.command(&arguments).env("PATH", path).output().unwrap());
+
+    let started = fs::read_to_string(clone.path("started")).unwrap();
+    for line in ["flow nice-mnist 2 --device cuda", "torch.graph nice-mnist 2 --device cuda"] {
+        assert!(started.lines().any(|it| it == line), "no {line:?} in {started}");
+    }
+    let watched = fs::read_to_string(clone.path("turns")).unwrap();
+    let watched: Vec<&str> = watched.lines().filter_map(|line| line.strip_suffix(" run step 1.6")).collect();
+    assert_eq!(watched, ["flow", "torch", "torch.graph"]);
+
+    let file = |ending: &str| clone.path("preview/compare").join(format!("benchmarks-cuda.{ending}"));
+    let report: Value = serde_json::from_slice(&fs::read(file("json")).unwrap()).unwrap();
+    let only = "nice-mnist,torch,torch.graph,flowjax";
+    assert_eq!(report["command"], format!("cargo xtask compare --only {only} --quick --device cuda --threads 2"));
+    assert_eq!(report["machine"]["device"], "cuda");
+    assert_eq!(report["machine"]["card"]["name"], "Some GPU");
+    assert_eq!(report["left_out"][0]["name"], "flowjax");
+    assert_eq!(report["left_out"][0]["why"], "not timed on a GPU here");
+    // These workers answer at once, long before a card's answer is steady.
+    assert!(entry(&report, "flow").get("busy").is_none());
+    assert!(fs::read_to_string(file("md")).unwrap().contains("Some GPU, driver 580.1, on every side"));
+    assert!(!clone.path("preview/compare/benchmarks.md").exists());
 }
 
 #[test]
@@ -302,6 +340,14 @@ fn environments_are_made_once_and_what_cannot_be_installed_is_named() {
     succeeds(&compare(&[]));
     let index = "torch==2.11.0 --index-url https://download.pytorch.org/whl/cpu --retries 1\n";
     assert!(made().contains(index), "{}", made());
+
+    // For a GPU there are environments of its own, of what pip's own index has.
+    let before = made().len();
+    fs::remove_file(clone.path("installed-torch")).unwrap();
+    succeeds(&compare(&["--device", "cuda"]));
+    let added = made()[before..].to_owned();
+    assert!(added.lines().next().is_some_and(|line| line.ends_with("target/compare/cuda/torch")), "{added}");
+    assert!(added.contains(" torch==2.11.0\n") && !added.contains("--index-url"), "{added}");
 
     fs::remove_dir_all(clone.path("target/compare/torch")).unwrap();
     clone.order("no-venv");

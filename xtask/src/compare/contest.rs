@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::card::Sampler;
 use super::contestants::Contestant;
 use super::limits::{self, Cost, Speed};
-use super::plan::{Effort, Measure, TRAINED_SECONDS, Work};
+use super::plan::{Device, Effort, Measure, SETTLED, TRAINED_SECONDS, WATCHED_SECONDS, Work};
 use super::report::{Check, Configuration, Entry, LeftOut};
 use super::statistics::Summary;
 use super::worker::Worker;
@@ -20,6 +21,7 @@ use crate::interrupt::Stopped;
 pub struct Contest {
     pub effort: Effort,
     pub threads: usize,
+    pub device: Device,
     /// For logs and saved models.
     pub folder: PathBuf,
     pub patience: Duration,
@@ -54,9 +56,10 @@ struct Side<'a> {
     contestant: &'a Contestant,
     worker: Worker,
     parameters: u64,
-    peak_bytes: u64,
+    peak_bytes: Option<u64>,
     check: Check,
     times: BTreeMap<Measure, Vec<f64>>,
+    busy: Option<f64>,
     starts: Vec<f64>,
     versions: BTreeMap<String, String>,
 }
@@ -85,7 +88,8 @@ struct Times {
 
 #[derive(Deserialize)]
 struct Peak {
-    bytes: u64,
+    /// Unknown where a GPU's driver does not tell.
+    bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -110,8 +114,13 @@ impl Contest {
     pub fn hold(&self, work: &Work, contestants: &[Contestant], left_out: &mut Vec<LeftOut>) -> Result<Outcome> {
         let mut cost = None;
         let mut sides = Vec::new();
-        for contestant in contestants {
-            match self.open(work, contestant, &mut cost) {
+        let start = |it: &Contestant| self.start(work, it, "", it.command(work, self.threads, self.device));
+        // Where a GPU computes, all may set themselves up at once.
+        let together = self.device == Device::Cuda;
+        let early: Vec<_> = contestants.iter().map(|contestant| together.then(|| start(contestant))).collect();
+        for (contestant, early) in contestants.iter().zip(early) {
+            let worker = early.unwrap_or_else(|| start(contestant));
+            match worker.and_then(|worker| self.open(contestant, worker, &mut cost)) {
                 Ok(side) => sides.push(side),
                 Err(error) => leave_out(contestant, work, error, left_out)?,
             }
@@ -120,7 +129,11 @@ impl Contest {
         let speed: Speed = sides[0].worker.ask("machine")?;
         self.check(work, &mut sides, left_out)?;
         self.time(work, &mut sides, left_out)?;
-        if work.cold {
+        if self.device == Device::Cuda {
+            self.watch(work, &mut sides, left_out)?;
+        }
+        // With a GPU, libraries start for seconds before a model is read.
+        if work.cold && self.device == Device::Cpu {
             self.start_cold(work, &mut sides, left_out)?;
         }
         let versions = sides.iter().flat_map(|side| side.versions.clone()).collect();
@@ -128,9 +141,8 @@ impl Contest {
         Ok(Outcome { work: *work, entries, cost, speed, versions })
     }
 
-    /// Starts a process, lets it train a little, and reads its memory before it does anything else.
-    fn open<'a>(&self, work: &Work, contestant: &'a Contestant, cost: &mut Option<Cost>) -> Result<Side<'a>> {
-        let mut worker = self.start(work, contestant, "", contestant.command(work, self.threads))?;
+    /// Lets a process that was started train a little, and reads its memory before it does anything else.
+    fn open<'a>(&self, contestant: &'a Contestant, mut worker: Worker, cost: &mut Option<Cost>) -> Result<Side<'a>> {
         let greeting: serde_json::Value = worker.ready()?;
         if contestant.is_needed() {
             *cost = Some(OurGreeting::deserialize(&greeting).context("what flow says of itself")?.ready);
@@ -142,7 +154,7 @@ impl Contest {
         let check = if contestant.is_needed() { Check::Reference } else { Check::NotGiven("not asked".into()) };
         say!("  {} is ready, {parameters} parameters", contestant.name());
         let (times, starts) = (BTreeMap::new(), Vec::new());
-        Ok(Side { contestant, worker, parameters, peak_bytes, check, times, starts, versions })
+        Ok(Side { contestant, worker, parameters, peak_bytes, check, times, busy: None, starts, versions })
     }
 
     fn start(
@@ -205,6 +217,18 @@ impl Contest {
         Ok(())
     }
 
+    /// How busy a GPU is while everybody in turn trains for longer; those times do not count.
+    fn watch(&self, work: &Work, sides: &mut Vec<Side>, left_out: &mut Vec<LeftOut>) -> Result<()> {
+        let Some(sampler) = Sampler::start() else { return Ok(()) };
+        let request = format!("run {} {WATCHED_SECONDS}", Measure::Step);
+        each(sides, work, left_out, |side| {
+            let begun = Instant::now();
+            let _: Times = side.worker.ask(&request)?;
+            side.busy = sampler.mean_since(begun + SETTLED);
+            Ok(())
+        })
+    }
+
     /// Seconds from the start of a process to 16 samples, of those that have a saved model to draw from.
     fn start_cold(&self, work: &Work, sides: &mut Vec<Side>, left_out: &mut Vec<LeftOut>) -> Result<()> {
         say!("  cold starts");
@@ -215,7 +239,7 @@ impl Contest {
                     return Ok(());
                 }
                 let begun = Instant::now();
-                let command = side.contestant.cold(work, self.threads, &folder);
+                let command = side.contestant.cold(work, self.threads, self.device, &folder);
                 let mut worker = self.start(work, side.contestant, "-cold", command)?;
                 let Sampled { sampled } = worker.ready()?;
                 side.starts.push(begun.elapsed().as_secs_f64());
@@ -266,6 +290,7 @@ impl Side<'_> {
             check: self.check,
             times: times.collect(),
             peak_bytes: self.peak_bytes,
+            busy: self.busy,
             cold_start: Summary::of(&self.starts),
         }
     }

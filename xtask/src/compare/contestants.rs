@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::plan::{Peer, Work};
+use super::plan::{Device, Peer, Work};
 
 /// One side of the comparison.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Contestant {
     }
 
     /// The process that answers requests.
-    pub fn command(&self, work: &Work, threads: usize) -> Command {
+    pub fn command(&self, work: &Work, threads: usize, device: Device) -> Command {
         let threads = threads.to_string();
         let mut command = self.program();
         if let Contestant::Peer { peer, .. } = self {
@@ -49,11 +49,12 @@ impl Contestant {
         if let Contestant::Ours { precision: Some(precision), .. } = self {
             command.arg(precision);
         }
+        command.args(device.arguments());
         alike(command, &threads)
     }
 
     /// The process that draws 16 samples from the model in `folder`, and says so.
-    pub fn cold(&self, work: &Work, threads: usize, folder: &Path) -> Command {
+    pub fn cold(&self, work: &Work, threads: usize, device: Device, folder: &Path) -> Command {
         let threads = threads.to_string();
         let model = folder.join("model.safetensors");
         let mut command = self.program();
@@ -61,6 +62,7 @@ impl Contestant {
             Contestant::Ours { .. } => command.arg("cold").arg(model).arg(&threads),
             Contestant::Peer { peer, .. } => command.args([peer.name, work.name, &threads, "cold"]).arg(model),
         };
+        command.args(device.arguments());
         alike(command, &threads)
     }
 
@@ -82,5 +84,35 @@ impl Contestant {
 fn alike(mut command: Command, threads: &str) -> Command {
     command.envs([("OMP_NUM_THREADS", threads), ("MKL_NUM_THREADS", threads)]);
     command.envs([("TORCHINDUCTOR_COMPILE_THREADS", "1"), ("TF_CPP_MIN_LOG_LEVEL", "2")]);
+    // CUDA counts cards as nvidia-smi does.
+    command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::{PEERS, WORK};
+    use super::*;
+
+    fn line(command: &Command) -> String {
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_worker_is_told_the_device() {
+        let ours = Contestant::Ours { program: "ours".into(), precision: Some("bf16".into()) };
+        let theirs = Contestant::Peer { peer: PEERS[0], python: "python".into(), script: "worker.py".into() };
+        let of = |contestant: &Contestant, device| {
+            let cold = contestant.cold(&WORK[0], 2, device, Path::new("models"));
+            (line(&contestant.command(&WORK[0], 2, device)), line(&cold))
+        };
+        let (command, cold) = of(&ours, Device::Cuda);
+        assert_eq!(command, "ours nice-moons 2 bf16 --device cuda");
+        assert_eq!(cold, "ours cold models/model.safetensors 2 --device cuda");
+        let (command, cold) = of(&theirs, Device::Cuda);
+        assert_eq!(command, "python worker.py torch nice-moons 2 --device cuda");
+        assert_eq!(cold, "python worker.py torch nice-moons 2 cold models/model.safetensors --device cuda");
+        assert_eq!(of(&theirs, Device::Cpu).0, "python worker.py torch nice-moons 2");
+    }
 }

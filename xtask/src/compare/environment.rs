@@ -19,7 +19,7 @@ pub struct Environments<'a> {
     /// Where they lie.
     pub folder: PathBuf,
     /// An index of packages that is asked for PyTorch in front of pip's own.
-    pub torch_index: &'a str,
+    pub torch_index: Option<&'a str>,
     /// A Python that has everything already.
     pub given: Option<&'a Path>,
 }
@@ -69,7 +69,7 @@ impl Environments<'_> {
                 .inspect_err(|_| drop(fs::remove_dir_all(&folder)))
                 .context("no Python environment could be made (python3 with venv and pip)")?;
         }
-        let index = (environment == Environment::Torch).then_some(self.torch_index);
+        let index = self.torch_index.filter(|_| environment == Environment::Torch);
         self.install(&python, environment.packages(), index)?;
         Ok(python)
     }

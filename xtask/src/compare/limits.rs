@@ -17,13 +17,14 @@ pub struct Cost {
     pub without_gradient_per_row: f64,
 }
 
-/// What it says of the machine.
+/// What it says of the machine, or of its GPU.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Speed {
     /// f32 operations a second.
     pub flops: f64,
     pub how: String,
-    /// Bytes a second: of a large copy, both ways counted, and of reading as much as the parameters again and again.
+    /// Bytes a second: of a large copy, both ways counted, and of reading as much as the parameters again and again, for
+    /// which on a GPU the copy stands.
     pub copy: f64,
     pub read: f64,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::plan::{Measure, NEARLY, TOLERANCE};
+use super::plan::{Device, Measure, NEARLY, SETTLED, TOLERANCE, TRAINED_SECONDS, WATCHED_SECONDS};
 use super::report::{Aspect, Check, Configuration, Entry, Machine, Report};
 use super::statistics::Summary;
 use crate::text;
@@ -43,18 +43,22 @@ fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String
 }
 
 fn machine(machine: &Machine) -> String {
-    let Machine { cpu, cores, threads, os, instructions, flops, how, copy } = machine;
+    let Machine { device, card, cpu, cores, threads, os, instructions, flops, how, copy } = machine;
+    let rates = format!(
+        "Measured at most: {:.0} GFLOP/s in f32 ({how}), {:.1} GB/s copied (read and written).",
+        flops / 1e9,
+        copy / 1e9
+    );
+    if *device == Device::Cuda {
+        let card = card.as_ref().map(|card| format!("{}, driver {}", card.name, card.driver));
+        let card = card.unwrap_or_else(|| "An NVIDIA GPU".into());
+        return format!("{card}, on every side; {cpu}, {cores} cores, {threads} threads, {os}. {rates}");
+    }
     let bf16 = ["avx512_bf16", "amx_bf16"].map(|name| match instructions.iter().any(|it| it == name) {
         true => format!("with {name}"),
         false => format!("without {name}"),
     });
-    format!(
-        "{cpu}, {cores} cores, {threads} threads on every side, {}, {os}. Measured at most: {:.0} GFLOP/s in f32 ({how}), \
-         {:.1} GB/s copied (read and written).",
-        bf16.join(", "),
-        flops / 1e9,
-        copy / 1e9
-    )
+    format!("{cpu}, {cores} cores, {threads} threads on every side, {}, {os}. {rates}", bf16.join(", "))
 }
 
 /// The table that says who is ahead, and by how much.
@@ -99,7 +103,10 @@ fn configuration(configuration: &Configuration) -> String {
         Measure::Step => format!("{} of {}, ms", measure.title(), text::grouped(configuration.batch.into())),
         _ => format!("{}, ms", measure.title()),
     }));
-    head.extend(["peak memory of training, MB".to_owned(), "cold start, s".into(), "computes the same".into()]);
+    head.push("peak memory of training, MB".into());
+    head.extend(was_watched(configuration).then(|| "GPU busy in training, %".to_owned()));
+    head.extend(was_started_cold(configuration).then(|| "cold start, s".to_owned()));
+    head.push("computes the same".into());
     let rows = configuration.entries.iter().map(|entry| entry_row(configuration, entry));
     let mut text = "Median (first and third quartile).\n\n".to_owned() + &table(&head, rows);
     if let Some(ours) = configuration.reference() {
@@ -108,12 +115,24 @@ fn configuration(configuration: &Configuration) -> String {
     text
 }
 
+/// Whether a GPU said how busy it was.
+fn was_watched(configuration: &Configuration) -> bool {
+    configuration.entries.iter().any(|entry| entry.busy.is_some())
+}
+
+fn was_started_cold(configuration: &Configuration) -> bool {
+    configuration.entries.iter().any(|entry| entry.cold_start.is_some())
+}
+
 fn entry_row(configuration: &Configuration, entry: &Entry) -> Vec<String> {
     let name = if entry.ours { format!("**{}**", entry.name) } else { entry.name.clone() };
     let mut cells = vec![name, text::grouped(entry.parameters)];
     cells.extend(Measure::ALL.map(|measure| entry.times.get(&measure).map_or_else(String::new, spread)));
-    cells.push(format!("{:.0}", entry.peak_bytes as f64 / 1e6));
-    cells.push(entry.cold_start.as_ref().map_or_else(String::new, spread));
+    cells.push(entry.peak_bytes.map_or_else(String::new, |bytes| format!("{:.0}", bytes as f64 / 1e6)));
+    let busy = || entry.busy.map_or_else(String::new, |percent| format!("{percent:.0}"));
+    cells.extend(was_watched(configuration).then(busy));
+    let cold = || entry.cold_start.as_ref().map_or_else(String::new, spread);
+    cells.extend(was_started_cold(configuration).then(cold));
     let same = configuration.is_same(entry);
     cells.push(match &entry.check {
         Check::Reference => String::new(),
@@ -168,22 +187,25 @@ fn limits(configuration: &Configuration, ours: &Entry) -> String {
 
 fn how(report: &Report) -> String {
     let effort = &report.effort;
-    format!(
+    let words = match report.machine.device {
+        Device::Cpu => ON_A_CPU,
+        Device::Cuda => ON_A_GPU,
+    };
+    let mut page = format!(
         "- One process for each side, all alive at once; one computes while the others wait. {rounds} rounds, {image_rounds} for image models; in each everybody \
          in turn trains for about {step} s, then everybody computes each other measure for about {other} s, the first call of a turn not \
          counted. Before that everybody was warmed up.\n\
          - Data are made up, of the shape of the real ones, and the same kind on every side: 1,000 points; 10,000 images of 784 \
          levels, gathered and dequantized anew at every step.\n\
          - A training step is forward pass, mean negative log-likelihood, backward pass and Adam. Peers on PyTorch have fused \
-         Adam and inference mode; `torch` is plain PyTorch, `torch.compile` the same compiled. TensorFlow has XLA \
-         for what a trial at the start finds faster by it; the versions below name it.\n\
+         Adam and inference mode; `torch` is plain PyTorch, `torch.compile` the same compiled{peers}\n\
          - A peer computes the same if, given the weights of this project's model, its log-densities of 16 rows differ by at most \
          {TOLERANCE:.0e} nats per dimension. Where it cannot take them, the number of parameters counts, to {nearly} %.\n\
-         - Peak memory is the largest resident set of the process after {trained} s of training, before anything else. A cold start \
+         - Peak memory is {memory} after {TRAINED_SECONDS} s of training, before anything else. A cold start \
          is the time from the start of a process to 16 samples from a saved model; {starts} of each, by turns.\n\
          - The limits: matrix products and convolutions are 2 m k n operations each, a step has three of each but for the gradient \
          of the data; a step reads and writes each parameter and its two moments once, at the speed of a large copy; a pass reads \
-         each parameter once, at the speed of reading as many bytes again and again. Weights that stay in a cache from step to step \
+         each parameter once, at the speed of {reading}. Weights that stay in a cache from step to step \
          can beat the second.\n",
         rounds = effort.rounds,
         image_rounds = effort.image_rounds,
@@ -191,9 +213,43 @@ fn how(report: &Report) -> String {
         other = effort.other_seconds,
         starts = effort.starts,
         nearly = NEARLY * 100.0,
-        trained = super::plan::TRAINED_SECONDS,
-    )
+        peers = words.peers,
+        memory = words.memory,
+        reading = words.reading,
+    );
+    if report.machine.device == Device::Cuda {
+        let _ = write!(
+            page,
+            "- Everything lies on the GPU, on every side, data included; a call is timed until the GPU has done all of it. \
+             Kernels are libtorch's own; f32 is f32 on every side, in convolutions, too (libtorch's default there is TF32), and peers \
+             have cuDNN choose by trial what is fastest, where this project has it compute the same bits each time.\n\
+             - How busy the GPU is, is the part of the time in which it computed anything, as nvidia-smi tells, in a turn of \
+             {WATCHED_SECONDS} s of training after the others, from {settled} s on.\n",
+            settled = SETTLED.as_secs(),
+        );
+    }
+    page
 }
+
+/// What is said of one device alone.
+struct Words {
+    peers: &'static str,
+    memory: &'static str,
+    reading: &'static str,
+}
+
+const ON_A_CPU: Words = Words {
+    peers: ". TensorFlow has XLA for what a trial at the start finds faster by it; the versions below name it.",
+    memory: "the largest resident set of the process",
+    reading: "reading as many bytes again and again",
+};
+
+const ON_A_GPU: Words = Words {
+    peers: " with CUDA graphs (reduce-overhead), `torch.graph` plain PyTorch whose whole step, and each other measure, is one \
+            CUDA graph.",
+    memory: "the GPU's memory that the process has by nvidia-smi, CUDA's context and what the allocator keeps included,",
+    reading: "the same copy",
+};
 
 fn left_out(report: &Report) -> String {
     let line = |it: &super::report::LeftOut| match &it.configuration {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::card::Card;
 use super::markdown::page;
-use super::plan::{Measure, QUICK};
+use super::plan::{Device, Measure, QUICK};
 use super::report::{Check, Configuration, Entry, LeftOut, Limit, Machine, Report};
 use super::statistics::Summary;
 
@@ -15,7 +16,8 @@ fn entry(name: &str, step: f64, check: Check, cold: Option<f64>) -> Entry {
         parameters: 1_320_967,
         check,
         times: BTreeMap::from([(Measure::Step, summary(step)), (Measure::LogProbOne, summary(step / 100.0))]),
-        peak_bytes: 640_000_000,
+        peak_bytes: Some(640_000_000),
+        busy: None,
         cold_start: cold.map(summary),
     }
 }
@@ -47,6 +49,8 @@ fn report() -> Report {
         date: "2026-11-25".into(),
         command: "cargo xtask compare --quick --threads 2".into(),
         machine: Machine {
+            device: Device::Cpu,
+            card: None,
             cpu: "Some CPU".into(),
             cores: 4,
             threads: 2,
@@ -76,6 +80,33 @@ fn the_page_is_as_it_should_be() {
         assert_eq!(ours, theirs);
     }
     assert_eq!(page.len(), expected.len(), "{page}");
+}
+
+#[test]
+fn the_page_of_a_gpu_names_it_and_says_how_busy_it_was() {
+    let mut report = report();
+    report.machine.device = Device::Cuda;
+    let nameless = page(&report);
+    assert!(nameless.contains("\n\nAn NVIDIA GPU, on every side; Some CPU, 4 cores, 2 threads, linux"), "{nameless}");
+    assert!(!nameless.contains("GPU busy in training"), "{nameless}");
+
+    report.machine.card = Some(Card { name: "Some GPU".into(), driver: "580.1".into() });
+    let entries = &mut report.configurations[0].entries;
+    entries[0].busy = Some(87.4);
+    entries[2].peak_bytes = None;
+    let page = page(&report);
+    for expected in [
+        "Some GPU, driver 580.1, on every side; Some CPU, 4 cores, 2 threads, linux x86_64. Measured at most: 222 GFLOP/s",
+        "| peak memory of training, MB | GPU busy in training, % | cold start, s |",
+        "| 640 | 87 | 0.750 (0.675 – 0.900) |",
+        "|  |  | 1.50 (1.35 – 1.80) | yes: the same weights",
+        "`torch.graph` plain PyTorch whose whole step",
+        "CUDA's context and what the allocator keeps included, after 0.5 s of training",
+        "f32 is f32 on every side",
+    ] {
+        assert!(page.contains(expected), "no {expected:?} in {page}");
+    }
+    assert!(!page.contains("TensorFlow has XLA"), "{page}");
 }
 
 #[test]

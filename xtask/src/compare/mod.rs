@@ -1,5 +1,6 @@
 //! `cargo xtask compare`: this workspace beside other flow libraries, timed by turns in one run. [`run`] is the recipe.
 
+mod card;
 mod contest;
 mod contestants;
 mod environment;
@@ -18,10 +19,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use card::Card;
 use contest::{Contest, Outcome};
 use contestants::Contestant;
 use environment::Environments;
-use plan::{PEERS, Peer, WORK, Work};
+use plan::{Device, PEERS, Peer, WORK, Work};
 use report::{LeftOut, Machine, Report};
 
 use crate::reproduce::{build, machine, stamps};
@@ -31,33 +33,37 @@ use crate::{interrupt, text};
 /// Time this project beside other flow libraries, on the same work, by turns
 ///
 /// Builds a worker, makes Python environments with pip in target/compare, checks that all compute the same, and writes
-/// medians, spreads, ratios and the machine's limits to docs/benchmarks.md and docs/benchmarks.json. A peer that cannot be
-/// installed is named and left out. Keep the machine quiet meanwhile.
+/// medians, spreads, ratios and the machine's limits to docs/benchmarks.md and docs/benchmarks.json, of a GPU to
+/// docs/benchmarks-cuda.md and .json. A peer that cannot be installed is named and left out. Keep the machine quiet meanwhile.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask compare\n  cargo xtask compare --quick --only nice-mnist,torch,nflows\n  \
-                        cargo xtask compare --precision bf16"
+                        cargo xtask compare --precision bf16\n  cargo xtask compare --device cuda"
 )]
 pub struct Args {
     /// Only these configurations (nice-moons, realnvp-moons, nice-mnist, realnvp-mnist, glow-mnist,
-    /// realnvp-image-mnist) and peers (torch, torch.compile, nflows, normflows, zuko, flowjax, tensorflow)
+    /// realnvp-image-mnist) and peers (torch, torch.compile, torch.graph, nflows, normflows, zuko, flowjax, tensorflow)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Fewer repetitions
     #[arg(long)]
     quick: bool,
+    /// Where to compute, on every side; on a GPU beside peers on PyTorch, with libtorch's CUDA build (tools/libtorch.py --cuda)
+    #[arg(long, value_name = "NAME", value_enum, default_value = "cpu", hide_possible_values = true)]
+    device: Device,
     /// Threads to compute with, on every side [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Also time this project with matrix products of this precision
-    #[arg(long, value_name = "KIND", value_parser = ["bf16"])]
-    precision: Option<String>,
+    /// Also time this project with matrix products of these precisions (bf16, tf32)
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["bf16", "tf32"])]
+    precision: Vec<String>,
     /// Where the report goes [default: docs/, or preview/compare/ if it is quick or of a part]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// An index of packages from which pip takes PyTorch where it can; builds without CUDA are gigabytes less
-    #[arg(long, value_name = "URL", default_value = environment::WITHOUT_CUDA)]
-    torch_index: String,
+    /// An index of packages from which pip takes PyTorch where it can [default: one of builds without CUDA, which are
+    /// gigabytes less; none with --device cuda]
+    #[arg(long, value_name = "URL")]
+    torch_index: Option<String>,
     /// A Python that has the peers, instead of new environments
     #[arg(long, hide = true, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -80,10 +86,12 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     interrupt::install()?;
 
     let mut left_out = Vec::new();
+    let parts = works.len() + peers.len();
+    let peers = args.on_device(peers, &mut left_out);
     let contestants = args.contestants(&peers, &folder, workspace, &mut left_out)?;
     let threads = args.threads();
     let patience = args.patience.map_or(plan::PATIENCE, Duration::from_secs);
-    let contest = Contest { effort: args.effort(), threads, folder, patience };
+    let contest = Contest { effort: args.effort(), threads, device: args.device, folder, patience };
     let mut outcomes = Vec::new();
     for (i, work) in works.iter().enumerate() {
         say!("\n[{}/{}] {}", i + 1, works.len(), work.title);
@@ -92,7 +100,7 @@ pub fn run(args: &Args, workspace: &Workspace) -> Result<()> {
     }
     let report = args.report(outcomes, left_out, workspace, started.elapsed());
     somebody(&report)?;
-    let page = write(&report, &args.out_folder(works.len() + peers.len(), workspace))?;
+    let page = write(&report, &args.out_folder(parts, workspace))?;
     text::print(&markdown::ratios(&report));
     say!("The whole report: {}", workspace.shown(&page));
     Ok(())
@@ -130,14 +138,26 @@ fn why(left_out: &[LeftOut], others: impl IntoIterator<Item = String>) -> String
 /// Both files, each replaced in one move; the path of the one to read.
 fn write(report: &Report, out: &Path) -> Result<PathBuf> {
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-    let page = out.join("benchmarks.md");
+    let file = |ending: &str| out.join(format!("{}.{ending}", report.machine.device.file_name()));
+    let page = file("md");
     let json = serde_json::to_string_pretty(report)? + "\n";
-    stamps::write_beside(&out.join("benchmarks.json"), json.as_bytes())?;
+    stamps::write_beside(&file("json"), json.as_bytes())?;
     stamps::write_beside(&page, markdown::page(report).as_bytes())?;
     Ok(page)
 }
 
 impl Args {
+    /// Those that compute on the device; the others join `left_out`.
+    fn on_device(&self, peers: Vec<Peer>, left_out: &mut Vec<LeftOut>) -> Vec<Peer> {
+        let (able, absent): (Vec<Peer>, Vec<Peer>) =
+            peers.into_iter().partition(|peer| peer.absence_on(self.device).is_none());
+        left_out.extend(absent.iter().filter_map(|peer| {
+            let why = peer.absence_on(self.device)?.to_owned();
+            Some(LeftOut { name: peer.name.to_owned(), configuration: None, why })
+        }));
+        able
+    }
+
     /// This workspace first, then the peers that can be had.
     fn contestants(
         &self,
@@ -147,7 +167,13 @@ impl Args {
         left_out: &mut Vec<LeftOut>,
     ) -> Result<Vec<Contestant>> {
         let given = self.python.as_deref();
-        let environments = Environments { folder: folder.to_owned(), torch_index: &self.torch_index, given };
+        let (environments, usual) = match self.device {
+            Device::Cpu => (folder.to_owned(), Some(environment::WITHOUT_CUDA)),
+            // A PyTorch without CUDA may be in the others.
+            Device::Cuda => (folder.join("cuda"), None),
+        };
+        let torch_index = self.torch_index.as_deref().or(usual);
+        let environments = Environments { folder: environments, torch_index, given };
         let ready = environments.prepare(peers, left_out)?;
         if ready.is_empty() {
             bail!("there is nobody to compare with: {}", why(left_out, None));
@@ -157,7 +183,7 @@ impl Args {
             None => build::example(workspace.root(), "flow-train", "bench_worker", &folder.join("build.json"))?,
         };
         let script = self.script.clone().unwrap_or_else(|| workspace.root().join("xtask/compare/worker.py"));
-        let precisions = std::iter::once(None).chain(self.precision.clone().map(Some));
+        let precisions = std::iter::once(None).chain(self.precision.iter().cloned().map(Some));
         let ours = precisions.map(|precision| Contestant::Ours { program: program.clone(), precision });
         let theirs = ready.into_iter().map(|(peer, python)| Contestant::Peer { peer, python, script: script.clone() });
         Ok(ours.chain(theirs).collect())
@@ -196,6 +222,8 @@ impl Args {
         versions.extend(machine::versions(workspace.root()).by_name());
         let best = |value: fn(&limits::Speed) -> f64| outcomes.iter().map(|it| value(&it.speed)).fold(0.0, f64::max);
         let machine = Machine {
+            device: self.device,
+            card: if self.device == Device::Cuda { Card::found() } else { None },
             cpu: machine::cpu().unwrap_or_else(|| "unknown".into()),
             cores: cores(),
             threads: self.threads(),
@@ -238,8 +266,11 @@ impl Args {
         if self.quick {
             words.push("--quick".into());
         }
+        words.extend(self.device.arguments().iter().map(|word| word.to_string()));
         words.extend(["--threads".to_owned(), self.threads().to_string()]);
-        words.extend(self.precision.iter().flat_map(|kind| ["--precision".to_owned(), kind.clone()]));
+        if !self.precision.is_empty() {
+            words.extend(["--precision".to_owned(), self.precision.join(",")]);
+        }
         words.extend(self.out.iter().flat_map(|out| ["--out".to_owned(), out.display().to_string()]));
         text::command_line(words)
     }
@@ -259,8 +290,8 @@ mod tests {
             let only: Vec<String> = only.iter().map(|it| it.to_string()).collect();
             chosen(&only).map(|(works, peers)| (works.len(), peers.len()))
         };
-        assert_eq!(names(&[]).unwrap(), (6, 7));
-        assert_eq!(names(&["nice-mnist"]).unwrap(), (1, 7));
+        assert_eq!(names(&[]).unwrap(), (6, 8));
+        assert_eq!(names(&["nice-mnist"]).unwrap(), (1, 8));
         assert_eq!(names(&["zuko", "torch"]).unwrap(), (6, 2));
         assert_eq!(names(&["zuko", "glow-mnist"]).unwrap(), (1, 1));
         let error = names(&["nice"]).unwrap_err().to_string();

@@ -31,6 +31,34 @@ const fn work(name: &'static str, title: &'static str, batch: u32) -> Work {
     Work { name, title, batch, image: false, cold: false }
 }
 
+/// Where everybody computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The processor
+    Cpu,
+    /// An NVIDIA GPU, the first
+    Cuda,
+}
+
+impl Device {
+    /// What a worker is told beside its usual arguments.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Device::Cpu => &[],
+            Device::Cuda => &["--device", "cuda"],
+        }
+    }
+
+    /// The page and the JSON file beside it, without their ending.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Device::Cpu => "benchmarks",
+            Device::Cuda => "benchmarks-cuda",
+        }
+    }
+}
+
 /// Somebody else's library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
@@ -42,9 +70,20 @@ pub struct Peer {
     pub images: bool,
     /// Whether it compiles what it computes, for minutes where that is much.
     pub compiles: bool,
+    /// Whether it is of use on a GPU alone.
+    pub needs_gpu: bool,
 }
 
 impl Peer {
+    /// Why it does not compute on `device`, whatever the work is.
+    pub fn absence_on(&self, device: Device) -> Option<&'static str> {
+        match device {
+            Device::Cpu if self.needs_gpu => Some("CUDA graphs need a GPU"),
+            Device::Cuda if self.environment != Environment::Torch => Some("not timed on a GPU here"),
+            _ => None,
+        }
+    }
+
     /// Why it has no part in `work`, `named` being whether a person asked for it by name.
     pub fn absence(&self, work: &Work, named: bool, quick: bool) -> Option<&'static str> {
         match self {
@@ -87,9 +126,10 @@ impl Environment {
     }
 }
 
-pub const PEERS: [Peer; 7] = [
+pub const PEERS: [Peer; 8] = [
     Peer { images: true, ..peer("torch", &[], Environment::Torch) },
     Peer { images: true, compiles: true, ..peer("torch.compile", &[], Environment::Torch) },
+    Peer { images: true, needs_gpu: true, ..peer("torch.graph", &[], Environment::Torch) },
     Peer { images: true, ..peer("nflows", &["nflows==0.14"], Environment::Torch) },
     Peer { images: true, ..peer("normflows", &["normflows==1.7.3"], Environment::Torch) },
     peer("zuko", &["zuko==1.6.0"], Environment::Torch),
@@ -98,7 +138,7 @@ pub const PEERS: [Peer; 7] = [
 ];
 
 const fn peer(name: &'static str, packages: &'static [&'static str], environment: Environment) -> Peer {
-    Peer { name, packages, environment, images: false, compiles: false }
+    Peer { name, packages, environment, images: false, compiles: false, needs_gpu: false }
 }
 
 /// What is timed.
@@ -173,6 +213,10 @@ impl Effort {
 
 /// Of training before its memory is read.
 pub const TRAINED_SECONDS: f64 = 0.5;
+/// Of training while a GPU is asked how busy it is, and how many of these it has to come to a steady answer: that is a mean of
+/// up to a second.
+pub const WATCHED_SECONDS: f64 = 1.6;
+pub const SETTLED: Duration = Duration::from_secs(1);
 /// A worker that has not answered by then is given up: a compiler may be at work in it.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Nats per dimension by which log-densities of the same weights may differ.

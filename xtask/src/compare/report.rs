@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::plan::{Effort, Measure, NEARLY, TOLERANCE};
+use super::card::Card;
+use super::plan::{Device, Effort, Measure, NEARLY, TOLERANCE};
 use super::statistics::Summary;
 
 #[derive(Debug, Serialize)]
@@ -25,13 +26,18 @@ pub struct Report {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Machine {
+    /// Where everybody computed.
+    pub device: Device,
+    /// That one, if it is a GPU that says what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<Card>,
     pub cpu: String,
     pub cores: usize,
     pub threads: usize,
     pub os: String,
     /// Of the instructions that matter here, those that the processor has.
     pub instructions: Vec<String>,
-    /// f32 operations a second at most, measured, and with what.
+    /// f32 operations a second of the device at most, measured, and with what.
     pub flops: f64,
     pub how: String,
     /// Bytes a second of a large copy, read and written.
@@ -58,8 +64,11 @@ pub struct Entry {
     pub check: Check,
     /// Milliseconds.
     pub times: BTreeMap<Measure, Summary>,
-    /// Bytes of the process at most, while it trained.
-    pub peak_bytes: u64,
+    /// Bytes of the process at most, while it trained; of the card's memory on a GPU, where its driver tells.
+    pub peak_bytes: Option<u64>,
+    /// Per cent of the time of training in which a GPU computed anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy: Option<f64>,
     /// Seconds from the start of a process to 16 samples from a saved model.
     pub cold_start: Option<Summary>,
 }
@@ -136,7 +145,7 @@ impl Aspect {
     pub fn of(self, entry: &Entry) -> Option<f64> {
         match self {
             Aspect::Time(measure) => entry.times.get(&measure).map(|summary| summary.median),
-            Aspect::Memory => Some(entry.peak_bytes as f64),
+            Aspect::Memory => entry.peak_bytes.map(|bytes| bytes as f64),
             Aspect::ColdStart => entry.cold_start.map(|summary| summary.median),
         }
     }

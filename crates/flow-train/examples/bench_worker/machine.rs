@@ -31,7 +31,7 @@ pub fn measure(threads: usize, weight_bytes: usize) -> Value {
     })
 }
 
-fn best(mut attempt: impl FnMut() -> f64) -> f64 {
+pub fn best(mut attempt: impl FnMut() -> f64) -> f64 {
     (0..ATTEMPTS).map(|_| attempt()).fold(0.0, f64::max)
 }
 

@@ -2,20 +2,21 @@
 //!
 //! ```text
 //! cargo build --release -p flow-train --example bench_worker
-//! echo 'run step 5' | target/release/examples/bench_worker nice-mnist 2 [bf16]
+//! echo 'run step 5' | target/release/examples/bench_worker nice-mnist 2 [bf16] [--device cuda]
 //! ```
 //!
 //! Requests on standard input, answers as JSON on standard output, as in `xtask/compare/protocol.py`:
 //!
 //! ```text
 //! run WHAT SECONDS    {"ms": [..]}              WHAT: step, log_prob, sample (of 1,000 each), log_prob_1, sample_1
-//! peak                {"bytes": N}              the largest resident set so far
+//! peak                {"bytes": N}              the largest resident set so far; on a GPU the memory taken there, or null
 //! save FOLDER         {"saved": true}           model.safetensors, and rows with their log-densities to check peers by
-//! machine             {"flops": .., ..}         what this machine can do, for limits
+//! machine             {"flops": .., ..}         what this machine, or its GPU, can do, for limits
 //! ```
 //!
-//! `bench_worker cold MODEL THREADS` draws 16 samples from a saved model and ends.
+//! `bench_worker cold MODEL THREADS [--device cuda]` draws 16 samples from a saved model and ends.
 
+mod card;
 mod machine;
 mod operations;
 mod work;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use card::Memory;
 use flow_models::file;
 use serde_json::{Value, json};
 use tch::Device;
@@ -47,16 +49,25 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[&str]) -> Result<()> {
+    let (arguments, device) = match arguments {
+        [arguments @ .., "--device", device] => (arguments, *device),
+        _ => (arguments, "cpu"),
+    };
+    let device: flow_train::Device = device.parse()?;
+    // Before the first tensor.
+    let memory = || matches!(device, flow_train::Device::Cuda(_)).then(Memory::new);
     match arguments {
-        ["cold", model, threads] => cold(model.as_ref(), threads.parse()?),
-        [work, threads] => serve(Work::new(work, threads.parse()?, None)?),
-        [work, threads, precision] => serve(Work::new(work, threads.parse()?, Some(precision))?),
-        _ => bail!("bench_worker WORK THREADS [PRECISION], or bench_worker cold MODEL THREADS"),
+        ["cold", model, threads] => cold(model.as_ref(), threads.parse()?, device.resolve()?),
+        [work, threads] => serve(memory(), Work::new(work, threads.parse()?, None, device)?),
+        [work, threads, precision] => serve(memory(), Work::new(work, threads.parse()?, Some(precision), device)?),
+        _ => bail!(
+            "bench_worker WORK THREADS [PRECISION], or bench_worker cold MODEL THREADS; each with [--device cuda]"
+        ),
     }
 }
 
-/// Answers requests until there are no more.
-fn serve(mut work: Work) -> Result<()> {
+/// Answers requests until there are no more, about memory of a card where there is one.
+fn serve(memory: Option<Memory>, mut work: Work) -> Result<()> {
     tell(&json!({ "ready": work.about() }))?;
     for line in stdin().lock().lines() {
         let line = line?;
@@ -64,8 +75,14 @@ fn serve(mut work: Work) -> Result<()> {
         let answer = match words[..] {
             ["run", "step", seconds] => json!({ "ms": work.steps(seconds.parse()?)? }),
             ["run", what, seconds] => json!({ "ms": repeat(|| work.infer(what), seconds.parse()?)? }),
-            ["peak"] => json!({ "bytes": peak()? }),
-            ["machine"] => machine::measure(work.threads(), work.weight_bytes()),
+            ["peak"] => match &memory {
+                Some(memory) => json!({ "bytes": memory.bytes() }),
+                None => json!({ "bytes": peak()? }),
+            },
+            ["machine"] => match work.device() {
+                Device::Cpu => machine::measure(work.threads(), work.weight_bytes()),
+                card => card::measure(card, work.weight_bytes()),
+            },
             ["save", ..] => {
                 work.save(line["save ".len()..].as_ref())?;
                 json!({ "saved": true })
@@ -106,9 +123,10 @@ fn peak() -> Result<u64> {
     Ok(kib * 1024)
 }
 
-fn cold(path: &Path, threads: i32) -> Result<()> {
+fn cold(path: &Path, threads: i32, device: Device) -> Result<()> {
     tch::set_num_threads(threads);
-    let (model, _) = file::load(path, Device::Cpu)?;
+    let (model, _) = file::load(path, device)?;
     let samples = model.flow().sample(16, 1.0, 0, None);
+    card::finish(device);
     tell(&json!({ "sampled": samples.size()[0] }))
 }

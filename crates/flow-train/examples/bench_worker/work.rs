@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use flow_core::rng::with_seed;
+use flow_cuda::Recorded;
 use flow_data::{DataSet, LoadOptions, Preprocessing, Source, Spec, Split, Values};
 use flow_models::{ModelCard, Preset, file};
 use flow_train::{Event, RunConfig, Trainer};
@@ -15,6 +16,7 @@ use ndarray::Array2;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
+use crate::card::finish;
 use crate::operations::Operations;
 
 /// Names, models and presets: the original's four configurations, and image models for two cores.
@@ -36,17 +38,21 @@ pub struct Work {
     /// What log-densities are asked of: 1,000 rows, and one.
     many: Tensor,
     one: Tensor,
+    /// Recorded on a GPU, called as they are elsewhere.
+    log_prob: Recorded,
+    inverse: Recorded,
     seed: u64,
+    device: Device,
 }
 
 impl Work {
-    pub fn new(name: &str, threads: usize, precision: Option<&str>) -> Result<Self> {
+    pub fn new(name: &str, threads: usize, precision: Option<&str>, device: flow_train::Device) -> Result<Self> {
         let Some((_, model, preset)) = WORK.into_iter().find(|work| work.0 == name) else {
             bail!("no work is called {name:?}; there are {}", WORK.map(|work| work.0).join(", "));
         };
         let data = if name.ends_with("moons") { moons()? } else { like_mnist()? };
         let mut config = RunConfig::preset(model, preset, data.spec.clone(), &data)?;
-        config.set("device=cpu")?;
+        config.set(&format!("device={device}"))?;
         config.set(&format!("threads={threads}"))?;
         if let Some(precision) = precision {
             config.set(&format!("train.precision={precision}"))?;
@@ -59,9 +65,18 @@ impl Work {
         config.set("train.schedule=constant")?;
         config.train.steps = 1 << 40;
         config.train.validate_every = 1 << 40;
-        let many = rows(&data, MANY);
+        let device = device.resolve()?;
+        let many = rows(&data, MANY).to_device(device);
         let one = many.narrow(0, 0, 1).copy();
-        Ok(Work { trainer: Trainer::new(config, data)?, many, one, seed: 0 })
+        Ok(Work {
+            trainer: Trainer::new(config, data)?,
+            many,
+            one,
+            log_prob: Recorded::default(),
+            inverse: Recorded::default(),
+            seed: 0,
+            device,
+        })
     }
 
     /// What the other end wants to know: parameters, operations, versions.
@@ -73,6 +88,10 @@ impl Work {
             "without_gradient_per_row": operations.of_the_first_layer,
             "versions": { "flow": env!("CARGO_PKG_VERSION"), "libtorch": "2.11.0" },
         })
+    }
+
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     pub fn threads(&self) -> usize {
@@ -88,10 +107,12 @@ impl Work {
     pub fn steps(&mut self, seconds: f64) -> Result<Vec<f64>> {
         let mut times = Vec::new();
         let mut begun: Option<(Instant, Instant)> = None;
+        let device = self.device;
         self.trainer.run(&mut |event: &Event| {
             if !matches!(event, Event::Step { .. }) {
                 return ControlFlow::Continue(());
             }
+            finish(device);
             let now = Instant::now();
             let (start, last) = begun.get_or_insert((now, now));
             if now > *last {
@@ -110,17 +131,23 @@ impl Work {
     pub fn infer(&mut self, what: &str) -> Result<()> {
         self.seed += 1;
         let precision = self.trainer.config().train.precision;
-        drop(std::hint::black_box(precision.scope(|| self.inferred(what))?));
+        let inferred = std::hint::black_box(precision.scope(|| self.inferred(what))?);
+        finish(self.device);
+        drop(inferred);
         Ok(())
     }
 
-    fn inferred(&self, what: &str) -> Result<Tensor> {
+    fn inferred(&mut self, what: &str) -> Result<Tensor> {
         let flow = self.trainer.model().flow();
+        let log_prob = |x: &Tensor| flow.log_prob(x, None);
+        // As `Flow::sample` has it, of which the draw cannot be recorded.
+        let latent = |n| flow.base().sample(n, 1.0, self.seed, self.device);
+        let inverse = |z: &Tensor| flow.bijection().inverse(z, None).0;
         Ok(match what {
-            "log_prob" => tch::no_grad(|| flow.log_prob(&self.many, None)),
-            "log_prob_1" => tch::no_grad(|| flow.log_prob(&self.one, None)),
-            "sample" => flow.sample(MANY as usize, 1.0, self.seed, None),
-            "sample_1" => flow.sample(1, 1.0, self.seed, None),
+            "log_prob" => self.log_prob.call(&self.many, log_prob),
+            "log_prob_1" => self.log_prob.call(&self.one, log_prob),
+            "sample" => self.inverse.call(&latent(MANY as usize), inverse),
+            "sample_1" => self.inverse.call(&latent(1), inverse),
             _ => bail!("{what:?} is nothing to measure"),
         })
     }
