@@ -7,7 +7,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::product::{add_mm, mm_into};
+use crate::product::add_mm;
 
 /// A map's output and what its way back needs.
 pub struct Kept<'a> {
@@ -42,11 +42,6 @@ pub trait Gradients {
 
     /// The gradient of `parameter` is `gradient`, of its shape.
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor);
-
-    /// The gradient of `parameter` is the sum of `grad`, `[n, ..]` of such, over its rows.
-    fn give_sum(&mut self, parameter: &Tensor, grad: &Tensor) {
-        self.give(parameter, &grad.sum_dim_intlist(0i64, false, None::<Kind>));
-    }
 }
 
 /// Adds them to the parameters' own gradients, as autograd does; parameters that are not trained get none.
@@ -63,31 +58,6 @@ impl Gradients for ToParameters {
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor) {
         if let Some(mut own) = gradient_of(parameter) {
             let _ = own.g_add_(gradient);
-        }
-    }
-}
-
-/// Writes them over the parameters' own gradients, in fewer passes over memory than adding takes: for a parameter is given its
-/// gradient once. What autograd tapes is added by it, and wants zeros to begin with.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OverParameters;
-
-impl Gradients for OverParameters {
-    fn give_product(&mut self, weight: &Tensor, grad: &Tensor, x: &Tensor) {
-        if let Some(own) = gradient_of(weight) {
-            mm_into(&own, &grad.tr(), x);
-        }
-    }
-
-    fn give(&mut self, parameter: &Tensor, gradient: &Tensor) {
-        if let Some(mut own) = gradient_of(parameter) {
-            own.copy_(gradient);
-        }
-    }
-
-    fn give_sum(&mut self, parameter: &Tensor, grad: &Tensor) {
-        if let Some(own) = gradient_of(parameter) {
-            let _ = grad.sum_intlist_out(&own, 0i64, false, None::<Kind>);
         }
     }
 }

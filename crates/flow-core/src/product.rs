@@ -85,14 +85,6 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
     }
 }
 
-/// `max(x Wᵀ + b, 0)`, without gradients: on a GPU one kernel.
-pub fn linear_relu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    if x.device().is_cuda() && PRECISION.get() != Precision::Bf16 {
-        return bias.internal_addmm_activation(x, &weight.tr(), false);
-    }
-    linear(x, weight, Some(bias)).relu_()
-}
-
 /// `a b` for `a: [m, k]` and `b: [k, n]`.
 pub fn mm(a: &Tensor, b: &Tensor) -> Tensor {
     match PRECISION.get() {
@@ -140,40 +132,6 @@ pub fn conv2d_exact(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tenso
     }
     let padding = weight.size()[2] / 2;
     x.conv2d(weight, bias, 1, padding, 1, 1)
-}
-
-/// The gradient of [`conv2d`]'s `x` from that of its output: the convolution by the same filters turned around.
-pub fn conv2d_grad_input(weight: &Tensor, grad: &Tensor) -> Tensor {
-    let turned = weight.transpose(0, 1).flip([2i64, 3]);
-    let padding = weight.size()[2] / 2;
-    let conv = |grad: &Tensor, turned: &Tensor| conv2d_exact(grad, turned, None);
-    debug_assert_eq!(weight.size()[2], 2 * padding + 1, "a filter with a middle");
-    match PRECISION.get() {
-        Precision::F32 | Precision::Tf32 => conv(grad, &turned),
-        Precision::Bf16 => conv(&grad.to_kind(Kind::BFloat16), &turned.to_kind(Kind::BFloat16)).to_kind(grad.kind()),
-    }
-}
-
-/// The gradient of [`conv2d`]'s `weight: [outputs, inputs, k, k]` from that of its output, image by image: `[n, ..weight]`,
-/// whose sum over images it is. The pixels that a filter saw are laid out side by side, so that it is a product for each image.
-pub fn conv2d_grads_by_image(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Tensor {
-    let (n, k) = (x.size()[0], weight.size()[2]);
-    let seen = if k == 1 { x.flatten(2, 3) } else { seen_by_filters(x, k) };
-    let (grad, seen) = (grad.flatten(2, 3), seen.transpose(1, 2));
-    let product = match PRECISION.get() {
-        Precision::F32 | Precision::Tf32 => grad.bmm(&seen),
-        Precision::Bf16 => rounded_mm(&grad, &seen),
-    };
-    let size: Vec<i64> = std::iter::once(n).chain(weight.size()).collect();
-    product.view(&size[..])
-}
-
-/// `[n, inputs · k · k, h · w]` of `x: [n, inputs, h, w]`: for each place what a filter of k x k there is laid over. As views and
-/// one copy, for libtorch's `im2col` goes image by image on a GPU.
-fn seen_by_filters(x: &Tensor, k: i64) -> Tensor {
-    let size = x.size();
-    let places = x.constant_pad_nd([k / 2; 4]).unfold(2, k, 1).unfold(3, k, 1).permute([0, 1, 4, 5, 2, 3]);
-    places.reshape([size[0], size[1] * k * k, size[2] * size[3]])
 }
 
 /// Outside of autograd the sums come out as f32 on a GPU, unrounded.

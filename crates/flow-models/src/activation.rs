@@ -53,15 +53,6 @@ impl Activation {
         }
     }
 
-    /// The same, with `x` left as it is.
-    pub(crate) fn apply_keeping_input(self, x: &Tensor) -> (Tensor, Tensor) {
-        let y = self.apply(x);
-        match self {
-            Activation::Silu | Activation::Gelu => (y, x.shallow_clone()),
-            _ => (y.shallow_clone(), y),
-        }
-    }
-
     /// `grad * a'(x)`.
     pub(crate) fn backward(self, grad: &Tensor, kept: &Tensor) -> Tensor {
         match self {

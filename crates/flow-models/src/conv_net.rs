@@ -1,11 +1,10 @@
 //! Conditioners for images: convolutional nets, plain or residual.
 
+use flow_core::Conditioner;
 use flow_core::product::conv2d;
-use flow_core::{Conditioner, ConditionerKept};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
-use crate::conv_backward::forward_keeping;
 use crate::error::require;
 use crate::image::shifted;
 use crate::init::uniform;
@@ -127,44 +126,26 @@ impl ConvNetConfig {
 /// A conditioner built from a [`ConvNetConfig`].
 #[derive(Debug)]
 pub(crate) struct ConvNet {
-    pub(crate) first: Conv,
-    pub(crate) context: Option<Tensor>,
-    pub(crate) blocks: Vec<Block>,
-    pub(crate) out: Conv,
-    pub(crate) activation: Activation,
+    first: Conv,
+    context: Option<Tensor>,
+    blocks: Vec<Block>,
+    out: Conv,
+    activation: Activation,
     training: bool,
 }
 
 #[derive(Debug)]
-pub(crate) enum Block {
+enum Block {
     Plain(Conv),
     Residual(Conv, Conv),
 }
 
-impl ConvNet {
-    pub(crate) fn is_residual(&self) -> bool {
-        matches!(self.blocks.first(), Some(Block::Residual(..)))
-    }
-
-    /// Whether its gradients are found by hand: without a norm, and on a GPU.
-    fn is_by_hand(&self, device: Device) -> bool {
-        device.is_cuda() && matches!(self.first.norm, ConvNorm::None)
-    }
-}
-
 impl Conditioner for ConvNet {
-    fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
-        if self.is_by_hand(kept.device()) {
-            return forward_keeping(self, kept, context);
-        }
-        ConditionerKept::taped(kept, |kept| self.forward(kept, context))
-    }
-
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
         let act = |h: &Tensor| self.activation.apply(h);
         let first = shifted(conv(&self.first, &channels_last(kept)), self.context.as_ref(), context);
-        let residual = self.is_residual();
+        let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
         let mut h = if residual { first } else { act(&first) };
         for block in &self.blocks {
             h = match block {
@@ -188,9 +169,9 @@ impl Conditioner for ConvNet {
 
 /// A convolution with `weight: [outputs, inputs, k, k]` and its normalisation.
 #[derive(Debug)]
-pub(crate) struct Conv {
-    pub(crate) weight: Tensor,
-    pub(crate) bias: Tensor,
+struct Conv {
+    weight: Tensor,
+    bias: Tensor,
     norm: ConvNorm,
 }
 

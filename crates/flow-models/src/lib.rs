@@ -23,7 +23,6 @@
 //! ```
 
 mod activation;
-mod conv_backward;
 mod conv_net;
 mod digest;
 mod error;

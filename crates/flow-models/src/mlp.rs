@@ -1,9 +1,9 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
-use flow_core::product::{linear, linear_relu};
+use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients};
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, nn};
+use tch::{Kind, Tensor, nn};
 
 use crate::error::require;
 use crate::init::uniform;
@@ -205,14 +205,9 @@ impl Layer {
         linear(x, &self.weight, Some(&self.bias))
     }
 
-    /// What [`Activation::Relu`] makes of [`Layer::apply`], without gradients.
-    pub(crate) fn apply_relu(&self, x: &Tensor) -> Tensor {
-        linear_relu(x, &self.weight, &self.bias)
-    }
-
     /// Gives both their gradients, from the input `[n, inputs]` and the gradient of the output `[n, outputs]`.
     pub(crate) fn give(&self, x: &Tensor, grad: &Tensor, gradients: &mut dyn Gradients) {
         gradients.give_product(&self.weight, grad, x);
-        gradients.give_sum(&self.bias, grad);
+        gradients.give(&self.bias, &grad.sum_dim_intlist(0i64, false, None::<Kind>));
     }
 }

@@ -4,7 +4,6 @@ use flow_core::product::{add_mm, mm};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use tch::Tensor;
 
-use crate::Activation;
 use crate::mlp::Mlp;
 
 /// What an [`Mlp`] has kept: the input of every layer, and what the derivative of every hidden layer needs.
@@ -23,13 +22,7 @@ pub(crate) fn forward_keeping(net: &Mlp, x: Tensor, context: i64) -> Conditioner
     let mut derivatives = Vec::with_capacity(net.hidden.len());
     for (i, layer) in net.hidden.iter().enumerate() {
         let before = inputs.last().expect("it begins with one");
-        let (change, derivative) = match net.activation {
-            Activation::Relu => {
-                let change = layer.apply_relu(before);
-                (change.shallow_clone(), change)
-            }
-            other => other.apply_keeping(layer.apply(before)),
-        };
+        let (change, derivative) = net.activation.apply_keeping(layer.apply(before));
         let next = if net.residual && i > 0 { before + change } else { change };
         inputs.push(next);
         derivatives.push(derivative);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use flow_core::{Flow, OverParameters, ToParameters};
+use flow_core::{Flow, ToParameters};
 use tch::{Kind, Tensor};
 
 use crate::TrainConfig;
@@ -108,7 +108,7 @@ impl Stepper<'_> {
             parameters.zero_gradients();
             let kept = flow.forward_keeping(&batch.x, batch.context.as_ref());
             let nats = kept.log_prob.mean(None);
-            kept.backward(&mut OverParameters);
+            kept.backward(&mut ToParameters);
             let norm = parameters.gradients().norm();
             let told = Tensor::stack(&[&nats, &norm], 0);
             // 0 times a number is 0, and NaN where that is not finite.
