@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 
 use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::parameter_gradients;
-use crate::law_backward::{LawKept, by_row};
+use crate::law_backward::LawKept;
 use crate::shape::{flat, sum_event, zero_log_det};
 use crate::{Backward, Bijection, Edge, Gradients, Inspection, Kept, Law, Mask};
 
@@ -174,8 +174,7 @@ impl<N: Conditioner> Backward for CouplingBack<'_, N> {
     ) -> Option<Tensor> {
         let Coupling { mask, law, .. } = self.coupling;
         let (own, grad_changed) = mask.split(&flat(grad_value));
-        let (grad_changed, grad_parameters) =
-            law.backward(self.law, &grad_changed, &by_row(grad_log_det, &grad_changed), gradients);
+        let (grad_changed, grad_parameters) = law.backward(self.law, &grad_changed, grad_log_det, gradients);
         let grad_kept = self.conditioner.backward(&grad_parameters, wanted, gradients)?;
         wanted.then(|| mask.merge(&(own + grad_kept), &grad_changed).reshape(grad_value.size()))
     }

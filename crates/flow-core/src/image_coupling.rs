@@ -2,11 +2,9 @@
 
 use tch::{Kind, Tensor};
 
-use crate::coupling::ConditionerBackward;
 use crate::law::parameter_gradients;
-use crate::law_backward::{LawKept, by_row};
 use crate::shape::{sum_event, zero_log_det};
-use crate::{Backward, Bijection, Conditioner, Edge, Error, Gradients, Inspection, Kept, Law, Result, SqueezeOrder};
+use crate::{Bijection, Conditioner, Edge, Error, Inspection, Law, Result, SqueezeOrder};
 
 /// Which part of an image `[c, h, w]` a coupling keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,14 +129,10 @@ impl<N: Conditioner> ImageCoupling<N> {
 
     fn parameters(&self, parts: &Parts, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let parameters = self.conditioner.forward(kept, context);
-        self.assert_fits(&parameters, parts);
-        parameters
-    }
-
-    fn assert_fits(&self, parameters: &Tensor, parts: &Parts) {
         let mut expected = parts.changed.size();
         expected[1] *= self.law.parameters() as i64;
         assert_eq!(parameters.size(), expected, "a conditioner's output for an image {:?}", parts.kept.size());
+        parameters
     }
 
     fn log_det(&self, parts: &Parts, log_scale: Option<Tensor>) -> Tensor {
@@ -169,20 +163,6 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
 
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         self.map(z, context, Law::inverse)
-    }
-
-    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        let parts = self.split(x);
-        let conditioner = self.conditioner.forward_keeping(&parts.kept, context);
-        self.assert_fits(&conditioner.parameters, &parts);
-        let (changed, log_scale, law) = self.law.forward_keeping(&parts.changed, &conditioner.parameters);
-        let value = self.merge(&parts, &parts.kept, &changed);
-        let log_det = self.log_det(&parts, log_scale);
-        Kept {
-            value,
-            log_det,
-            back: Box::new(ImageCouplingBack { coupling: self, law, conditioner: conditioner.back }),
-        }
     }
 
     /// One pass of the conditioner serves both rebuilding and the gradient, for what is kept is known.
@@ -217,37 +197,6 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
             Some(squares) => Edge::new(what, &at.masked_select(squares)),
         });
         Inspection { edge, ..Inspection::default() }
-    }
-}
-
-struct ImageCouplingBack<'a, N> {
-    coupling: &'a ImageCoupling<N>,
-    law: LawKept,
-    conditioner: Box<dyn ConditionerBackward + 'a>,
-}
-
-impl<N: Conditioner> Backward for ImageCouplingBack<'_, N> {
-    fn backward(
-        self: Box<Self>,
-        grad_value: &Tensor,
-        grad_log_det: &Tensor,
-        wanted: bool,
-        gradients: &mut dyn Gradients,
-    ) -> Option<Tensor> {
-        let grads = self.coupling.split(grad_value);
-        let by_row = by_row(grad_log_det, &grads.changed);
-        let (own, grad_changed, grad_log_s) = match &grads.squares {
-            None => (grads.kept.shallow_clone(), grads.changed.shallow_clone(), by_row),
-            // The law is of the whole image here: what it made of kept pixels went nowhere.
-            Some(squares) => {
-                let changed = grads.changed.masked_fill(&squares.logical_not(), 0.0);
-                (grads.kept.shallow_clone(), changed, by_row * squares.to_kind(grad_value.kind()))
-            }
-        };
-        let (grad_changed, grad_parameters) =
-            self.coupling.law.backward(self.law, &grad_changed, &grad_log_s, gradients);
-        let grad_kept = self.conditioner.backward(&grad_parameters, wanted, gradients)?;
-        wanted.then(|| self.coupling.merge(&grads, &(own + grad_kept), &grad_changed))
     }
 }
 

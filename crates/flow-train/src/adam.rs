@@ -17,7 +17,8 @@ use crate::threads::in_parallel;
 /// p = p - rate (m / (1 - β1^t)) / (√(v / (1 - β2^t)) + ε) - rate decay p
 /// ```
 ///
-/// On the processor, a moment that has decayed to nothing becomes 0: see [`FIRST_NOTHING`].
+/// On the processor, a moment that has decayed to nothing becomes 0: a processor takes a hundred times as long for
+/// numbers below the normal ones.
 #[derive(Debug)]
 pub struct Adam {
     /// Decay of the first moment.
