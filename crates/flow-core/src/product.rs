@@ -1,8 +1,8 @@
 //! Matrix products of conditioners, in the precision that is asked for.
 //!
 //! Weights, gradients and everything between two products stay f32; in bf16 both factors of a product are rounded to 8 bits
-//! of mantissa, in TF32 to 11, and the result comes back as f32. Log-determinants, bases and losses have no such products in them. It is
-//! faster where the processor multiplies bf16 (AVX512-BF16, AMX, CUDA from Ampere on), and slower elsewhere.
+//! of mantissa, in TF32 to 11, and the result comes back as f32. Log-determinants, bases and losses have no such products in
+//! them. bf16 is faster where the processor multiplies it (AVX512-BF16, AMX, CUDA from Ampere on), and slower elsewhere.
 
 use std::cell::Cell;
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use flow_cuda::{Constants, Moved};
+use flow_cuda::{Constants, Moved, Numbers};
 use tch::{Device, Kind, Tensor};
 
 use crate::flat::{FlatParameters, Place};
@@ -29,7 +29,6 @@ pub struct Adam {
     pub epsilon: f64,
     moments: Moments,
     segments: Vec<Segment>,
-    spread: Spread,
     scratch: Tensor,
 }
 
@@ -91,9 +90,8 @@ impl Adam {
             }
         }
         let moments = Moments { first: zeros(), second: zeros() };
-        let spread = Spread::new(&segments, parameters.buffer());
         let scratch = Tensor::zeros([0], (Kind::Float, Device::Cpu));
-        Adam { beta1, beta2, epsilon, moments, segments, spread, scratch }
+        Adam { beta1, beta2, epsilon, moments, segments, scratch }
     }
 
     /// Both moments, to save them or to copy saved ones in.
@@ -103,14 +101,23 @@ impl Adam {
 
     /// The `t`-th step (from 1) by the gradients of `parameters`, each multiplied by `shorten`.
     pub fn step(&mut self, parameters: &FlatParameters, rate: f64, t: u64, shorten: f64) {
+        if parameters.buffer().device().is_cuda() && flow_cuda::has_adam_step() {
+            let number = |x: f64| Tensor::from_slice(&[x as f32]).to_device(parameters.buffer().device());
+            let (rate, step, shrink) = (number(rate), number(t as f64), number(1.0 / shorten));
+            let numbers = Numbers { rate: &rate, step: &step, shrink: Some(&shrink), skip: None };
+            return self.step_on_gpu(parameters, &numbers);
+        }
         let coefficients = self.coefficients(rate, t, shorten);
+        let segments: Vec<_> = self.segments.iter().map(|s| (s.places.clone(), coefficients(s.group))).collect();
         let (p, g) = (parameters.buffer().shallow_clone(), parameters.gradients());
         let (m, v) = (self.moments.first.shallow_clone(), self.moments.second.shallow_clone());
         if p.device() == Device::Cpu {
-            let segments: Vec<_> = self.segments.iter().map(|s| (s.places.clone(), coefficients(s.group))).collect();
             on_slices(p, g, m, v, &segments);
-        } else {
-            on_tensors(p, g, m, v, coefficients(Group { rate: 1.0, decay: 0.0 }), rate, &self.spread);
+            return;
+        }
+        for (places, c) in segments {
+            let part = |buffer: &Tensor| buffer.narrow(0, places.start as i64, places.len() as i64);
+            on_tensors(part(&p), &part(g), part(&m), part(&v), c);
         }
     }
 
@@ -136,7 +143,7 @@ impl Adam {
 
     /// A step on a GPU that waits for nothing, in one kernel for each group: the learning rate and the number of the step are
     /// read there, what gradients are divided by, too, and nothing is changed where `skip` is 1; f32, each a tensor of one.
-    pub(crate) fn step_on_gpu(&self, parameters: &FlatParameters, numbers: &flow_cuda::Numbers) {
+    pub(crate) fn step_on_gpu(&self, parameters: &FlatParameters, numbers: &Numbers) {
         let (p, g) = (parameters.buffer(), parameters.gradients());
         let mut left: Vec<&Segment> = self.segments.iter().collect();
         while let Some(Segment { group, .. }) = left.first().copied() {
@@ -150,7 +157,7 @@ impl Adam {
             let rate = own.as_ref().unwrap_or(numbers.rate);
             let Adam { beta1, beta2, epsilon, .. } = *self;
             let constants = Constants { beta1, beta2, decay: group.decay, epsilon };
-            flow_cuda::adam_step(&moved, constants, &flow_cuda::Numbers { rate, ..*numbers })
+            flow_cuda::adam_step(&moved, constants, &Numbers { rate, ..*numbers })
                 .expect("buffers of one layout, and a libtorch that was asked before");
         }
     }
@@ -186,60 +193,14 @@ impl Adam {
     }
 }
 
-/// What the variables have of their own, number by number, where not all have the same: so that a step by tensor operations
-/// takes as few for many variables as for one.
-#[derive(Debug, Default)]
-struct Spread {
-    /// Factors on the learning rate, where one is not 1.
-    rates: Option<Tensor>,
-    /// Rate factor times weight decay, where one is not 0.
-    decays: Option<Tensor>,
-}
-
-impl Spread {
-    /// For devices other than the processor, which goes by segments.
-    fn new(segments: &[Segment], parameters: &Tensor) -> Self {
-        if parameters.device() == Device::Cpu {
-            return Spread::default();
-        }
-        Spread {
-            rates: spread(segments, parameters, 1.0, |group| group.rate),
-            decays: spread(segments, parameters, 0.0, |group| group.rate * group.decay),
-        }
-    }
-}
-
-/// A number of each segment at all its places, `usual` between them; `None` if it is so everywhere.
-fn spread(segments: &[Segment], parameters: &Tensor, usual: f64, of: impl Fn(Group) -> f64) -> Option<Tensor> {
-    if segments.iter().all(|segment| of(segment.group) == usual) {
-        return None;
-    }
-    let all = parameters.full_like(usual);
-    for Segment { places, group } in segments {
-        let _ = all.narrow(0, places.start as i64, places.len() as i64).fill_(of(*group));
-    }
-    Some(all)
-}
-
-/// By tensor operations, for devices whose memory is not ours to touch. `c` are the coefficients of a group that has nothing
-/// of its own.
-fn on_tensors(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coefficients, rate: f64, spread: &Spread) {
+/// By tensor operations, for devices whose memory is not ours to touch.
+fn on_tensors(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coefficients) {
     tch::no_grad(|| {
-        let shortened = (c.shorten != 1.0).then(|| g * f64::from(c.shorten));
-        let g = shortened.as_ref().unwrap_or(g);
-        // m + (1 - β1) (g - m), and the same of the squares: one pass each.
-        let _ = m.lerp_(g, f64::from(c.rest1));
-        let _ = v.lerp_(&g.square(), f64::from(c.rest2));
-        if let Some(decays) = &spread.decays {
-            let _ = p.g_mul_(&(decays * -rate).g_add_scalar_(1.0));
-        }
-        // Both the quotient's parts over the second moment's scale.
-        let scale = f64::from(c.second_scale);
-        let mut step = &m * (-f64::from(c.step_size) / scale);
-        if let Some(rates) = &spread.rates {
-            let _ = step.g_mul_(rates);
-        }
-        let _ = p.addcdiv_(&step, &v.sqrt().g_add_scalar_(f64::from(c.epsilon) / scale));
+        let g = g * f64::from(c.shorten);
+        let _ = m.g_mul_scalar_(f64::from(c.beta1)).g_add_(&(&g * f64::from(c.rest1)));
+        let _ = v.g_mul_scalar_(f64::from(c.beta2)).g_add_(&(g.square() * f64::from(c.rest2)));
+        let change = &m * f64::from(c.step_size) / (v.sqrt() * f64::from(c.second_scale) + f64::from(c.epsilon));
+        let _ = p.g_mul_scalar_(f64::from(c.keep)).g_sub_(&change);
     });
 }
 
@@ -401,28 +362,22 @@ mod tests {
         let (p1, p2) = (start.copy(), start.copy());
         let zeros = || start.zeros_like();
         let (m1, v1, m2, v2) = (zeros(), zeros(), zeros(), zeros());
-        // In two segments, of which the second reaches into the second thread's part.
-        let segments = [(0..7, Group { rate: 1.0, decay: 0.1 }), (7..len, Group { rate: 3.0, decay: 0.0 })];
-        let segments = segments.map(|(places, group)| Segment { places, group });
-        let numbers = |usual, of: fn(Group) -> f64| spread(&segments, &start, usual, of);
-        let own = Spread { rates: numbers(1.0, |g| g.rate), decays: numbers(0.0, |g| g.rate * g.decay) };
         for (t, g) in (1..).zip(&gradients) {
-            let rate = 1e-2;
-            let c = |group: Group| Coefficients {
+            let c = Coefficients {
                 beta1: 0.9,
                 beta2: 0.999,
                 rest1: 0.1,
                 rest2: 0.001,
                 shorten: 0.5,
-                step_size: (rate * group.rate / (1.0 - 0.9f64.powi(t))) as f32,
+                step_size: (1e-2 / (1.0 - 0.9f64.powi(t))) as f32,
                 second_scale: (1.0 / (1.0 - 0.999f64.powi(t)).sqrt()) as f32,
                 epsilon: 1e-8,
-                keep: (1.0 - rate * group.rate * group.decay) as f32,
+                keep: 0.999,
             };
-            let by_segment = segments.each_ref().map(|s| (s.places.clone(), c(s.group)));
-            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), &by_segment);
-            let plain = c(Group { rate: 1.0, decay: 0.0 });
-            on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), plain, rate, &own);
+            // In two segments, of which the second reaches into the second thread's part.
+            let segments = [(0..7, c), (7..len, c)];
+            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), &segments);
+            on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), c);
         }
         assert!((&p1 - &start).abs().min().double_value(&[]) > 0.0, "no number was left out");
         for (slices, tensors) in [(p1, p2), (m1, m2), (v1, v2)] {
