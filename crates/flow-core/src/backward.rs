@@ -5,8 +5,10 @@
 //!
 //! Both ways are taken within [`tch::no_grad`]. What has to be taped turns gradients on for itself.
 
+use flow_dense::{Into, Panels, gradient};
 use tch::{Kind, Tensor};
 
+use crate::dense;
 use crate::product::add_mm;
 
 /// A map's output and what its way back needs.
@@ -39,6 +41,13 @@ pub trait Backward {
 pub trait Gradients {
     /// The gradient of `weight: [outputs, inputs]` is `gradᵀ x`, with `grad: [n, outputs]` and `x: [n, inputs]`.
     fn give_product(&mut self, weight: &Tensor, grad: &Tensor, x: &Tensor);
+
+    /// The same from panels of `grad`, and of `x` transposed, as [`gradient`] wants them.
+    fn give_dense(&mut self, weight: &Tensor, grad: &Panels, input: &Panels) {
+        if let Some(mut own) = gradient_of(weight) {
+            gradient(grad, input, Into::Add(dense::numbers_mut(&mut own)), dense::threads());
+        }
+    }
 
     /// The gradient of `parameter` is `gradient`, of its shape.
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor);

@@ -27,6 +27,11 @@ impl Precision {
     /// All of them.
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Tf32];
 
+    /// The precision of products on this thread.
+    pub(crate) fn now() -> Self {
+        PRECISION.get()
+    }
+
     /// Runs `f`; products on this thread are of this precision meanwhile. TF32 is a switch of the whole process: what other
     /// threads start on a GPU in that time is rounded, too.
     pub fn scope<T>(self, f: impl FnOnce() -> T) -> T {

@@ -22,6 +22,15 @@ pub enum Activation {
 const SLOPE: f64 = 0.01;
 
 impl Activation {
+    /// The slope below 0 of those that are two straight lines.
+    pub(crate) fn slope(self) -> Option<f32> {
+        match self {
+            Activation::Relu => Some(0.0),
+            Activation::LeakyRelu => Some(SLOPE as f32),
+            Activation::Silu | Activation::Gelu | Activation::Tanh => None,
+        }
+    }
+
     pub(crate) fn apply(self, x: &Tensor) -> Tensor {
         match self {
             Activation::Relu => x.relu(),

@@ -33,6 +33,7 @@ mod image;
 mod init;
 mod mlp;
 mod mlp_backward;
+mod mlp_dense;
 mod model;
 mod nice;
 pub mod preset;

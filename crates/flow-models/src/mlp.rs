@@ -1,13 +1,16 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
+use flow_core::dense;
 use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients};
+use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
 use crate::error::require;
 use crate::init::uniform;
 use crate::mlp_backward::forward_keeping;
+use crate::mlp_dense;
 use crate::{Activation, Result};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
@@ -132,7 +135,7 @@ pub struct Mlp {
 
 impl Mlp {
     /// `[n, inputs]` to `[n, outputs]`.
-    fn run(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn run(&self, x: &Tensor) -> Tensor {
         let mut h = self.activate(self.hidden[0].apply(x));
         for layer in &self.hidden[1..] {
             let change = self.activate(layer.apply(&h));
@@ -150,6 +153,11 @@ impl Mlp {
         if self.drops() { h.dropout(self.dropout, true) } else { h }
     }
 
+    /// The slope of the activation, where [`flow_dense`] can compute the layers.
+    fn by_hand(&self) -> Option<Slope> {
+        self.activation.slope().filter(|_| !self.drops()).map(Slope)
+    }
+
     fn drops(&self) -> bool {
         self.training && self.dropout > 0.0
     }
@@ -162,7 +170,11 @@ fn input(kept: &Tensor, context: Option<&Tensor>) -> Tensor {
 
 impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
-        self.run(&input(kept, context))
+        let x = input(kept, context);
+        match self.by_hand().filter(|_| dense::applies(&x)) {
+            Some(slope) => mlp_dense::forward(self, slope, &x.contiguous()),
+            None => self.run(&x),
+        }
     }
 
     fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
@@ -171,7 +183,11 @@ impl Conditioner for Mlp {
         }
         // Every other column would be copied by each product that reads it.
         let x = input(kept, context).contiguous();
-        forward_keeping(self, x, context.map_or(0, |context| context.size()[1]))
+        let context = context.map_or(0, |context| context.size()[1]);
+        match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
+            Some(slope) => mlp_dense::forward_keeping(self, slope, &x, context),
+            None => forward_keeping(self, x, context),
+        }
     }
 
     fn set_training(&mut self, training: bool) {
@@ -183,7 +199,7 @@ impl Conditioner for Mlp {
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) weight: Tensor,
-    bias: Tensor,
+    pub(crate) bias: Tensor,
 }
 
 impl Layer {

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
+use flow_core::dense::{numbers, numbers_mut, threads};
 use flow_cuda::{Constants, Moved, Numbers};
+use flow_dense::{Coefficients, Into, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
 
 use crate::flat::{FlatParameters, Place};
 use crate::memory;
-use crate::threads::in_parallel;
 
 /// Adam (Kingma and Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2):
 ///
@@ -55,24 +56,6 @@ pub struct Group {
     pub rate: f64,
     /// Weight decay per unit of learning rate.
     pub decay: f64,
-}
-
-/// What is the same for every number of one variable in one step.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Coefficients {
-    beta1: f32,
-    beta2: f32,
-    /// 1 - β1 and 1 - β2, taken before rounding: as a difference of f32, 1 - 0.999 is off by 5e-5 of itself.
-    rest1: f32,
-    rest2: f32,
-    /// Factor on the gradient, below 1 where its norm was clipped.
-    shorten: f32,
-    step_size: f32,
-    /// 1 / √(1 - β2^t).
-    second_scale: f32,
-    epsilon: f32,
-    /// 1 - rate · decay.
-    keep: f32,
 }
 
 impl Adam {
@@ -176,12 +159,29 @@ impl Adam {
         parameters: &FlatParameters,
         place: usize,
         gradient: &Tensor,
-        c: Coefficients,
+        c: &Coefficients,
     ) -> f64 {
+        let [p, m, v] = self.of_place(parameters, place);
+        on_slices(p, gradient, m, v, &[(0..gradient.numel(), *c)])
+    }
+
+    /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory.
+    pub(crate) fn step_place_dense(
+        &mut self,
+        parameters: &FlatParameters,
+        place: usize,
+        (grad, input): (&Panels, &Panels),
+        coefficients: &Coefficients,
+    ) -> f64 {
+        let [mut p, mut m, mut v] = self.of_place(parameters, place);
+        let [weight, first, second] = [&mut p, &mut m, &mut v].map(numbers_mut);
+        gradient(grad, input, Into::Step { weight, first, second, coefficients }, threads())
+    }
+
+    /// The numbers of a place and both their moments.
+    fn of_place(&self, parameters: &FlatParameters, place: usize) -> [Tensor; 3] {
         let Place { offset, len, .. } = parameters.places()[place];
-        let part = |buffer: &Tensor| buffer.narrow(0, offset, len);
-        let (p, m, v) = (part(parameters.buffer()), part(&self.moments.first), part(&self.moments.second));
-        on_slices(p, gradient, m, v, &[(0..len as usize, c)])
+        [parameters.buffer(), &self.moments.first, &self.moments.second].map(|buffer| buffer.narrow(0, offset, len))
     }
 
     /// A vector of `len` numbers to compute a gradient into; the same memory each time.
@@ -216,15 +216,14 @@ fn on_slices(
     mut v: Tensor,
     segments: &[(Range<usize>, Coefficients)],
 ) -> f64 {
-    let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
     let [p, m, v] = [&mut p, &mut m, &mut v].map(numbers_mut);
     let g = numbers(g);
-    let size = p.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let size = p.len().div_ceil(threads()).max(WORTH_A_THREAD);
     let parts = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)).zip(v.chunks_mut(size));
     let parts =
         parts.enumerate().map(|(i, (((p, g), m), v))| Mutex::new(Part { start: i * size, p, g, m, v, squares: 0.0 }));
     let parts: Vec<_> = parts.collect();
-    in_parallel(parts.len(), &|i| parts[i].lock().expect("no other thread has it").update(segments));
+    in_parallel(parts.len(), &|i, _| parts[i].lock().expect("no other thread has it").update(segments));
     parts.into_iter().map(|part| part.into_inner().expect("all threads are back").squares).sum()
 }
 
@@ -246,103 +245,10 @@ impl Part<'_> {
             if from < to {
                 let own = from - self.start..to - self.start;
                 let (p, g) = (&mut self.p[own.clone()], &self.g[own.clone()]);
-                self.squares += update(p, g, &mut self.m[own.clone()], &mut self.v[own], *c);
+                self.squares += adam_step(p, g, &mut self.m[own.clone()], &mut self.v[own], c);
             }
         }
     }
-}
-
-/// Returns Σ g².
-fn update(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-        #[allow(unsafe_code, reason = "a loop is called that is compiled for more than every processor has")]
-        // SAFETY: the features it is compiled for were just found.
-        return unsafe { update_avx2(p, g, m, v, c) };
-    }
-    update_portable(p, g, m, v, c)
-}
-
-/// The same loop, compiled for vectors of 8.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn update_avx2(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
-    update_portable(p, g, m, v, c)
-}
-
-/// Numbers whose squares are added up as f32, place by place, before they are as f64.
-const BLOCK: usize = 1 << 10;
-/// Sums that are kept side by side, so that vectors can be.
-const LANES: usize = 16;
-
-#[inline(always)]
-fn update_portable(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f64 {
-    let blocks = p.chunks_mut(BLOCK).zip(g.chunks(BLOCK)).zip(m.chunks_mut(BLOCK)).zip(v.chunks_mut(BLOCK));
-    blocks.map(|(((p, g), m), v)| f64::from(update_block(p, g, m, v, c))).sum()
-}
-
-/// First moments smaller than this are 0. Where a unit has died its weights' gradients are 0, and their moments would decay
-/// to numbers below the normal ones, on which a processor takes a hundred times as long, and there for good: 0.9 times
-/// the smallest of them rounds to itself. Divided by an ε of 1e-8 this moves nothing that a parameter could hold, and the
-/// products of it with any usual rate are still normal.
-const FIRST_NOTHING: f32 = 1e-30;
-/// Second moments smaller than this are 0: all that are not normal. Their root, 1e-19, is nothing beside ε.
-const SECOND_NOTHING: f32 = f32::MIN_POSITIVE;
-
-/// `x`, or 0 where it is smaller than `nothing`; a comparison and a mask, so that vectors stay vectors.
-#[inline(always)]
-fn flushed(x: f32, nothing: f32) -> f32 {
-    if x.abs() < nothing { 0.0 } else { x }
-}
-
-/// A block whose gradient is not finite is left as it is, so that a step which went wrong can be looked at.
-#[inline(always)]
-fn update_block(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: Coefficients) -> f32 {
-    let squares = sum_of_squares(g, c.shorten);
-    if squares.is_finite() {
-        for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g * c.shorten;
-            *m = flushed(c.beta1 * *m + c.rest1 * g, FIRST_NOTHING);
-            *v = flushed(c.beta2 * *v + c.rest2 * g * g, SECOND_NOTHING);
-            *p = c.keep * *p - c.step_size * *m / (v.sqrt() * c.second_scale + c.epsilon);
-        }
-    }
-    squares
-}
-
-#[inline(always)]
-fn sum_of_squares(g: &[f32], shorten: f32) -> f32 {
-    let mut sums = [0.0; LANES];
-    for g in g.chunks(LANES) {
-        for (g, sum) in g.iter().zip(&mut sums) {
-            let g = g * shorten;
-            *sum += g * g;
-        }
-    }
-    sums.iter().sum()
-}
-
-fn numbers(t: &Tensor) -> &[f32] {
-    check(t);
-    #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
-    // SAFETY: a contiguous f32 tensor on the processor owns `numel` floats from its data pointer on, for as long as it
-    // lives, and the borrow ends before.
-    unsafe {
-        std::slice::from_raw_parts(t.data_ptr().cast::<f32>(), t.numel())
-    }
-}
-
-fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
-    check(t);
-    #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
-    // SAFETY: as above; the three buffers and the gradient are distinct allocations, so that none is borrowed twice.
-    unsafe {
-        std::slice::from_raw_parts_mut(t.data_ptr().cast::<f32>(), t.numel())
-    }
-}
-
-fn check(t: &Tensor) {
-    assert!(t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous(), "not a plain f32 buffer: {t:?}");
 }
 
 #[cfg(test)]
@@ -383,58 +289,6 @@ mod tests {
         for (slices, tensors) in [(p1, p2), (m1, m2), (v1, v2)] {
             let off = ((&slices - &tensors).abs() / (tensors.abs() + 1.0)).max().double_value(&[]);
             assert!(off < 1e-6, "{off}");
-        }
-    }
-
-    /// Nothing clipped, nothing decayed, of a late step.
-    const QUICK: Coefficients = Coefficients {
-        beta1: 0.9,
-        beta2: 0.99,
-        rest1: 0.1,
-        rest2: 0.01,
-        shorten: 1.0,
-        step_size: 1e-3,
-        second_scale: 1.0,
-        epsilon: 1e-8,
-        keep: 1.0,
-    };
-
-    #[test]
-    fn moments_of_dead_units_come_to_nothing() {
-        let c = QUICK;
-        let len = 21;
-        let (mut p, mut m, mut v) = (vec![0.5; len], vec![-0.25; len], vec![0.0625; len]);
-        let live = 3;
-        for t in 0..12_000 {
-            let mut g = vec![0.0; len];
-            g[live] = 0.01;
-            update(&mut p, &g, &mut m, &mut v, c);
-            let slow = m.iter().chain(&v).filter(|x| x.is_subnormal()).count();
-            assert_eq!(slow, 0, "step {t}");
-        }
-        for i in (0..len).filter(|i| *i != live) {
-            assert_eq!((m[i], v[i]), (0.0, 0.0));
-        }
-        // What is alive is what the equations say: both moments have come to those of a constant gradient.
-        assert!((m[live] / 0.01 - 1.0).abs() < 1e-5 && (v[live] / 1e-4 - 1.0).abs() < 1e-5, "{} {}", m[live], v[live]);
-    }
-
-    #[test]
-    fn the_vectorised_loop_is_the_portable_one() {
-        let c = Coefficients { step_size: 0.1, second_scale: 2.0, epsilon: 1e-4, ..QUICK };
-        let g: Vec<f32> = (0..37).map(|i| (i as f32 - 18.0) / 7.0).collect();
-        let run = |vectorised: bool| {
-            let (mut p, mut m, mut v) = (vec![1.0; 37], vec![0.5; 37], vec![0.25; 37]);
-            let squares = match vectorised {
-                true => update(&mut p, &g, &mut m, &mut v, c),
-                false => update_portable(&mut p, &g, &mut m, &mut v, c),
-            };
-            let expected: f64 = g.iter().map(|g| f64::from(*g).powi(2)).sum();
-            assert!((squares / expected - 1.0).abs() < 1e-6, "{squares} {expected}");
-            [p, m, v].concat()
-        };
-        for (fast, plain) in run(true).into_iter().zip(run(false)) {
-            assert!((fast - plain).abs() < 1e-6, "{fast} {plain}");
         }
     }
 }

@@ -55,7 +55,6 @@ mod rewind;
 pub mod runs;
 mod state;
 mod step;
-mod threads;
 mod trainer;
 
 pub use config::{DataConfig, MODELS, OnDivergence, RunConfig, Schedule, TrainConfig};

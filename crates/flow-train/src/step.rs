@@ -6,9 +6,10 @@
 
 use flow_core::product::mm_into;
 use flow_core::{Gradients, ToParameters};
+use flow_dense::{Coefficients, Panels};
 use tch::{Kind, Tensor};
 
-use crate::adam::{Adam, Coefficients};
+use crate::adam::Adam;
 use crate::flat::FlatParameters;
 
 /// Takes Adam's steps during one backward pass.
@@ -54,7 +55,16 @@ impl<'a> StepAsYouGo<'a> {
     }
 
     fn step(&mut self, place: usize, gradient: &Tensor) {
-        let squares = self.adam.step_place(self.parameters, place, gradient, self.coefficients[place]);
+        let squares = self.adam.step_place(self.parameters, place, gradient, &self.coefficients[place]);
+        self.note(place, squares);
+    }
+
+    fn assert_first(&self, place: usize) {
+        assert!(!self.done[place], "{} is given a second gradient in one step", self.parameters.places()[place].name);
+    }
+
+    /// That the step of `place` was taken, by a gradient whose squares come to this.
+    fn note(&mut self, place: usize, squares: f64) {
         if !squares.is_finite() && self.wrong.is_none() {
             self.wrong = Some(place);
         }
@@ -69,11 +79,18 @@ impl Gradients for StepAsYouGo<'_> {
         if weight.numel() < WORTH_IT {
             return ToParameters.give_product(weight, grad, x);
         }
-        assert!(!self.done[place], "{} is given a second gradient in one step", self.parameters.places()[place].name);
+        self.assert_first(place);
         let gradient = self.adam.scratch(weight.numel() as i64);
         let out = gradient.view(&weight.size()[..]);
         mm_into(&out, &grad.tr(), x);
         self.step(place, &gradient);
+    }
+
+    fn give_dense(&mut self, weight: &Tensor, grad: &Panels, input: &Panels) {
+        let Some(place) = self.parameters.place_of(weight) else { return };
+        self.assert_first(place);
+        let squares = self.adam.step_place_dense(self.parameters, place, (grad, input), &self.coefficients[place]);
+        self.note(place, squares);
     }
 
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor) {

@@ -1,0 +1,158 @@
+//! [`Lanes`] by AVX-512.
+
+use std::arch::x86_64::*;
+
+use crate::lanes::{LANES, Lanes};
+
+/// A register of sixteen numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+/// The lowest `count` bits.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+// Every block: the instruction is one of AVX-512's, which the processor has by the contract of `Lanes`, and what is read and
+// written is there by the same.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
+impl Lanes for Avx512 {
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        unsafe { Avx512(_mm512_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Avx512(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        unsafe { Avx512(_mm512_maskz_loadu_ps(first(count), from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, times: Self, plus: Self) -> Self {
+        unsafe { Avx512(_mm512_fmadd_ps(self.0, times.0, plus.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_sub_from(self, times: Self, plus: Self) -> Self {
+        unsafe { Avx512(_mm512_fnmadd_ps(self.0, times.0, plus.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn max_or(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, sign: Self, otherwise: Self) -> Self {
+        unsafe {
+            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(sign.0, _mm512_setzero_ps());
+            Avx512(_mm512_mask_mov_ps(otherwise.0, positive, self.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn flush(self, limit: Self) -> Self {
+        unsafe {
+            // What is not a number is kept.
+            let small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(self.0), limit.0);
+            Avx512(_mm512_mask_mov_ps(self.0, small, _mm512_setzero_ps()))
+        }
+    }
+
+    /// By the approximations to 14 bits and a step of Newton's each: root and quotient in full have a unit of their own that
+    /// takes three times as long.
+    #[inline(always)]
+    unsafe fn root_quotient(self, limit: Self, scale: Self, epsilon: Self) -> (Self, Self) {
+        unsafe {
+            let x = self.0;
+            // Also where it is not a number.
+            let some = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, limit.0);
+            // r = r (3/2 - x/2 r²)
+            let r = _mm512_rsqrt14_ps(x);
+            let halved = _mm512_mul_ps(x, _mm512_set1_ps(0.5));
+            let r = _mm512_mul_ps(r, _mm512_fnmadd_ps(_mm512_mul_ps(halved, r), r, _mm512_set1_ps(1.5)));
+            // The root of 0 would be 0 times infinity.
+            let root = _mm512_maskz_mul_ps(some, x, r);
+            let d = _mm512_fmadd_ps(root, scale.0, epsilon.0);
+            // q = q (2 - d q)
+            let q = _mm512_rcp14_ps(d);
+            let q = _mm512_mul_ps(q, _mm512_fnmadd_ps(d, q, _mm512_set1_ps(2.0)));
+            (Avx512(_mm512_maskz_mov_ps(some, x)), Avx512(q))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES] {
+        unsafe {
+            let mut a = rows;
+            // Pairs of rows, then of pairs, within quarters of registers.
+            for i in (0..LANES).step_by(2) {
+                let (x, y) = (rows[i].0, rows[i + 1].0);
+                a[i] = Avx512(_mm512_unpacklo_ps(x, y));
+                a[i + 1] = Avx512(_mm512_unpackhi_ps(x, y));
+            }
+            let mut b = a;
+            for i in (0..LANES).step_by(4) {
+                for half in 0..2 {
+                    let x = _mm512_castps_pd(a[i + half].0);
+                    let y = _mm512_castps_pd(a[i + half + 2].0);
+                    b[i + 2 * half] = Avx512(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)));
+                    b[i + 2 * half + 1] = Avx512(_mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+                }
+            }
+            // Then quarters of registers among the four groups of rows.
+            let mut c = b;
+            for i in 0..4 {
+                let [w, x, y, z] = [b[i].0, b[i + 4].0, b[i + 8].0, b[i + 12].0];
+                let (even, odd) = (_mm512_shuffle_f32x4::<0x88>(w, x), _mm512_shuffle_f32x4::<0xdd>(w, x));
+                let (even2, odd2) = (_mm512_shuffle_f32x4::<0x88>(y, z), _mm512_shuffle_f32x4::<0xdd>(y, z));
+                c[i] = Avx512(_mm512_shuffle_f32x4::<0x88>(even, even2));
+                c[i + 4] = Avx512(_mm512_shuffle_f32x4::<0x88>(odd, odd2));
+                c[i + 8] = Avx512(_mm512_shuffle_f32x4::<0xdd>(even, even2));
+                c[i + 12] = Avx512(_mm512_shuffle_f32x4::<0xdd>(odd, odd2));
+            }
+            c
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_to_write(at: *mut f32) {
+        unsafe { std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) }
+    }
+}

@@ -1,0 +1,171 @@
+//! Layers: `x Wᵀ` of panels, with all that follows it while a tile is in registers.
+
+use std::ops::Range;
+
+use crate::grid::First;
+use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::panels::{PANEL, Panels};
+use crate::pool::in_parallel;
+use crate::tile::{Left, ROWS, Tile, by_rows, multiply_asking, tiles};
+use crate::weight::Weight;
+
+/// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope(pub f32);
+
+/// What is done with the sum of products, in this order, each step where it is asked for.
+#[derive(Default)]
+pub struct Then<'a> {
+    /// Plus this, one number a column.
+    pub bias: Option<&'a [f32]>,
+    /// `max(y, slope y)`.
+    pub activation: Option<Slope>,
+    /// What there is now is written here, too.
+    pub before_sum: Option<&'a mut Panels>,
+    /// Plus this.
+    pub sum: Option<&'a Panels>,
+}
+
+/// The sum of the products `x Wᵀ` of all terms, and what follows: panels of as many rows as the terms have.
+///
+/// # Panics
+///
+/// If sizes do not go together.
+pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panels {
+    let (rows, columns) = (terms[0].1.rows(), terms[0].0.outputs());
+    for (weight, x) in terms {
+        assert_eq!((x.rows(), x.columns()), (rows, weight.inputs()), "terms of one layer");
+        assert_eq!(weight.outputs(), columns, "terms of one layer");
+    }
+    assert!(then.bias.is_none_or(|bias| bias.len() == columns), "a bias for {columns} columns");
+    for other in [then.before_sum.as_deref(), then.sum] {
+        assert!(other.is_none_or(|p| (p.rows(), p.columns()) == (rows, columns)), "panels of [{rows}, {columns}]");
+    }
+    let mut out = Panels::empty(rows, columns);
+    let end = End {
+        bias: then.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        activation: then.activation,
+        before_sum: then.before_sum.map_or(std::ptr::null_mut(), Panels::pointer_mut),
+        sum: then.sum.map_or(std::ptr::null(), Panels::pointer),
+        out: out.pointer_mut(),
+    };
+    let (panels, tiles) = (out.panels(), columns.div_ceil(ROWS));
+    let work = Work { terms, columns, end };
+    let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
+    in_parallel(worth(operations, threads), &|part, parts| {
+        let (tiles, panels) = First::of_products(panels, parts).own(tiles, panels, part, parts);
+        // SAFETY: sizes were compared above; parts share no tile.
+        unsafe { run(&work, tiles, panels) }
+    });
+    out
+}
+
+/// As many threads as so many multiply-adds are worth.
+pub(crate) fn worth(operations: usize, threads: usize) -> usize {
+    if operations < 1 << 16 { 1 } else { threads.max(1) }
+}
+
+/// Panels that are taken by a tile of weights before the next tile: 256 rows of 512 columns are half a megabyte, and a core's
+/// own cache holds them.
+pub(crate) const GROUP: usize = 8;
+
+struct Work<'a> {
+    terms: &'a [(Weight<'a>, &'a Panels)],
+    columns: usize,
+    end: End,
+}
+
+/// [`Then`] by pointers, null where nothing is asked for, and where the result goes.
+struct End {
+    bias: *const f32,
+    activation: Option<Slope>,
+    before_sum: *mut f32,
+    sum: *const f32,
+    out: *mut f32,
+}
+
+// SAFETY: pointers are to panels that live as long as the work; each tile of them is one thread's.
+unsafe impl Sync for Work<'_> {}
+
+with_lanes! {
+    unsafe fn run(work: &Work, tiles: Range<usize>, panels: Range<usize>) = run_by
+}
+
+/// # Safety
+///
+/// The pointers in `work` are to as many numbers as its sizes say, and nobody else writes these tiles of these panels.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>, panels: Range<usize>) {
+    let mut start = panels.start;
+    while start < panels.end {
+        let group = start..panels.end.min(start + GROUP);
+        for (column, count) in tiles(work.columns, own.clone()) {
+            unsafe { by_rows!(count, tile_row::<V>(work, column, group.clone())) }
+        }
+        start = group.end;
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
+unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
+    let Range { start, end } = panels;
+    for panel in start..end {
+        unsafe {
+            let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+            let to = work.end.out.add((panel * work.columns + column) * PANEL);
+            for line in 0..2 * R {
+                V::prefetch_to_write(to.add(line * LANES));
+            }
+            for (weight, x) in work.terms {
+                let depth = weight.inputs();
+                let left = Left { at: weight.pointer().add(column * depth), row: depth, step: 1 };
+                let lines = x.pointer().add(panel * depth * PANEL);
+                // The rows of the next tile are asked for meanwhile, a share with each panel.
+                let apart = R.div_ceil(end - start);
+                let next = left.at.wrapping_add(R * depth + (panel - start) * apart * depth);
+                tile = multiply_asking::<V, R, false>(tile, left, lines, depth, (next, apart));
+            }
+            finish(tile, &work.end, column, (panel * work.columns + column) * PANEL);
+        }
+    }
+}
+
+/// All that follows the sum, for a tile whose first number is the `at`-th of the result.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
+unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, end: &End, column: usize, at: usize) {
+    unsafe {
+        for (r, row) in tile.into_iter().enumerate() {
+            for (half, mut y) in row.into_iter().enumerate() {
+                let at = at + r * PANEL + half * LANES;
+                if !end.bias.is_null() {
+                    y = y.add(V::splat(*end.bias.add(column + r)));
+                }
+                if let Some(slope) = end.activation {
+                    // What is not a number stays so.
+                    y = below(y, slope).max_or(y);
+                }
+                if !end.before_sum.is_null() {
+                    y.store(end.before_sum.add(at));
+                }
+                if !end.sum.is_null() {
+                    y = y.add(V::load(end.sum.add(at)));
+                }
+                y.store(end.out.add(at));
+            }
+        }
+    }
+}
+
+/// `slope y`, also where y is infinite and the slope 0.
+///
+/// # Safety
+///
+/// That of [`Lanes`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
+pub(crate) unsafe fn below<V: Lanes>(y: V, Slope(slope): Slope) -> V {
+    unsafe { if slope == 0.0 { V::splat(0.0) } else { y.mul(V::splat(slope)) } }
+}

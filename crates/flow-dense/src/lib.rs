@@ -1,0 +1,59 @@
+//! Products of dense layers on a processor, with what follows them, and Adam in the same pass over memory.
+//!
+//! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
+//! go through it again. Here they are done while a tile of the product is in registers, and weights are read where they
+//! lie, not packed first: [`forward`] is a layer, [`backward`] the way back through it, [`gradient`] the gradient of its weight, or Adam's step by
+//! it. Batches are held in [`Panels`], those of the way back transposed.
+//!
+//! [`available`] says whether this processor has the instructions that make it worthwhile; without them all of it is as
+//! right, and slow.
+
+#![allow(
+    unsafe_code,
+    reason = "vectors, and memory that several threads write to, by pointers: what all of this crate is"
+)]
+
+mod adam;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod backward;
+mod forward;
+mod gradient;
+mod grid;
+mod lanes;
+mod panels;
+mod pool;
+mod tile;
+mod weight;
+
+use std::sync::OnceLock;
+
+pub use adam::{Coefficients, adam_step};
+pub use backward::{ThenBack, backward};
+pub use forward::{Slope, Then, forward};
+pub use gradient::{Into, gradient};
+pub use panels::Panels;
+pub use pool::in_parallel;
+pub use weight::Weight;
+
+/// Whether this processor has AVX-512, which the tiles here are made for. With `FLOW_PRODUCTS=libtorch` in the environment it is
+/// taken for one that has not, and libtorch computes what it can.
+pub fn available() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| std::env::var("FLOW_PRODUCTS").as_deref() != Ok("libtorch") && has_avx512())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512() -> bool {
+    false
+}
+
+/// The README's code is a test, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,247 @@
+//! Matrices in panels: 32 rows side by side, so that a product reads two registers of them in a row.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::pool::{Shared, in_parallel, share};
+
+/// Rows of a panel: two vectors.
+pub(crate) const PANEL: usize = 2 * LANES;
+
+/// A cache line of numbers, and what panels are aligned to.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory. Rows that fill up the last
+/// panel are part of every product; what is in them means nothing, but for [`Panels::from_rows`], where it is 0.
+#[derive(Debug)]
+pub struct Panels {
+    rows: usize,
+    columns: usize,
+    lines: Vec<MaybeUninit<Line>>,
+}
+
+impl Panels {
+    /// Numbers that mean nothing yet.
+    pub(crate) fn empty(rows: usize, columns: usize) -> Self {
+        let count = rows.div_ceil(PANEL) * columns * (PANEL / LANES);
+        let mut lines = Vec::with_capacity(count);
+        // SAFETY: the capacity is `count`, and nothing is claimed of what is there; whoever makes panels writes all of them.
+        unsafe {
+            lines.set_len(count);
+        }
+        Panels { rows, columns, lines }
+    }
+
+    /// As many rows and columns, of numbers that mean nothing: for a [`Then`](crate::Then) to write to.
+    pub fn like(other: &Panels) -> Self {
+        Panels::empty(other.rows, other.columns)
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    pub(crate) fn panels(&self) -> usize {
+        self.rows.div_ceil(PANEL)
+    }
+
+    pub(crate) fn pointer(&self) -> *const f32 {
+        self.lines.as_ptr().cast()
+    }
+
+    pub(crate) fn pointer_mut(&mut self) -> *mut f32 {
+        self.lines.as_mut_ptr().cast()
+    }
+
+    /// Of a matrix `[rows, columns]`, row after row; rows that fill up the last panel are 0.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many numbers.
+    pub fn from_rows(numbers: &[f32], rows: usize, columns: usize, threads: usize) -> Self {
+        assert_eq!(numbers.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        let mut panels = Panels::empty(rows, columns);
+        let out = Shared(panels.pointer_mut());
+        in_parallel(threads.min(panels.panels()), &|part, parts| {
+            for panel in share(panels.panels(), part, parts) {
+                let first = panel * PANEL;
+                let count = PANEL.min(rows - first);
+                // SAFETY: the panel has `columns` times 32 numbers, which no other part writes, and `count` rows are there.
+                unsafe {
+                    let out = out.at(panel * columns * PANEL);
+                    transpose_rows(numbers.as_ptr().add(first * columns), count, columns, out);
+                }
+            }
+        });
+        panels
+    }
+
+    /// The transposed: `[columns, rows]` in panels of 32 columns.
+    pub fn transposed(&self, threads: usize) -> Panels {
+        let mut panels = Panels::empty(self.columns, self.panels() * PANEL);
+        // Rows that fill up a panel stay columns of their own.
+        let (from, to) = (self.pointer(), Shared(panels.pointer_mut()));
+        let from = Shared(from.cast_mut());
+        let (columns, depth) = (self.columns, self.panels() * PANEL);
+        in_parallel(threads.min(panels.panels()), &|part, parts| {
+            for panel in share(columns.div_ceil(PANEL), part, parts) {
+                let first = panel * PANEL;
+                let count = PANEL.min(columns - first);
+                for block in 0..depth / PANEL {
+                    // SAFETY: 32 numbers of `count` columns are there, and 32 rows of this panel, which is this part's.
+                    unsafe {
+                        let from = from.at((block * columns + first) * PANEL);
+                        transpose_block(from, count, to.at((panel * depth + block * PANEL) * PANEL));
+                    }
+                }
+            }
+        });
+        panels
+    }
+
+    /// The sum of each column, over all rows; those that fill up the last panel have to be 0.
+    pub fn column_sums(&self, threads: usize) -> Vec<f32> {
+        let mut sums = vec![0.0; self.columns];
+        let out = Shared(sums.as_mut_ptr());
+        in_parallel(threads.min(self.columns.div_ceil(PANEL)), &|part, parts| {
+            let own = share(self.columns, part, parts);
+            // SAFETY: as many sums as columns, whole panels of these, and each sum is one part's.
+            unsafe { sum_columns(self.pointer(), self.panels(), self.columns, own, out) }
+        });
+        sums
+    }
+
+    /// Writes the matrix row after row.
+    ///
+    /// # Panics
+    ///
+    /// If `numbers` are not as many.
+    pub fn to_rows(&self, numbers: &mut [f32], threads: usize) {
+        assert_eq!(numbers.len(), self.rows * self.columns, "room for {} rows of {}", self.rows, self.columns);
+        let (from, to) = (Shared(self.pointer().cast_mut()), Shared(numbers.as_mut_ptr()));
+        let (rows, columns) = (self.rows, self.columns);
+        in_parallel(threads.min(self.panels()), &|part, parts| {
+            for panel in share(self.panels(), part, parts) {
+                let count = PANEL.min(rows - panel * PANEL);
+                // SAFETY: the panel is there, and so are its `count` rows, which no other part writes.
+                unsafe {
+                    untranspose_rows(from.at(panel * columns * PANEL), count, columns, to.at(panel * PANEL * columns));
+                }
+            }
+        });
+    }
+}
+
+with_lanes! {
+    /// `count` rows of `columns` to a panel.
+    unsafe fn transpose_rows(from: *const f32, count: usize, columns: usize, to: *mut f32) = transpose_rows_by
+}
+
+/// # Safety
+///
+/// `from` is `count` (at most 32) rows of `columns` numbers, `to` a panel of as many columns.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: usize, to: *mut f32) {
+    unsafe {
+        for column in (0..columns).step_by(LANES) {
+            let across = LANES.min(columns - column);
+            for half in 0..2 {
+                let mut rows = [V::splat(0.0); LANES];
+                let there = count.saturating_sub(half * LANES).min(LANES);
+                for (i, row) in rows.iter_mut().enumerate().take(there) {
+                    *row = V::load_first(from.add((half * LANES + i) * columns + column), across);
+                }
+                let turned = V::transposed(rows);
+                for (i, vector) in turned.into_iter().enumerate().take(across) {
+                    vector.store(to.add((column + i) * PANEL + half * LANES));
+                }
+            }
+        }
+    }
+}
+
+with_lanes! {
+    /// `count` columns of a panel to the rows of a panel of the transposed matrix.
+    unsafe fn transpose_block(from: *const f32, count: usize, to: *mut f32) = transpose_block_by
+}
+
+/// # Safety
+///
+/// `from` is `count` (at most 32) columns of a panel, `to` 32 of one.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn transpose_block_by<V: Lanes>(from: *const f32, count: usize, to: *mut f32) {
+    unsafe {
+        for (up, side) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut rows = [V::splat(0.0); LANES];
+            let there = count.saturating_sub(up * LANES).min(LANES);
+            for (i, row) in rows.iter_mut().enumerate().take(there) {
+                *row = V::load(from.add((up * LANES + i) * PANEL + side * LANES));
+            }
+            for (i, vector) in V::transposed(rows).into_iter().enumerate() {
+                vector.store(to.add((side * LANES + i) * PANEL + up * LANES));
+            }
+        }
+    }
+}
+
+with_lanes! {
+    /// A panel to `count` rows of `columns`.
+    unsafe fn untranspose_rows(from: *const f32, count: usize, columns: usize, to: *mut f32) = untranspose_rows_by
+}
+
+/// # Safety
+///
+/// As [`transpose_rows_by`], the other way.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn untranspose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: usize, to: *mut f32) {
+    unsafe {
+        for column in (0..columns).step_by(LANES) {
+            let across = LANES.min(columns - column);
+            for half in 0..2 {
+                let there = count.saturating_sub(half * LANES).min(LANES);
+                let mut rows = [V::splat(0.0); LANES];
+                for (i, row) in rows.iter_mut().enumerate().take(across) {
+                    *row = V::load(from.add((column + i) * PANEL + half * LANES));
+                }
+                let turned = V::transposed(rows);
+                for (i, vector) in turned.into_iter().enumerate().take(there) {
+                    vector.store_first(to.add((half * LANES + i) * columns + column), across);
+                }
+            }
+        }
+    }
+}
+
+with_lanes! {
+    unsafe fn sum_columns(from: *const f32, panels: usize, columns: usize, own: Range<usize>, to: Shared) = sum_columns_by
+}
+
+/// # Safety
+///
+/// `from` is so many panels of so many columns, and `to` has a place for each column.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn sum_columns_by<V: Lanes>(from: *const f32, panels: usize, columns: usize, own: Range<usize>, to: Shared) {
+    for column in own {
+        unsafe {
+            let mut total = V::splat(0.0);
+            for panel in 0..panels {
+                let line = from.add((panel * columns + column) * PANEL);
+                total = total.add(V::load(line).add(V::load(line.add(LANES))));
+            }
+            *to.at(column) = total.sum();
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Weights where they lie.
+
+/// A weight `[outputs, inputs]`, row after row.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight<'a> {
+    numbers: &'a [f32],
+    outputs: usize,
+    inputs: usize,
+}
+
+impl<'a> Weight<'a> {
+    /// Of rows of so many inputs.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers are no such rows.
+    pub fn new(numbers: &'a [f32], inputs: usize) -> Self {
+        assert!(inputs > 0 && numbers.len().is_multiple_of(inputs), "{} numbers in rows of {inputs}", numbers.len());
+        Weight { numbers, outputs: numbers.len() / inputs, inputs }
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(crate) fn pointer(&self) -> *const f32 {
+        self.numbers.as_ptr()
+    }
+}

@@ -1,0 +1,258 @@
+//! Layers, gradients and steps against the same by plain loops in f64, of sizes that no tile divides.
+
+use flow_dense::{Coefficients, Into, Panels, Slope, Then, ThenBack, Weight, adam_step, backward, forward, gradient};
+
+/// Numbers within ±1, another sequence for each seed.
+fn draw(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// `[n, k] x [k, m]` in f64, `b` as `[m, k]` where it is transposed.
+fn matmul(a: &[f32], b: &[f32], (n, k, m): (usize, usize, usize), transposed: bool) -> Vec<f64> {
+    let at = |i: usize, j: usize| if transposed { b[j * k + i] } else { b[i * m + j] };
+    let cell = |row: usize, column: usize| (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(at(i, column))).sum();
+    (0..n * m).map(|cell_at| cell(cell_at / m, cell_at % m)).collect()
+}
+
+fn close(fast: &[f32], plain: &[f64], tolerance: f64) {
+    assert_eq!(fast.len(), plain.len());
+    for (i, (fast, plain)) in fast.iter().zip(plain).enumerate() {
+        let off = (f64::from(*fast) - plain).abs();
+        assert!(off <= tolerance * (1.0 + plain.abs()), "{i}: {fast} {plain}");
+    }
+}
+
+fn rows(panels: &Panels) -> Vec<f32> {
+    let mut rows = vec![f32::NAN; panels.rows() * panels.columns()];
+    panels.to_rows(&mut rows, 2);
+    rows
+}
+
+/// Rows of a batch, inputs, outputs.
+const SIZES: [(usize, usize, usize); 7] =
+    [(1, 1, 1), (31, 5, 14), (32, 16, 32), (33, 17, 15), (128, 70, 43), (300, 33, 129), (70, 400, 90)];
+
+#[test]
+fn panels_and_back() {
+    for (n, k, _) in SIZES {
+        let numbers = draw(n * k, 1);
+        let panels = Panels::from_rows(&numbers, n, k, 2);
+        assert_eq!(rows(&panels), numbers);
+        // Rows that fill up a panel are columns of 0 in the transposed.
+        let turned = panels.transposed(3);
+        let depth = turned.columns();
+        assert_eq!((turned.rows(), depth), (k, n.next_multiple_of(32)));
+        let turned = rows(&turned);
+        for row in 0..depth {
+            for column in 0..k {
+                let there = if row < n { numbers[row * k + column] } else { 0.0 };
+                assert_eq!(turned[column * depth + row], there, "{row} {column}");
+            }
+        }
+        let sums = (0..k).map(|column| (0..n).map(|row| f64::from(numbers[row * k + column])).sum());
+        close(&panels.column_sums(2), &sums.collect::<Vec<f64>>(), 1e-5);
+    }
+}
+
+#[test]
+fn a_layer_with_all_that_may_follow() {
+    for (n, k, m) in SIZES {
+        for threads in [1, 2, 3, 8] {
+            let (x, w, v, b, sum) = (draw(n * k, 1), draw(m * k, 2), draw(m * k, 3), draw(m, 4), draw(n * m, 5));
+            let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
+            let (x_panels, sum_panels) = (panels(&x, k), panels(&sum, m));
+            let mut before = Panels::like(&sum_panels);
+            let then = Then {
+                bias: Some(&b),
+                activation: Some(Slope(0.01)),
+                before_sum: Some(&mut before),
+                sum: Some(&sum_panels),
+            };
+            let terms = [&w, &v].map(|weight| (Weight::new(weight, k), &x_panels));
+            let out = forward(&terms, then, threads);
+            let alone = forward(&terms[..1], Then::default(), threads);
+
+            let [first, second] = [&w, &v].map(|weight| matmul(&x, weight, (n, k, m), true));
+            let both = first.iter().zip(&second).enumerate().map(|(i, (a, c))| a + c + f64::from(b[i % m]));
+            let activated: Vec<f64> = both.map(|y| if y > 0.0 { y } else { f64::from(0.01f32) * y }).collect();
+            let summed: Vec<f64> = activated.iter().zip(&sum).map(|(y, s)| y + f64::from(*s)).collect();
+            close(&rows(&alone), &first, 1e-5);
+            close(&rows(&before), &activated, 1e-5);
+            close(&rows(&out), &summed, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_way_back_with_all_that_may_follow() {
+    for (n, k, m) in SIZES {
+        for threads in [1, 2, 3, 8] {
+            let used = k.div_ceil(2);
+            let (w, v, g) = (draw(m * k, 1), draw(m * k, 2), draw(n * m, 3));
+            let (sum, result) = (draw(n * used, 4), draw(n * used, 5));
+            let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
+            let (grad, sum_panels, result_panels) = (panels(&g, m), panels(&sum, used), panels(&result, used));
+            let mut after = Panels::like(&sum_panels);
+            let then = ThenBack {
+                sum: Some(&sum_panels),
+                after_sum: Some(&mut after),
+                derivative: Some((&result_panels, Slope(0.25))),
+            };
+            let terms = [&w, &v].map(|weight| (Weight::new(weight, k), &grad));
+            let out = backward(&terms, used, then, threads);
+            let alone = backward(&terms[1..], k, ThenBack::default(), threads);
+
+            let [first, second] = [&w, &v].map(|weight| matmul(&g, weight, (n, m, k), false));
+            close(&rows(&alone), &second, 1e-5);
+            let both = first.iter().zip(&second).map(|(a, b)| a + b).enumerate().filter(|(i, _)| i % k < used);
+            let summed: Vec<f64> = both.zip(&sum).map(|((_, y), s)| y + f64::from(*s)).collect();
+            let masked = summed.iter().zip(&result).map(|(y, r)| if *r > 0.0 { *y } else { 0.25 * y });
+            close(&rows(&after), &summed, 1e-5);
+            close(&rows(&out), &masked.collect::<Vec<_>>(), 1e-5);
+            // What fills up a panel stays 0.
+            let turned = rows(&alone.transposed(1));
+            assert!(turned.chunks(n.next_multiple_of(32)).all(|column| column[n..].iter().all(|x| *x == 0.0)));
+        }
+    }
+}
+
+/// What is infinite or no number stays it, and ReLU's other side is 0 even of infinity.
+#[test]
+fn activations_of_what_is_not_finite() {
+    let inputs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0];
+    let x = Panels::from_rows(&inputs, 4, 1, 1);
+    let then = Then { activation: Some(Slope(0.0)), ..Then::default() };
+    let y = rows(&forward(&[(Weight::new(&[1.0], 1), &x)], then, 1));
+    assert!(y[0].is_nan());
+    assert_eq!(y[1..], [f32::INFINITY, 0.0, 0.0]);
+}
+
+const QUICK: Coefficients = Coefficients {
+    beta1: 0.9,
+    beta2: 0.99,
+    rest1: 0.1,
+    rest2: 0.01,
+    shorten: 1.0,
+    step_size: 1e-3,
+    second_scale: 1.5,
+    epsilon: 1e-8,
+    keep: 0.999,
+};
+
+/// `(p, m, v)` after a step, in f64.
+fn stepped(p: f32, g: f64, m: f32, v: f32, c: &Coefficients) -> [f64; 3] {
+    let g = g * f64::from(c.shorten);
+    let m = f64::from(c.beta1) * f64::from(m) + f64::from(c.rest1) * g;
+    let v = f64::from(c.beta2) * f64::from(v) + f64::from(c.rest2) * g * g;
+    let change = f64::from(c.step_size) * m / (v.sqrt() * f64::from(c.second_scale) + f64::from(c.epsilon));
+    [f64::from(c.keep) * f64::from(p) - change, m, v]
+}
+
+#[test]
+fn a_gradient_is_stored_added_or_taken() {
+    for (n, k, m) in SIZES {
+        for threads in [1, 2, 6] {
+            let (x, g) = (draw(n * k, 1), draw(n * m, 2));
+            let input = Panels::from_rows(&x, n, k, threads).transposed(threads);
+            let grad = Panels::from_rows(&g, n, m, threads);
+            let turned: Vec<f32> = (0..m * n).map(|i| g[i % n * m + i / n]).collect();
+            let plain = matmul(&turned, &x, (m, n, k), false);
+            let squares: f64 = plain.iter().map(|g| g * g).sum();
+            let right = |told: f64| assert!((told - squares).abs() <= 1e-5 * squares, "{told} {squares}");
+
+            let mut stored = vec![f32::NAN; m * k];
+            right(gradient(&grad, &input, Into::Store(&mut stored), threads));
+            close(&stored, &plain, 1e-5);
+
+            let mut added = draw(m * k, 3);
+            let sums: Vec<f64> = plain.iter().zip(&added).map(|(g, s)| g + f64::from(*s)).collect();
+            right(gradient(&grad, &input, Into::Add(&mut added), threads));
+            close(&added, &sums, 1e-5);
+
+            let (mut weight, mut first) = (draw(m * k, 4), draw(m * k, 5));
+            let mut second: Vec<f32> = draw(m * k, 6).into_iter().map(f32::abs).collect();
+            let all = plain.iter().enumerate().map(|(i, g)| stepped(weight[i], *g, first[i], second[i], &QUICK));
+            let all: Vec<[f64; 3]> = all.collect();
+            let into = Into::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
+            right(gradient(&grad, &input, into, threads));
+            for (place, numbers) in [weight, first, second].iter().enumerate() {
+                close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_adam_by_its_equations() {
+    let len = 2100;
+    let c = Coefficients { shorten: 0.5, ..QUICK };
+    let (mut p, g, mut m) = (draw(len, 1), draw(len, 2), draw(len, 3));
+    let mut v: Vec<f32> = draw(len, 4).into_iter().map(|x| x * x * 1e-6).collect();
+    // Where nothing has ever been, nothing moves, by decay alone.
+    let mut g = g;
+    (g[7], m[7], v[7]) = (0.0, 0.0, 0.0);
+    let all: Vec<[f64; 3]> = (0..len).map(|i| stepped(p[i], f64::from(g[i]), m[i], v[i], &c)).collect();
+    let squares = adam_step(&mut p, &g, &mut m, &mut v, &c);
+    let expected: f64 = g.iter().map(|g| (f64::from(*g) * 0.5).powi(2)).sum();
+    assert!((squares / expected - 1.0).abs() < 1e-6, "{squares} {expected}");
+    for (place, numbers) in [p, m, v].iter().enumerate() {
+        close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), 1e-6);
+    }
+}
+
+#[test]
+fn moments_of_dead_units_come_to_nothing() {
+    let len = 21;
+    let (mut p, mut m, mut v) = (vec![0.5; len], vec![-0.25; len], vec![0.0625; len]);
+    let live = 3;
+    for t in 0..12_000 {
+        let mut g = vec![0.0; len];
+        g[live] = 0.01;
+        adam_step(&mut p, &g, &mut m, &mut v, &QUICK);
+        let slow = m.iter().chain(&v).filter(|x| x.is_subnormal()).count();
+        assert_eq!(slow, 0, "step {t}");
+    }
+    for i in (0..len).filter(|i| *i != live) {
+        assert_eq!((m[i], v[i]), (0.0, 0.0));
+    }
+    // What is alive is what the equations say: both moments have come to those of a constant gradient.
+    assert!((m[live] / 0.01 - 1.0).abs() < 1e-5 && (v[live] / 1e-4 - 1.0).abs() < 1e-5, "{} {}", m[live], v[live]);
+}
+
+/// A step that went wrong can be looked at.
+#[test]
+fn a_gradient_that_is_not_finite_moves_nothing() {
+    let (mut p, mut m, mut v) = (vec![0.5; 40], vec![0.1; 40], vec![0.1; 40]);
+    let mut g = vec![0.1; 40];
+    g[17] = f32::NAN;
+    assert!(!adam_step(&mut p, &g, &mut m, &mut v, &QUICK).is_finite());
+    assert!(p.iter().all(|p| *p == 0.5) && m.iter().chain(&v).all(|m| *m == 0.1));
+
+    let grad = Panels::from_rows(&g, 1, 40, 1);
+    let input = Panels::from_rows(&[f32::INFINITY], 1, 1, 1).transposed(1);
+    let into = Into::Step { weight: &mut p, first: &mut m, second: &mut v, coefficients: &QUICK };
+    assert!(!gradient(&grad, &input, into, 1).is_finite());
+    assert!(p.iter().all(|p| *p == 0.5) && m.iter().chain(&v).all(|m| *m == 0.1));
+}
+
+#[test]
+#[should_panic(expected = "terms of one layer")]
+fn sizes_that_do_not_go_together_are_told() {
+    let x = Panels::from_rows(&[1.0, 2.0], 1, 2, 1);
+    forward(&[(Weight::new(&[1.0; 6], 3), &x)], Then::default(), 1);
+}
+
+/// The loops for every other processor are held to the same.
+#[test]
+fn the_same_without_the_instructions() {
+    let own = std::env::current_exe().expect("a test has a file");
+    let mut again = std::process::Command::new(own);
+    again.env("FLOW_PRODUCTS", "libtorch").args(["--skip", "the_same_without_the_instructions"]);
+    let output = again.output().expect("what runs can be run again");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -1,0 +1,248 @@
+//! Multilayer perceptrons by [`flow_dense`]: a layer is one pass, its activation, sum and gradient's mask included.
+
+use std::sync::Mutex;
+
+use flow_core::dense::{numbers, numbers_mut, panels, tensor, threads};
+use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
+use flow_dense::{Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_parallel};
+use tch::{Device, Kind, Tensor};
+
+use crate::mlp::{Layer, Mlp};
+
+/// Rows that go through all layers before the next: what is between two layers then stays in a core's own cache.
+const BLOCK: usize = 256;
+
+/// `[n, inputs]` to `[n, outputs]`, outside of training.
+pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
+    let plain = Plain::new(net, slope);
+    let (rows, inputs, outputs) = (x.size()[0] as usize, x.size()[1] as usize, net.out.weight.size()[0] as usize);
+    let mut y = Tensor::empty([rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
+    let (x, threads) = (numbers(x), threads());
+    // Where there are enough rows for all threads each takes its own through all layers; else they share each layer.
+    let (parts, threads) = if rows >= threads * BLOCK / 2 { (threads, 1) } else { (1, threads) };
+    let own = rows.div_ceil(parts);
+    let shares = x.chunks(own * inputs).zip(numbers_mut(&mut y).chunks_mut(own * outputs)).map(Mutex::new);
+    let shares: Vec<_> = shares.collect();
+    in_parallel(shares.len(), &|part, _| {
+        let mut share = shares[part].lock().expect("no other thread has it");
+        let (x, y) = &mut *share;
+        for (x, y) in x.chunks(BLOCK * inputs).zip(y.chunks_mut(BLOCK * outputs)) {
+            let x = Panels::from_rows(x, x.len() / inputs, inputs, threads);
+            plain.last(&x, &plain.hidden(&x, threads), threads).to_rows(y, threads);
+        }
+    });
+    y
+}
+
+/// A net as numbers, which threads can share.
+struct Plain<'a> {
+    hidden: Vec<(Weight<'a>, &'a [f32])>,
+    out: (Weight<'a>, &'a [f32]),
+    skip: Option<Weight<'a>>,
+    residual: bool,
+    slope: Slope,
+}
+
+impl<'a> Plain<'a> {
+    fn new(net: &'a Mlp, slope: Slope) -> Self {
+        let of = |layer: &'a Layer| (layer.weight(), numbers(&layer.bias));
+        Plain {
+            hidden: net.hidden.iter().map(of).collect(),
+            out: of(&net.out),
+            skip: net.skip.as_ref().map(weight),
+            residual: net.residual,
+            slope,
+        }
+    }
+
+    /// What comes out of the last hidden layer.
+    fn hidden(&self, x: &Panels, threads: usize) -> Panels {
+        let mut h = self.layer(0, x, Then::default(), threads);
+        for i in 1..self.hidden.len() {
+            h = self.layer(i, &h, Then { sum: self.residual.then_some(&h), ..Then::default() }, threads);
+        }
+        h
+    }
+
+    /// The `i`-th hidden layer.
+    fn layer<'b>(&'b self, i: usize, x: &Panels, then: Then<'b>, threads: usize) -> Panels {
+        let (weight, bias) = self.hidden[i];
+        forward_dense(&[(weight, x)], Then { bias: Some(bias), activation: Some(self.slope), ..then }, threads)
+    }
+
+    /// The output layer, with the skip's part.
+    fn last(&self, x: &Panels, h: &Panels, threads: usize) -> Panels {
+        let (weight, bias) = self.out;
+        let then = Then { bias: Some(bias), ..Then::default() };
+        match self.skip {
+            None => forward_dense(&[(weight, h)], then, threads),
+            Some(skip) => forward_dense(&[(weight, h), (skip, x)], then, threads),
+        }
+    }
+}
+
+fn weight(weight: &Tensor) -> Weight<'_> {
+    Weight::new(numbers(weight), weight.size()[1] as usize)
+}
+
+impl Layer {
+    fn weight(&self) -> Weight<'_> {
+        weight(&self.weight)
+    }
+
+    fn give_dense(&self, grad: &Panels, input: &Panels, gradients: &mut dyn Gradients) {
+        gradients.give_dense(&self.weight, grad, input);
+        gradients.give(&self.bias, &Tensor::from_slice(&grad.column_sums(threads())));
+    }
+}
+
+/// What is kept for the way back.
+struct Back<'a> {
+    net: &'a Mlp,
+    slope: Slope,
+    /// Of every layer, transposed.
+    inputs: Vec<Panels>,
+    /// Of every hidden layer, what its activation gave.
+    activations: Vec<Panels>,
+    /// Columns of the input that are a context, whose gradient nobody wants.
+    context: usize,
+}
+
+/// `[n, inputs]`, the last `context` of them given, to `[n, outputs]`.
+pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, context: i64) -> ConditionerKept<'a> {
+    let plain = Plain::new(net, slope);
+    let (x, threads) = (panels(x), threads());
+    let mut inputs = Vec::with_capacity(net.hidden.len() + 1);
+    let mut activations: Vec<Panels> = Vec::with_capacity(net.hidden.len());
+    // What residual layers have come to, from the second on.
+    let mut sum: Option<Panels> = None;
+    for i in 0..net.hidden.len() {
+        let before = sum.as_ref().or(activations.last()).unwrap_or(&x);
+        inputs.push(before.transposed(threads));
+        if net.residual && i > 0 {
+            let mut change = Panels::like(before);
+            let then = Then { before_sum: Some(&mut change), sum: Some(before), ..Then::default() };
+            let after = plain.layer(i, before, then, threads);
+            activations.push(change);
+            sum = Some(after);
+        } else {
+            activations.push(plain.layer(i, before, Then::default(), threads));
+        }
+    }
+    let h = sum.as_ref().or(activations.last()).expect("there is a hidden layer");
+    inputs.push(h.transposed(threads));
+    let parameters = tensor(&plain.last(&x, h, threads));
+    let context = context as usize;
+    ConditionerKept { parameters, back: Box::new(Back { net, slope, inputs, activations, context }) }
+}
+
+impl ConditionerBackward for Back<'_> {
+    fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
+        let net = self.net;
+        let grad = panels(&grad.contiguous());
+        let activation = |i: usize| Some((&self.activations[i], self.slope));
+        let count = net.hidden.len();
+        let width = self.activations[0].columns();
+        // The gradient of what residual layers have come to, before the last of them.
+        let mut above = net.residual.then(|| Panels::like(&self.activations[0]));
+        let then = ThenBack { after_sum: above.as_mut(), derivative: activation(count - 1), ..ThenBack::default() };
+        let mut own = backward(&[(net.out.weight(), &grad)], width, then, threads());
+        net.out.give_dense(&grad, &self.inputs[count], gradients);
+        for i in (1..count).rev() {
+            let layer = &net.hidden[i];
+            let mut sum = net.residual.then(|| Panels::like(&own));
+            let then = ThenBack { sum: above.as_ref(), after_sum: sum.as_mut(), derivative: activation(i - 1) };
+            let below = backward(&[(layer.weight(), &own)], width, then, threads());
+            layer.give_dense(&own, &self.inputs[i], gradients);
+            (own, above) = (below, sum);
+        }
+        let (first, x) = (&net.hidden[0], &self.inputs[0]);
+        let grad_x = wanted.then(|| {
+            let used = x.rows() - self.context;
+            let through = (first.weight(), &own);
+            let then = ThenBack::default();
+            tensor(&match &net.skip {
+                None => backward(&[through], used, then, threads()),
+                Some(skip) => backward(&[through, (weight(skip), &grad)], used, then, threads()),
+            })
+        });
+        first.give_dense(&own, x, gradients);
+        if let Some(skip) = &net.skip {
+            gradients.give_dense(skip, &grad, x);
+        }
+        grad_x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_core::rng::with_seed;
+    use flow_core::{ToParameters, gradient_of};
+    use tch::nn;
+
+    use super::*;
+    use crate::{Activation, MlpConfig, WeightInit};
+
+    const CONTEXT: i64 = 3;
+
+    fn close(what: &str, fast: &Tensor, plain: &Tensor) {
+        assert_eq!(fast.size(), plain.size(), "{what}");
+        let off = (fast - plain).abs().max().double_value(&[]);
+        let most = plain.abs().max().double_value(&[]);
+        assert!(off <= 1e-5 * (1.0 + most), "{what}: {off} of {most}");
+    }
+
+    /// Against libtorch's layers and autograd's gradients, in every shape that a net has, for rows of one part and of several.
+    #[test]
+    fn layers_and_gradients_are_those_of_libtorch() {
+        for (residual, skip, layers, rows) in [
+            (false, false, 1, 40),
+            (false, true, 2, 7),
+            (true, false, 3, 300),
+            (true, true, 2, 32),
+            (false, false, 3, 700),
+        ] {
+            for activation in [Activation::Relu, Activation::LeakyRelu] {
+                let config = MlpConfig {
+                    hidden: 70,
+                    layers,
+                    residual,
+                    skip,
+                    activation,
+                    init: WeightInit::Uniform(0.2),
+                    zero_last: false,
+                    ..MlpConfig::default()
+                };
+                let what = format!("{config:?}, {rows} rows");
+                let vs = nn::VarStore::new(Device::Cpu);
+                let net = config.build(&vs.root(), 13, 37, 1).unwrap();
+                let draw = |columns: i64| Tensor::randn([rows, columns], (Kind::Float, Device::Cpu));
+                let (x, grad) = with_seed(2, || {
+                    if let Some(skip) = &net.skip {
+                        tch::no_grad(|| skip.shallow_clone().copy_(&(skip.randn_like() * 0.2)));
+                    }
+                    (draw(13), draw(37))
+                });
+                let slope = Slope(activation.slope().expect("two straight lines"));
+
+                let taped = x.copy().set_requires_grad(true);
+                let y = net.run(&taped);
+                (&y * &grad).sum(None::<Kind>).backward();
+                let (y, grad_x) = (y.detach(), taped.grad().narrow(1, 0, 13 - CONTEXT));
+                let variables = vs.variables();
+                let gradients = |name: &str| gradient_of(&variables[name]).expect("all are trained").copy();
+                let plain: Vec<(&String, Tensor)> = variables.keys().map(|name| (name, gradients(name))).collect();
+
+                tch::no_grad(|| {
+                    close(&what, &forward(&net, slope, &x), &y);
+                    variables.values().for_each(|v| drop(v.grad().zero_()));
+                    let kept = forward_keeping(&net, slope, &x, CONTEXT);
+                    close(&what, &kept.parameters, &y);
+                    let back = kept.back.backward(&grad, true, &mut ToParameters).expect("it is wanted");
+                    close(&what, &back, &grad_x);
+                    plain.iter().for_each(|(name, plain)| close(&format!("{what}: {name}"), &gradients(name), plain));
+                });
+            }
+        }
+    }
+}
