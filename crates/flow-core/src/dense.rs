@@ -88,10 +88,60 @@ fn check(t: &Tensor) {
     assert!(t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous(), "not a plain f32 buffer: {t:?}");
 }
 
-/// `x: [n, columns]`, contiguous, in panels.
+/// f32 on the processor, in rows that may be apart: some columns of a wider matrix, say.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    numbers: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+    apart: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Of `x: [n, columns]`; what is not so already has to be copied before ([`in_rows`]).
+    ///
+    /// # Panics
+    ///
+    /// If it is not a matrix of f32 on the processor with neighbours in each row.
+    pub fn new(x: &'a Tensor) -> Self {
+        let (rows, columns) = x.size2().expect("a matrix");
+        let apart = x.stride()[0];
+        let plain = x.kind() == Kind::Float && x.device() == Device::Cpu;
+        assert!(plain && has_rows(x), "not rows of f32: {x:?}");
+        let len = if rows * columns == 0 { 0 } else { (rows - 1) * apart + columns };
+        #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
+        // SAFETY: from the first number of the first row to the last of the last all belong to the tensor's storage, which lives
+        // as long as it, and the borrow ends before.
+        let numbers = unsafe { slice(x.data_ptr().cast_const().cast(), len as usize) };
+        Rows { numbers, rows: rows as usize, columns: columns as usize, apart: apart as usize }
+    }
+
+    /// Those from the `first` on, at most `count`, in panels.
+    pub fn panels(&self, first: usize, count: usize, threads: usize) -> Panels {
+        let count = count.min(self.rows - first);
+        let numbers = &self.numbers[(first * self.apart).min(self.numbers.len())..];
+        Panels::from_rows_apart(numbers, (count, self.columns), self.apart, threads)
+    }
+}
+
+/// Whether numbers of a row are neighbours, and rows follow each other.
+fn has_rows(x: &Tensor) -> bool {
+    let (size, stride) = (x.size(), x.stride());
+    (size[1] <= 1 || stride[1] == 1) && (size[0] <= 1 || stride[0] >= size[1])
+}
+
+/// `x: [n, columns]` as [`Rows`] can read it: copied only where it must be.
+pub fn in_rows(x: &Tensor) -> Tensor {
+    if has_rows(x) { x.shallow_clone() } else { x.contiguous() }
+}
+
+/// All rows of `x: [n, columns]` in panels.
 pub fn panels(x: &Tensor) -> Panels {
-    let (rows, columns) = x.size2().expect("a matrix");
-    Panels::from_rows(numbers(x), rows as usize, columns as usize, threads())
+    let x = in_rows(x);
+    let rows = Rows::new(&x);
+    rows.panels(0, rows.rows, threads())
 }
 
 /// The panels as a tensor `[n, columns]`.

@@ -1,6 +1,7 @@
 //! Adam's step of some numbers.
 
 use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::{adam_plain, available};
 
 /// What is the same for every number of one variable in one step of Adam (Kingma and Ba 2015, algorithm 1) with decoupled
 /// weight decay (Loshchilov and Hutter 2019, algorithm 2), for the `t`-th step:
@@ -37,9 +38,9 @@ pub struct Coefficients {
 /// First moments smaller than this are 0. Where a unit has died its weights' gradients are 0, and their moments would decay
 /// to numbers below the normal ones, and stay there. Divided by an ε of 1e-8 this moves nothing that a parameter could hold,
 /// and the products of it with any usual rate are still normal.
-const FIRST_NOTHING: f32 = 1e-30;
+pub(crate) const FIRST_NOTHING: f32 = 1e-30;
 /// Second moments smaller than this are 0: all that are not normal. Their root, 1e-19, is nothing beside ε.
-const SECOND_NOTHING: f32 = f32::MIN_POSITIVE;
+pub(crate) const SECOND_NOTHING: f32 = f32::MIN_POSITIVE;
 
 /// [`Coefficients`] as vectors.
 #[derive(Clone, Copy)]
@@ -131,6 +132,9 @@ pub fn adam_step(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], c: &Coe
     let blocks = p.chunks_mut(BLOCK).zip(g.chunks(BLOCK)).zip(m.chunks_mut(BLOCK)).zip(v.chunks_mut(BLOCK));
     blocks
         .map(|(((p, g), m), v)| {
+            if !available() {
+                return f64::from(adam_plain::block(p, g, m, v, c));
+            }
             // SAFETY: four slices of one length.
             f64::from(unsafe { block(p.as_mut_ptr(), g.as_ptr(), m.as_mut_ptr(), v.as_mut_ptr(), p.len(), c) })
         })

@@ -14,6 +14,7 @@
 )]
 
 mod adam;
+mod adam_plain;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;

@@ -69,6 +69,17 @@ impl Panels {
     /// If there are not so many numbers.
     pub fn from_rows(numbers: &[f32], rows: usize, columns: usize, threads: usize) -> Self {
         assert_eq!(numbers.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        Panels::from_rows_apart(numbers, (rows, columns), columns, threads)
+    }
+
+    /// The same of rows whose first numbers are `apart`: some columns of a wider matrix, from the first number on.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many numbers.
+    pub fn from_rows_apart(numbers: &[f32], (rows, columns): (usize, usize), apart: usize, threads: usize) -> Self {
+        let last = rows.checked_sub(1).map_or(0, |last| last * apart + columns);
+        assert!(last <= numbers.len(), "{rows} rows of {columns} numbers, {apart} apart, among {}", numbers.len());
         let mut panels = Panels::empty(rows, columns);
         let out = Shared(panels.pointer_mut());
         in_parallel(threads.min(panels.panels()), &|part, parts| {
@@ -78,7 +89,7 @@ impl Panels {
                 // SAFETY: the panel has `columns` times 32 numbers, which no other part writes, and `count` rows are there.
                 unsafe {
                     let out = out.at(panel * columns * PANEL);
-                    transpose_rows(numbers.as_ptr().add(first * columns), count, columns, out);
+                    transpose_rows(numbers.as_ptr().add(first * apart), apart, count, columns, out);
                 }
             }
         });
@@ -143,15 +154,15 @@ impl Panels {
 
 with_lanes! {
     /// `count` rows of `columns` to a panel.
-    unsafe fn transpose_rows(from: *const f32, count: usize, columns: usize, to: *mut f32) = transpose_rows_by
+    unsafe fn transpose_rows(from: *const f32, apart: usize, count: usize, columns: usize, to: *mut f32) = transpose_rows_by
 }
 
 /// # Safety
 ///
-/// `from` is `count` (at most 32) rows of `columns` numbers, `to` a panel of as many columns.
+/// `from` is `count` (at most 32) rows of `columns` numbers, each `apart` from the one before, `to` a panel of as many columns.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: usize, to: *mut f32) {
+unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, apart: usize, count: usize, columns: usize, to: *mut f32) {
     unsafe {
         for column in (0..columns).step_by(LANES) {
             let across = LANES.min(columns - column);
@@ -159,7 +170,7 @@ unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: u
                 let mut rows = [V::splat(0.0); LANES];
                 let there = count.saturating_sub(half * LANES).min(LANES);
                 for (i, row) in rows.iter_mut().enumerate().take(there) {
-                    *row = V::load_first(from.add((half * LANES + i) * columns + column), across);
+                    *row = V::load_first(from.add((half * LANES + i) * apart + column), across);
                 }
                 let turned = V::transposed(rows);
                 for (i, vector) in turned.into_iter().enumerate().take(across) {
@@ -202,7 +213,7 @@ with_lanes! {
 
 /// # Safety
 ///
-/// As [`transpose_rows_by`], the other way.
+/// As [`transpose_rows_by`], the other way, of rows one after the other.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn untranspose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: usize, to: *mut f32) {

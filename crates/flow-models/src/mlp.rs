@@ -172,7 +172,7 @@ impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
         match self.by_hand().filter(|_| dense::applies(&x)) {
-            Some(slope) => mlp_dense::forward(self, slope, &x.contiguous()),
+            Some(slope) => mlp_dense::forward(self, slope, &x),
             None => self.run(&x),
         }
     }
@@ -181,12 +181,12 @@ impl Conditioner for Mlp {
         if self.drops() {
             return ConditionerKept::taped(kept, |kept| self.forward(kept, context));
         }
-        // Every other column would be copied by each product that reads it.
-        let x = input(kept, context).contiguous();
+        let x = input(kept, context);
         let context = context.map_or(0, |context| context.size()[1]);
         match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
             Some(slope) => mlp_dense::forward_keeping(self, slope, &x, context),
-            None => forward_keeping(self, x, context),
+            // Every other column would be copied by each product that reads it.
+            None => forward_keeping(self, x.contiguous(), context),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use flow_core::dense::{numbers, numbers_mut, panels, tensor, threads};
+use flow_core::dense::{Rows, in_rows, numbers, numbers_mut, panels, tensor, threads};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_parallel};
 use tch::{Device, Kind, Tensor};
@@ -15,19 +15,18 @@ const BLOCK: usize = 256;
 /// `[n, inputs]` to `[n, outputs]`, outside of training.
 pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
     let plain = Plain::new(net, slope);
-    let (rows, inputs, outputs) = (x.size()[0] as usize, x.size()[1] as usize, net.out.weight.size()[0] as usize);
+    let x = in_rows(x);
+    let (x, threads, outputs) = (Rows::new(&x), threads(), net.out.weight.size()[0] as usize);
+    let rows = x.rows;
     let mut y = Tensor::empty([rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
-    let (x, threads) = (numbers(x), threads());
     // Where there are enough rows for all threads each takes its own through all layers; else they share each layer.
     let (parts, threads) = if rows >= threads * BLOCK / 2 { (threads, 1) } else { (1, threads) };
     let own = rows.div_ceil(parts);
-    let shares = x.chunks(own * inputs).zip(numbers_mut(&mut y).chunks_mut(own * outputs)).map(Mutex::new);
-    let shares: Vec<_> = shares.collect();
+    let shares: Vec<_> = numbers_mut(&mut y).chunks_mut(own * outputs).map(Mutex::new).collect();
     in_parallel(shares.len(), &|part, _| {
         let mut share = shares[part].lock().expect("no other thread has it");
-        let (x, y) = &mut *share;
-        for (x, y) in x.chunks(BLOCK * inputs).zip(y.chunks_mut(BLOCK * outputs)) {
-            let x = Panels::from_rows(x, x.len() / inputs, inputs, threads);
+        for (block, y) in share.chunks_mut(BLOCK * outputs).enumerate() {
+            let x = x.panels(part * own + block * BLOCK, y.len() / outputs, threads);
             plain.last(&x, &plain.hidden(&x, threads), threads).to_rows(y, threads);
         }
     });
@@ -139,7 +138,7 @@ pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, contex
 impl ConditionerBackward for Back<'_> {
     fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
         let net = self.net;
-        let grad = panels(&grad.contiguous());
+        let grad = panels(grad);
         let activation = |i: usize| Some((&self.activations[i], self.slope));
         let count = net.hidden.len();
         let width = self.activations[0].columns();

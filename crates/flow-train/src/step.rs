@@ -93,8 +93,15 @@ impl Gradients for StepAsYouGo<'_> {
         self.note(place, squares);
     }
 
+    /// On the spot where the numbers lie as the parameter's do; else it waits with what autograd finds.
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor) {
-        ToParameters.give(parameter, gradient);
+        match self.parameters.place_of(parameter) {
+            Some(place) if gradient.is_contiguous() => {
+                self.assert_first(place);
+                self.step(place, &gradient.flatten(0, -1));
+            }
+            _ => ToParameters.give(parameter, gradient),
+        }
     }
 }
 
