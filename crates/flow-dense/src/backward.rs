@@ -81,35 +81,24 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>, panels: Range<usize>) {
-    let deep = if panels.len() < GROUP { SHALLOW } else { DEEP };
-    let blocks = blocks(work.terms, deep);
-    let tiles: Vec<_> = tiles(work.used, own).collect();
-    let mut packed = Panels::empty(PANEL, (tiles.len() * (deep + 1)).div_ceil(2));
+    let blocks = blocks(work.terms);
     let mut start = panels.start;
     while start < panels.end {
         let group = start..panels.end.min(start + GROUP);
         for (i, block) in blocks.iter().enumerate() {
             let place = Place { first: i == 0, last: i + 1 == blocks.len() };
-            unsafe { pack::<V>(block, &tiles, packed.pointer_mut(), deep + 1) }
-            for (tile, &(column, count)) in tiles.iter().enumerate() {
-                unsafe {
-                    let packed = packed.pointer().add(tile * (deep + 1) * PACKED);
-                    by_rows!(count, tile_row::<V>(work, block, place, column, packed, group.clone()));
-                }
+            for (column, count) in tiles(work.used, own.clone()) {
+                unsafe { by_rows!(count, tile_row::<V>(work, block, place, column, group.clone())) }
             }
         }
         start = group.end;
     }
 }
 
-/// Rows of a weight that are taken at a time, where panels are few and where they are many. The rows lie one after the other in
-/// memory, and are read as processors foresee; what they come to is added to what came before.
-const SHALLOW: usize = 64;
-const DEEP: usize = 128;
-/// Columns that are packed side by side.
-const PACKED: usize = LANES;
-
-const _: () = assert!(ROWS <= PACKED, "the columns of a tile fit in what is packed");
+/// Rows of a weight that are taken at a time; what they come to is added to what came before. Of each of them a tile reads one line
+/// or two, and the next panel and the next tile read the same ones: so many lines, a row apart, a core's cache and its table of pages
+/// hold.
+const DEEP: usize = 48;
 
 /// Some rows of one term's weight.
 #[derive(Clone, Copy)]
@@ -127,27 +116,12 @@ struct Place {
     last: bool,
 }
 
-fn blocks<'a>(terms: &[(Weight<'a>, &'a Panels)], deep: usize) -> Vec<Block<'a>> {
-    let of = move |&(weight, grad): &(Weight<'a>, &'a Panels)| {
-        let rows = (0..weight.outputs()).step_by(deep);
-        rows.map(move |row| Block { weight, grad, row, count: deep.min(weight.outputs() - row) })
+fn blocks<'a>(terms: &[(Weight<'a>, &'a Panels)]) -> Vec<Block<'a>> {
+    let of = |&(weight, grad): &(Weight<'a>, &'a Panels)| {
+        let rows = (0..weight.outputs()).step_by(DEEP);
+        rows.map(move |row| Block { weight, grad, row, count: DEEP.min(weight.outputs() - row) })
     };
     terms.iter().flat_map(of).collect()
-}
-
-/// Copies the columns of each tile of a block, row after row, `apart` rows from tile to tile: in memory there are all other
-/// columns between two rows, which is bad for caches.
-#[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn pack<V: Lanes>(block: &Block, tiles: &[(usize, usize)], to: *mut f32, apart: usize) {
-    for row in 0..block.count {
-        unsafe {
-            let from = block.weight.pointer().add((block.row + row) * block.weight.inputs());
-            for (i, &(column, count)) in tiles.iter().enumerate() {
-                V::load_first(from.add(column), count).store(to.add((i * apart + row) * PACKED));
-            }
-        }
-    }
 }
 
 #[inline(always)]
@@ -157,12 +131,12 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     block: &Block,
     place: Place,
     column: usize,
-    packed: *const f32,
     panels: Range<usize>,
 ) {
-    let left = Left { at: packed, row: 1, step: PACKED };
-    // The next block is asked for meanwhile: of each of its rows the columns of this tile.
     let inputs = block.weight.inputs();
+    let at = block.weight.pointer().wrapping_add(block.row * inputs + column);
+    let left = Left { at, row: 1, step: inputs };
+    // The next block is asked for meanwhile: of each of its rows the columns of this tile.
     let share = block.count.div_ceil(panels.len());
     for (i, panel) in panels.enumerate() {
         unsafe {
@@ -182,7 +156,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
                 block.weight.pointer().wrapping_add((block.row + block.count + i * share) * inputs + column + R - 1);
             let asking = share.min(block.count);
             tile = multiply_asking::<V, R, false>(tile, left, lines, asking, (next, inputs));
-            let left = Left { at: left.at.add(asking * PACKED), ..left };
+            let left = Left { at: left.at.add(asking * inputs), ..left };
             tile = multiply(tile, left, lines.add(asking * PANEL), block.count - asking);
             if place.last {
                 finish(tile, &work.end, at);
