@@ -14,9 +14,10 @@ const TRAINED_ROWS: RangeInclusive<i64> = 32..=512;
 
 /// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: in f32 on a processor that has the instructions
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for a batch that is worth it. It is the
-/// same mathematics, summed in another order.
+/// same mathematics, summed in another order: last bits differ from libtorch's.
 pub fn applies(x: &Tensor) -> bool {
-    x.device() == Device::Cpu
+    x.dim() == 2
+        && x.device() == Device::Cpu
         && x.kind() == Kind::Float
         && x.size()[0] >= FEWEST_ROWS
         && Precision::now() != Precision::Bf16
@@ -65,12 +66,17 @@ pub fn numbers(t: &Tensor) -> &[f32] {
 /// # Panics
 ///
 /// If it is none.
-pub fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
+///
+/// # Safety
+///
+/// Nobody else reads or writes this memory, by another tensor say, as long as the slice is used.
+#[allow(unsafe_code, reason = "tensors share memory, and nobody can tell which")]
+pub unsafe fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
     check(t);
     match t.numel() {
         0 => &mut [],
         #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
-        // SAFETY: as above; nobody else reads or writes them while the borrow lasts, for tensors stay on one thread here.
+        // SAFETY: as above, and by the contract.
         len => unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast(), len) },
     }
 }
@@ -148,6 +154,8 @@ pub fn panels(x: &Tensor) -> Panels {
 pub fn tensor(panels: &Panels) -> Tensor {
     let size = [panels.rows() as i64, panels.columns() as i64];
     let mut rows = Tensor::empty(size, (Kind::Float, Device::Cpu));
-    panels.to_rows(numbers_mut(&mut rows), threads());
+    #[allow(unsafe_code, reason = "a new tensor is written to")]
+    // SAFETY: nobody else has it yet.
+    panels.to_rows(unsafe { numbers_mut(&mut rows) }, threads());
     rows
 }

@@ -15,8 +15,8 @@ use crate::weight::Weight;
 pub struct ThenBack<'a> {
     /// Plus this.
     pub sum: Option<&'a Panels>,
-    /// What there is now is written here, too.
-    pub after_sum: Option<&'a mut Panels>,
+    /// What there is now is kept here.
+    pub after_sum: Option<&'a mut Option<Panels>>,
     /// Times the derivative of the activation of this slope, whose result this was.
     pub derivative: Option<(&'a Panels, Slope)>,
 }
@@ -33,13 +33,14 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
         assert_eq!((grad.rows(), grad.columns()), (rows, weight.outputs()), "terms of one way back");
         assert!(used <= weight.inputs(), "{used} of {} inputs", weight.inputs());
     }
-    for other in [then.sum, then.after_sum.as_deref(), then.derivative.map(|(panels, _)| panels)] {
+    for other in [then.sum, then.derivative.map(|(panels, _)| panels)] {
         assert!(other.is_none_or(|p| (p.rows(), p.columns()) == (rows, used)), "panels of [{rows}, {used}]");
     }
     let mut out = Panels::empty(rows, used);
+    let mut after_sum = then.after_sum.is_some().then(|| Panels::empty(rows, used));
     let end = End {
         sum: then.sum.map_or(std::ptr::null(), Panels::pointer),
-        after_sum: then.after_sum.map_or(std::ptr::null_mut(), Panels::pointer_mut),
+        after_sum: after_sum.as_mut().map_or(std::ptr::null_mut(), Panels::pointer_mut),
         derivative: then.derivative.map(|(panels, slope)| (panels.pointer(), slope)),
         out: out.pointer_mut(),
     };
@@ -51,6 +52,9 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
         // SAFETY: sizes were compared above; parts share no tile.
         unsafe { run(&work, tiles, panels) }
     });
+    if let Some(kept) = then.after_sum {
+        *kept = after_sum;
+    }
     out
 }
 
@@ -136,7 +140,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     let inputs = block.weight.inputs();
     let at = block.weight.pointer().wrapping_add(block.row * inputs + column);
     let left = Left { at, row: 1, step: inputs };
-    // The next block is asked for meanwhile: of each of its rows the columns of this tile.
+    // The next block is asked for meanwhile: of each of its rows the last column of this tile.
     let share = block.count.div_ceil(panels.len());
     for (i, panel) in panels.enumerate() {
         unsafe {
@@ -156,7 +160,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
                 block.weight.pointer().wrapping_add((block.row + block.count + i * share) * inputs + column + R - 1);
             let asking = share.min(block.count);
             tile = multiply_asking::<V, R, false>(tile, left, lines, asking, (next, inputs));
-            let left = Left { at: left.at.add(asking * inputs), ..left };
+            let left = Left { at: left.at.wrapping_add(asking * inputs), ..left };
             tile = multiply(tile, left, lines.add(asking * PANEL), block.count - asking);
             if place.last {
                 finish(tile, &work.end, at);

@@ -20,8 +20,8 @@ pub struct Then<'a> {
     pub bias: Option<&'a [f32]>,
     /// `max(y, slope y)`.
     pub activation: Option<Slope>,
-    /// What there is now is written here, too.
-    pub before_sum: Option<&'a mut Panels>,
+    /// What there is now is kept here.
+    pub before_sum: Option<&'a mut Option<Panels>>,
     /// Plus this.
     pub sum: Option<&'a Panels>,
 }
@@ -38,14 +38,14 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
         assert_eq!(weight.outputs(), columns, "terms of one layer");
     }
     assert!(then.bias.is_none_or(|bias| bias.len() == columns), "a bias for {columns} columns");
-    for other in [then.before_sum.as_deref(), then.sum] {
-        assert!(other.is_none_or(|p| (p.rows(), p.columns()) == (rows, columns)), "panels of [{rows}, {columns}]");
-    }
+    let fits = |p: &Panels| (p.rows(), p.columns()) == (rows, columns);
+    assert!(then.sum.is_none_or(fits), "panels of [{rows}, {columns}]");
     let mut out = Panels::empty(rows, columns);
+    let mut before_sum = then.before_sum.is_some().then(|| Panels::empty(rows, columns));
     let end = End {
         bias: then.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
         activation: then.activation,
-        before_sum: then.before_sum.map_or(std::ptr::null_mut(), Panels::pointer_mut),
+        before_sum: before_sum.as_mut().map_or(std::ptr::null_mut(), Panels::pointer_mut),
         sum: then.sum.map_or(std::ptr::null(), Panels::pointer),
         out: out.pointer_mut(),
     };
@@ -57,6 +57,9 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
         // SAFETY: sizes were compared above; parts share no tile.
         unsafe { run(&work, tiles, panels) }
     });
+    if let Some(kept) = then.before_sum {
+        *kept = before_sum;
+    }
     out
 }
 

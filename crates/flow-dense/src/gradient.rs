@@ -1,4 +1,4 @@
-//! The gradient of a weight, `gᵀ x`, and what becomes of it while it is in registers.
+//! The gradient of a weight, `gᵀ x`, and what becomes of some rows of it while they are in cache.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ pub enum Into<'a> {
     Store(&'a mut [f32]),
     /// It is added to what is here.
     Add(&'a mut [f32]),
-    /// It moves the weight, and is never in memory.
+    /// It moves the weight, and is never in memory as a whole.
     Step {
         /// The weight.
         weight: &'a mut [f32],
@@ -30,9 +30,8 @@ pub enum Into<'a> {
     },
 }
 
-/// The gradient of a weight from that of its output and from its input, *transposed* ([`Panels::transposed`]); returns Σ g².
-/// A row that is not finite, or the part of
-/// one thread of it, moves nothing.
+/// The gradient of a weight from that of its output and from its input, *transposed* ([`Panels::transposed`]); returns Σ g²,
+/// of a step shortened as [`adam_step`](crate::adam_step) says. A part of a row that is not finite moves nothing.
 ///
 /// Rows that fill up the last panel of `grad` have to be 0, as [`Panels::from_rows`] and [`backward`](crate::backward) leave
 /// them.
@@ -101,7 +100,7 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>, panels: Range<usize>) -> f64 {
     let mut squares = 0.0;
-    let width = (CACHED / (work.input.columns() * PANEL)).clamp(1, panels.len().max(1));
+    let width = (CACHED / (work.input.columns().max(1) * PANEL)).clamp(1, panels.len().max(1));
     // The gradient of a row of tiles, which is taken row after row: so memory is gone through as processors foresee.
     let mut rows = Panels::empty(PANEL, width * ROWS);
     for start in panels.clone().step_by(width) {

@@ -1,9 +1,10 @@
 //! Products of dense layers on a processor, with what follows them, and Adam in the same pass over memory.
 //!
 //! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
-//! go through it again. Here they are done while a tile of the product is in registers, and weights are read where they
-//! lie, not packed first: [`forward`] is a layer, [`backward`] the way back through it, [`gradient`] the gradient of its weight, or Adam's step by
-//! it. Batches are held in [`Panels`], those of the way back transposed.
+//! go through it again. Here they are done while a tile of the product is in registers, the step while some rows of the gradient
+//! are in cache, and weights are read where they lie, not packed first: [`forward`] is a layer, [`backward`] the way back through
+//! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`], inputs for [`gradient`] in
+//! panels of the transposed.
 //!
 //! [`available`] says whether this processor has the instructions that make it worthwhile; without them all of it is as
 //! right, and slow.

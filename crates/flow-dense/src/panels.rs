@@ -15,7 +15,8 @@ pub(crate) const PANEL: usize = 2 * LANES;
 struct Line([f32; LANES]);
 
 /// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory. Rows that fill up the last
-/// panel are part of every product; what is in them means nothing, but for [`Panels::from_rows`], where it is 0.
+/// panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them
+/// means nothing, and [`backward`](crate::backward) keeps them 0.
 #[derive(Debug)]
 pub struct Panels {
     rows: usize,
@@ -26,18 +27,14 @@ pub struct Panels {
 impl Panels {
     /// Numbers that mean nothing yet.
     pub(crate) fn empty(rows: usize, columns: usize) -> Self {
-        let count = rows.div_ceil(PANEL) * columns * (PANEL / LANES);
+        let lines = columns.checked_mul(PANEL / LANES);
+        let count = lines.and_then(|lines| rows.div_ceil(PANEL).checked_mul(lines)).expect("as many as memory can be");
         let mut lines = Vec::with_capacity(count);
         // SAFETY: the capacity is `count`, and nothing is claimed of what is there; whoever makes panels writes all of them.
         unsafe {
             lines.set_len(count);
         }
         Panels { rows, columns, lines }
-    }
-
-    /// As many rows and columns, of numbers that mean nothing: for a [`Then`](crate::Then) to write to.
-    pub fn like(other: &Panels) -> Self {
-        Panels::empty(other.rows, other.columns)
     }
 
     /// Number of rows.
@@ -68,7 +65,7 @@ impl Panels {
     ///
     /// If there are not so many numbers.
     pub fn from_rows(numbers: &[f32], rows: usize, columns: usize, threads: usize) -> Self {
-        assert_eq!(numbers.len(), rows * columns, "a matrix of {rows} rows and {columns} columns");
+        assert_eq!(Some(numbers.len()), rows.checked_mul(columns), "a matrix of {rows} rows and {columns} columns");
         Panels::from_rows_apart(numbers, (rows, columns), columns, threads)
     }
 
@@ -78,11 +75,18 @@ impl Panels {
     ///
     /// If there are not so many numbers.
     pub fn from_rows_apart(numbers: &[f32], (rows, columns): (usize, usize), apart: usize, threads: usize) -> Self {
-        let last = rows.checked_sub(1).map_or(0, |last| last * apart + columns);
-        assert!(last <= numbers.len(), "{rows} rows of {columns} numbers, {apart} apart, among {}", numbers.len());
+        let last = match (rows, columns) {
+            (0, _) | (_, 0) => Some(0),
+            _ => (rows - 1).checked_mul(apart).and_then(|start| start.checked_add(columns)),
+        };
+        assert!(
+            last.is_some_and(|last| last <= numbers.len()),
+            "{rows} rows of {columns} numbers, {apart} apart, among {}",
+            numbers.len()
+        );
         let mut panels = Panels::empty(rows, columns);
         let out = Shared(panels.pointer_mut());
-        in_parallel(threads.min(panels.panels()), &|part, parts| {
+        in_parallel(threads.clamp(1, panels.panels().max(1)), &|part, parts| {
             for panel in share(panels.panels(), part, parts) {
                 let first = panel * PANEL;
                 let count = PANEL.min(rows - first);
@@ -96,14 +100,14 @@ impl Panels {
         panels
     }
 
-    /// The transposed: `[columns, rows]` in panels of 32 columns.
+    /// The transposed, in panels of 32 columns. Rows that fill up the last panel stay columns of their own: it has `columns` rows
+    /// and as many columns as rows rounded up to a multiple of 32.
     pub fn transposed(&self, threads: usize) -> Panels {
         let mut panels = Panels::empty(self.columns, self.panels() * PANEL);
-        // Rows that fill up a panel stay columns of their own.
         let (from, to) = (self.pointer(), Shared(panels.pointer_mut()));
         let from = Shared(from.cast_mut());
         let (columns, depth) = (self.columns, self.panels() * PANEL);
-        in_parallel(threads.min(panels.panels()), &|part, parts| {
+        in_parallel(threads.clamp(1, panels.panels().max(1)), &|part, parts| {
             for panel in share(columns.div_ceil(PANEL), part, parts) {
                 let first = panel * PANEL;
                 let count = PANEL.min(columns - first);
@@ -123,7 +127,7 @@ impl Panels {
     pub fn column_sums(&self, threads: usize) -> Vec<f32> {
         let mut sums = vec![0.0; self.columns];
         let out = Shared(sums.as_mut_ptr());
-        in_parallel(threads.min(self.columns.div_ceil(PANEL)), &|part, parts| {
+        in_parallel(threads.clamp(1, self.columns.div_ceil(PANEL).max(1)), &|part, parts| {
             let own = share(self.columns, part, parts);
             // SAFETY: as many sums as columns, whole panels of these, and each sum is one part's.
             unsafe { sum_columns(self.pointer(), self.panels(), self.columns, own, out) }
@@ -140,7 +144,7 @@ impl Panels {
         assert_eq!(numbers.len(), self.rows * self.columns, "room for {} rows of {}", self.rows, self.columns);
         let (from, to) = (Shared(self.pointer().cast_mut()), Shared(numbers.as_mut_ptr()));
         let (rows, columns) = (self.rows, self.columns);
-        in_parallel(threads.min(self.panels()), &|part, parts| {
+        in_parallel(threads.clamp(1, self.panels().max(1)), &|part, parts| {
             for panel in share(self.panels(), part, parts) {
                 let count = PANEL.min(rows - panel * PANEL);
                 // SAFETY: the panel is there, and so are its `count` rows, which no other part writes.

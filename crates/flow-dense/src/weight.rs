@@ -13,9 +13,10 @@ impl<'a> Weight<'a> {
     ///
     /// # Panics
     ///
-    /// If the numbers are no such rows.
+    /// If the numbers are no such rows, or none.
     pub fn new(numbers: &'a [f32], inputs: usize) -> Self {
-        assert!(inputs > 0 && numbers.len().is_multiple_of(inputs), "{} numbers in rows of {inputs}", numbers.len());
+        let whole = inputs > 0 && !numbers.is_empty() && numbers.len().is_multiple_of(inputs);
+        assert!(whole, "{} numbers in rows of {inputs}", numbers.len());
         Weight { numbers, outputs: numbers.len() / inputs, inputs }
     }
 

@@ -18,11 +18,16 @@ pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
     let x = in_rows(x);
     let (x, threads, outputs) = (Rows::new(&x), threads(), net.out.weight.size()[0] as usize);
     let rows = x.rows;
+    // Not on a thread of C's, where a panic would end the process.
+    assert_eq!(x.columns, net.hidden[0].weight.size()[1] as usize, "columns of a net's input");
     let mut y = Tensor::empty([rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
     // Where there are enough rows for all threads each takes its own through all layers; else they share each layer.
     let (parts, threads) = if rows >= threads * BLOCK / 2 { (threads, 1) } else { (1, threads) };
     let own = rows.div_ceil(parts);
-    let shares: Vec<_> = numbers_mut(&mut y).chunks_mut(own * outputs).map(Mutex::new).collect();
+    #[allow(unsafe_code, reason = "a new tensor is written to")]
+    // SAFETY: nobody else has it yet.
+    let numbers = unsafe { numbers_mut(&mut y) };
+    let shares: Vec<_> = numbers.chunks_mut(own * outputs).map(Mutex::new).collect();
     in_parallel(shares.len(), &|part, _| {
         let mut share = shares[part].lock().expect("no other thread has it");
         for (block, y) in share.chunks_mut(BLOCK * outputs).enumerate() {
@@ -119,10 +124,10 @@ pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, contex
         let before = sum.as_ref().or(activations.last()).unwrap_or(&x);
         inputs.push(before.transposed(threads));
         if net.residual && i > 0 {
-            let mut change = Panels::like(before);
+            let mut change = None;
             let then = Then { before_sum: Some(&mut change), sum: Some(before), ..Then::default() };
             let after = plain.layer(i, before, then, threads);
-            activations.push(change);
+            activations.push(change.expect("it was asked for"));
             sum = Some(after);
         } else {
             activations.push(plain.layer(i, before, Then::default(), threads));
@@ -143,14 +148,19 @@ impl ConditionerBackward for Back<'_> {
         let count = net.hidden.len();
         let width = self.activations[0].columns();
         // The gradient of what residual layers have come to, before the last of them.
-        let mut above = net.residual.then(|| Panels::like(&self.activations[0]));
-        let then = ThenBack { after_sum: above.as_mut(), derivative: activation(count - 1), ..ThenBack::default() };
+        let mut above = None;
+        let after_sum = (net.residual && count > 1).then_some(&mut above);
+        let then = ThenBack { after_sum, derivative: activation(count - 1), ..ThenBack::default() };
         let mut own = backward(&[(net.out.weight(), &grad)], width, then, threads());
         net.out.give_dense(&grad, &self.inputs[count], gradients);
         for i in (1..count).rev() {
             let layer = &net.hidden[i];
-            let mut sum = net.residual.then(|| Panels::like(&own));
-            let then = ThenBack { sum: above.as_ref(), after_sum: sum.as_mut(), derivative: activation(i - 1) };
+            let mut sum = None;
+            let then = ThenBack {
+                sum: above.as_ref(),
+                after_sum: (net.residual && i > 1).then_some(&mut sum),
+                derivative: activation(i - 1),
+            };
             let below = backward(&[(layer.weight(), &own)], width, then, threads());
             layer.give_dense(&own, &self.inputs[i], gradients);
             (own, above) = (below, sum);

@@ -118,7 +118,8 @@ impl Adam {
                 shorten: shorten as f32,
                 step_size: (rate / first_left) as f32,
                 second_scale: (1.0 / second_left.sqrt()) as f32,
-                epsilon: epsilon as f32,
+                // A quotient of 0 by less than this is not 0.
+                epsilon: (epsilon as f32).max(f32::MIN_POSITIVE),
                 keep: (1.0 - rate * group.decay) as f32,
             }
         }
@@ -162,10 +163,11 @@ impl Adam {
         c: &Coefficients,
     ) -> f64 {
         let [p, m, v] = self.of_place(parameters, place);
+        assert_eq!(p.numel(), gradient.numel(), "as many gradients as numbers");
         on_slices(p, gradient, m, v, &[(0..gradient.numel(), *c)])
     }
 
-    /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory.
+    /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory as a whole.
     pub(crate) fn step_place_dense(
         &mut self,
         parameters: &FlatParameters,
@@ -174,7 +176,7 @@ impl Adam {
         coefficients: &Coefficients,
     ) -> f64 {
         let [mut p, mut m, mut v] = self.of_place(parameters, place);
-        let [weight, first, second] = [&mut p, &mut m, &mut v].map(numbers_mut);
+        let [weight, first, second] = [&mut p, &mut m, &mut v].map(own);
         gradient(grad, input, Into::Step { weight, first, second, coefficients }, threads())
     }
 
@@ -216,7 +218,7 @@ fn on_slices(
     mut v: Tensor,
     segments: &[(Range<usize>, Coefficients)],
 ) -> f64 {
-    let [p, m, v] = [&mut p, &mut m, &mut v].map(numbers_mut);
+    let [p, m, v] = [&mut p, &mut m, &mut v].map(own);
     let g = numbers(g);
     let size = p.len().div_ceil(threads()).max(WORTH_A_THREAD);
     let parts = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)).zip(v.chunks_mut(size));
@@ -225,6 +227,15 @@ fn on_slices(
     let parts: Vec<_> = parts.collect();
     in_parallel(parts.len(), &|i, _| parts[i].lock().expect("no other thread has it").update(segments));
     parts.into_iter().map(|part| part.into_inner().expect("all threads are back").squares).sum()
+}
+
+/// The numbers of a part of a buffer of which one thread takes steps.
+fn own(part: &mut Tensor) -> &mut [f32] {
+    #[allow(unsafe_code, reason = "a tensor is written to")]
+    // SAFETY: parameters and both moments are distinct allocations, and who takes a step has them alone.
+    unsafe {
+        numbers_mut(part)
+    }
 }
 
 /// One thread's part of the four buffers.

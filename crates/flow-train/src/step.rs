@@ -105,7 +105,7 @@ impl Gradients for StepAsYouGo<'_> {
     }
 }
 
-/// Numbers of a weight from which on its own step is worth the calls.
+/// Numbers of a weight from which on a step by libtorch's product is worth the calls.
 const WORTH_IT: usize = 1 << 12;
 
 /// Whether a step can be taken so: on the processor, where memory is ours to walk through, and uncut.
