@@ -7,7 +7,7 @@ use crate::grid::First;
 use crate::lanes::{LANES, Lanes, with_lanes};
 use crate::panels::{PANEL, Panels};
 use crate::pool::in_parallel;
-use crate::tile::{Left, ROWS, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{Left, ROWS, TO_READ, Tile, by_rows, multiply, multiply_asking, tiles};
 use crate::weight::Weight;
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
@@ -159,7 +159,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
             let next =
                 block.weight.pointer().wrapping_add((block.row + block.count + i * share) * inputs + column + R - 1);
             let asking = share.min(block.count);
-            tile = multiply_asking::<V, R, false>(tile, left, lines, asking, (next, inputs));
+            tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, asking, (next, inputs));
             let left = Left { at: left.at.wrapping_add(asking * inputs), ..left };
             tile = multiply(tile, left, lines.add(asking * PANEL), block.count - asking);
             if place.last {

@@ -6,7 +6,7 @@ use crate::grid::First;
 use crate::lanes::{LANES, Lanes, with_lanes};
 use crate::panels::{PANEL, Panels};
 use crate::pool::in_parallel;
-use crate::tile::{Left, ROWS, Tile, by_rows, multiply_asking, tiles};
+use crate::tile::{Left, ROWS, TO_READ, Tile, by_rows, multiply_asking, tiles};
 use crate::weight::Weight;
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
@@ -128,7 +128,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
                 // The rows of the next tile are asked for meanwhile, a share with each panel.
                 let apart = R.div_ceil(end - start);
                 let next = left.at.wrapping_add(R * depth + (panel - start) * apart * depth);
-                tile = multiply_asking::<V, R, false>(tile, left, lines, depth, (next, apart));
+                tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, depth, (next, apart));
             }
             finish(tile, &work.end, column, (panel * work.columns + column) * PANEL);
         }

@@ -9,7 +9,7 @@ use crate::grid::First;
 use crate::lanes::{LANES, Lanes, with_lanes};
 use crate::panels::{PANEL, Panels};
 use crate::pool::{Shared, in_parallel};
-use crate::tile::{Left, ROWS, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{Left, ROWS, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
 pub enum Into<'a> {
@@ -142,7 +142,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, row: usize, panels: Ra
                 tile = match work.target.asked(blocks - block).filter(|_| whole) {
                     Some(array) => {
                         let at = row * work.inputs + panels.start * PANEL + i * R * PANEL;
-                        multiply_asking::<V, R, true>(
+                        multiply_asking::<V, R, TO_WRITE>(
                             tile,
                             left,
                             lines,

@@ -23,37 +23,29 @@ pub(crate) struct Left {
 ///
 /// All numbers are there: `R` rows and `depth` steps of `left`, `depth` lines of 32 from `panel` on.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn multiply<V: Lanes, const R: usize>(
-    mut tile: Tile<V, R>,
+    tile: Tile<V, R>,
     left: Left,
     panel: *const f32,
     depth: usize,
 ) -> Tile<V, R> {
-    let (mut left_at, mut line) = (left.at, panel);
-    for _ in 0..depth {
-        unsafe {
-            let (first, second) = (V::load(line), V::load(line.add(LANES)));
-            for (r, [low, high]) in tile.iter_mut().enumerate() {
-                let all = V::splat(*left_at.add(r * left.row));
-                *low = all.mul_add(first, *low);
-                *high = all.mul_add(second, *high);
-            }
-            left_at = left_at.wrapping_add(left.step);
-            line = line.wrapping_add(PANEL);
-        }
-    }
-    tile
+    // SAFETY: the same contract.
+    unsafe { multiply_asking::<V, R, NOTHING>(tile, left, panel, depth, (left.at, 0)) }
 }
 
-/// [`multiply`], and asks meanwhile for what will be wanted soon: a number at each step, `ask.1` apart.
+/// What [`multiply_asking`] asks for: nothing, numbers to read, numbers to write.
+pub(crate) const NOTHING: u8 = 0;
+pub(crate) const TO_READ: u8 = 1;
+pub(crate) const TO_WRITE: u8 = 2;
+
+/// [`multiply`], and asks meanwhile for what will be wanted soon: a number at each step, so many apart.
 ///
 /// # Safety
 ///
-/// As [`multiply`].
+/// As [`multiply`]; what is asked for need not be there.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const WRITE: bool>(
+pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
     mut tile: Tile<V, R>,
     left: Left,
     panel: *const f32,
@@ -63,10 +55,10 @@ pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const WRITE: bool
     let (mut left_at, mut line) = (left.at, panel);
     for _ in 0..depth {
         unsafe {
-            if WRITE {
-                V::prefetch_to_write(soon.cast_mut());
-            } else {
-                V::prefetch(soon);
+            match ASK {
+                TO_READ => V::prefetch(soon),
+                TO_WRITE => V::prefetch_to_write(soon.cast_mut()),
+                _ => {}
             }
             soon = soon.wrapping_add(apart);
             let (first, second) = (V::load(line), V::load(line.add(LANES)));

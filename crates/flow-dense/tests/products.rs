@@ -33,8 +33,10 @@ fn rows(panels: &Panels) -> Vec<f32> {
     rows
 }
 
-/// Rows of a batch, inputs, outputs.
-/// The last has an input that goes through in several parts.
+/// Up to 1,200 products within ±1: partial sums come to some 20, and each is rounded to a unit in its last place, 2e-6.
+const ROUNDING: f64 = 5e-5;
+
+/// Rows of a batch, inputs, outputs. The last has an input that goes through in several parts.
 const SIZES: [(usize, usize, usize); 8] =
     [(1, 1, 1), (31, 5, 14), (32, 16, 32), (33, 17, 15), (128, 70, 43), (300, 33, 129), (70, 400, 90), (512, 600, 15)];
 
@@ -82,9 +84,9 @@ fn a_layer_with_all_that_may_follow() {
             let both = first.iter().zip(&second).enumerate().map(|(i, (a, c))| a + c + f64::from(b[i % m]));
             let activated: Vec<f64> = both.map(|y| if y > 0.0 { y } else { f64::from(0.01f32) * y }).collect();
             let summed: Vec<f64> = activated.iter().zip(&sum).map(|(y, s)| y + f64::from(*s)).collect();
-            close(&rows(&alone), &first, 1e-5);
-            close(&rows(&before.expect("it was asked for")), &activated, 1e-5);
-            close(&rows(&out), &summed, 1e-5);
+            close(&rows(&alone), &first, ROUNDING);
+            close(&rows(&before.expect("it was asked for")), &activated, ROUNDING);
+            close(&rows(&out), &summed, ROUNDING);
         }
     }
 }
@@ -109,12 +111,12 @@ fn the_way_back_with_all_that_may_follow() {
             let alone = backward(&terms[1..], k, ThenBack::default(), threads);
 
             let [first, second] = [&w, &v].map(|weight| matmul(&g, weight, (n, m, k), false));
-            close(&rows(&alone), &second, 1e-5);
+            close(&rows(&alone), &second, ROUNDING);
             let both = first.iter().zip(&second).map(|(a, b)| a + b).enumerate().filter(|(i, _)| i % k < used);
             let summed: Vec<f64> = both.zip(&sum).map(|((_, y), s)| y + f64::from(*s)).collect();
             let masked = summed.iter().zip(&result).map(|(y, r)| if *r > 0.0 { *y } else { 0.25 * y });
-            close(&rows(&after.expect("it was asked for")), &summed, 1e-5);
-            close(&rows(&out), &masked.collect::<Vec<_>>(), 1e-5);
+            close(&rows(&after.expect("it was asked for")), &summed, ROUNDING);
+            close(&rows(&out), &masked.collect::<Vec<_>>(), ROUNDING);
             // What fills up a panel stays 0.
             let turned = rows(&alone.transposed(1));
             assert!(turned.chunks(n.next_multiple_of(32)).all(|column| column[n..].iter().all(|x| *x == 0.0)));
@@ -164,16 +166,16 @@ fn a_gradient_is_stored_added_or_taken() {
             let turned: Vec<f32> = (0..m * n).map(|i| g[i % n * m + i / n]).collect();
             let plain = matmul(&turned, &x, (m, n, k), false);
             let squares: f64 = plain.iter().map(|g| g * g).sum();
-            let right = |told: f64| assert!((told - squares).abs() <= 1e-5 * squares, "{told} {squares}");
+            let right = |told: f64| assert!((told - squares).abs() <= ROUNDING * squares, "{told} {squares}");
 
             let mut stored = vec![f32::NAN; m * k];
             right(gradient(&grad, &input, Into::Store(&mut stored), threads));
-            close(&stored, &plain, 1e-5);
+            close(&stored, &plain, ROUNDING);
 
             let mut added = draw(m * k, 3);
             let sums: Vec<f64> = plain.iter().zip(&added).map(|(g, s)| g + f64::from(*s)).collect();
             right(gradient(&grad, &input, Into::Add(&mut added), threads));
-            close(&added, &sums, 1e-5);
+            close(&added, &sums, ROUNDING);
 
             let (mut weight, mut first) = (draw(m * k, 4), draw(m * k, 5));
             let mut second: Vec<f32> = draw(m * k, 6).into_iter().map(f32::abs).collect();
@@ -182,7 +184,7 @@ fn a_gradient_is_stored_added_or_taken() {
             let into = Into::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
             right(gradient(&grad, &input, into, threads));
             for (place, numbers) in [weight, first, second].iter().enumerate() {
-                close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), 1e-5);
+                close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), ROUNDING);
             }
         }
     }
