@@ -5,7 +5,7 @@
 //!
 //! Both ways are taken within [`tch::no_grad`]. What has to be taped turns gradients on for itself.
 
-use flow_dense::{Into, Panels, gradient};
+use flow_dense::{Destination, Panels, gradient};
 use tch::{Kind, Tensor};
 
 use crate::dense;
@@ -48,7 +48,7 @@ pub trait Gradients {
             #[allow(unsafe_code, reason = "a tensor is written to")]
             // SAFETY: a gradient is nobody else's on the way back.
             let own = unsafe { dense::numbers_mut(&mut own) };
-            gradient(grad, input, Into::Add(own), dense::threads());
+            gradient(grad, input, Destination::Add(own), dense::threads());
         }
     }
 

@@ -38,8 +38,7 @@ impl Law {
     }
 
     /// From the gradients of a loss with respect to `z: [n, changed, ..]` and to the log-determinant `[n]` to those with
-    /// respect to `x` and to the parameters. That of a learned bound is given to
-    /// `gradients`.
+    /// respect to `x` and to the parameters. That of a learned bound is given to `gradients`.
     ///
     /// ```text
     /// affine:  g_x = g_z scale,   g_t = g_z,   g_s = g_x x + g_log_det,   g_raw = g_s bound (1 - tanh²),   g_bound = Σ g_s tanh

@@ -2,7 +2,7 @@
 //! Weights are of 24 layers in turn, so that they come from outside a core's own cache, as in a net.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use flow_dense::{Coefficients, Into, Panels, Slope, Then, ThenBack, Weight, backward, forward, gradient};
+use flow_dense::{Coefficients, Destination, Panels, Slope, Then, ThenBack, Weight, backward, forward, gradient};
 
 const ROWS: usize = 128;
 const WIDTH: usize = 512;
@@ -51,7 +51,7 @@ fn bench(c: &mut Criterion) {
     c.bench_function("dense layer, step", |b| {
         b.iter(|| {
             let own = next();
-            let into = Into::Step {
+            let into = Destination::Step {
                 weight: &mut weights[own.clone()],
                 first: &mut first[own.clone()],
                 second: &mut second[own],

@@ -12,7 +12,7 @@ use crate::pool::{Shared, in_parallel};
 use crate::tile::{Left, ROWS, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
-pub enum Into<'a> {
+pub enum Destination<'a> {
     /// It is written here.
     Store(&'a mut [f32]),
     /// It is added to what is here.
@@ -39,7 +39,7 @@ pub enum Into<'a> {
 /// # Panics
 ///
 /// If sizes do not go together.
-pub fn gradient(grad: &Panels, input: &Panels, into: Into, threads: usize) -> f64 {
+pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize) -> f64 {
     let (outputs, inputs) = (grad.columns(), input.rows());
     assert_eq!(input.columns(), grad.panels() * PANEL, "as many rows of both");
     let target = Target::new(into, outputs * inputs);
@@ -63,7 +63,7 @@ struct Work<'a> {
     target: Target,
 }
 
-/// [`Into`] by pointers.
+/// [`Destination`] by pointers.
 enum Target {
     Store(Shared),
     Add(Shared),
@@ -71,15 +71,15 @@ enum Target {
 }
 
 impl Target {
-    fn new(into: Into, numbers: usize) -> Self {
+    fn new(into: Destination, numbers: usize) -> Self {
         let shared = |slice: &mut [f32]| {
             assert_eq!(slice.len(), numbers, "as many numbers as the weight has");
             Shared(slice.as_mut_ptr())
         };
         match into {
-            Into::Store(to) => Target::Store(shared(to)),
-            Into::Add(to) => Target::Add(shared(to)),
-            Into::Step { weight, first, second, coefficients } => Target::Step {
+            Destination::Store(to) => Target::Store(shared(to)),
+            Destination::Add(to) => Target::Add(shared(to)),
+            Destination::Step { weight, first, second, coefficients } => Target::Step {
                 weight: shared(weight),
                 first: shared(first),
                 second: shared(second),

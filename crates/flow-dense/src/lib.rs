@@ -33,7 +33,7 @@ use std::sync::OnceLock;
 pub use adam::{Coefficients, adam_step};
 pub use backward::{ThenBack, backward};
 pub use forward::{Slope, Then, forward};
-pub use gradient::{Into, gradient};
+pub use gradient::{Destination, gradient};
 pub use panels::Panels;
 pub use pool::in_parallel;
 pub use weight::Weight;

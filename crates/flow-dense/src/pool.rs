@@ -46,6 +46,7 @@ impl Shared {
         unsafe { self.0.add(i) }
     }
 }
+
 /// What is used of libgomp: <https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-construct.html>.
 struct Pool {
     parallel: Parallel,

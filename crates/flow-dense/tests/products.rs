@@ -1,6 +1,8 @@
 //! Layers, gradients and steps against the same by plain loops in f64, of sizes that no tile divides.
 
-use flow_dense::{Coefficients, Into, Panels, Slope, Then, ThenBack, Weight, adam_step, backward, forward, gradient};
+use flow_dense::{
+    Coefficients, Destination, Panels, Slope, Then, ThenBack, Weight, adam_step, backward, forward, gradient,
+};
 
 /// Numbers within ±1, another sequence for each seed.
 fn draw(len: usize, seed: u32) -> Vec<f32> {
@@ -169,19 +171,20 @@ fn a_gradient_is_stored_added_or_taken() {
             let right = |told: f64| assert!((told - squares).abs() <= ROUNDING * squares, "{told} {squares}");
 
             let mut stored = vec![f32::NAN; m * k];
-            right(gradient(&grad, &input, Into::Store(&mut stored), threads));
+            right(gradient(&grad, &input, Destination::Store(&mut stored), threads));
             close(&stored, &plain, ROUNDING);
 
             let mut added = draw(m * k, 3);
             let sums: Vec<f64> = plain.iter().zip(&added).map(|(g, s)| g + f64::from(*s)).collect();
-            right(gradient(&grad, &input, Into::Add(&mut added), threads));
+            right(gradient(&grad, &input, Destination::Add(&mut added), threads));
             close(&added, &sums, ROUNDING);
 
             let (mut weight, mut first) = (draw(m * k, 4), draw(m * k, 5));
             let mut second: Vec<f32> = draw(m * k, 6).into_iter().map(f32::abs).collect();
             let all = plain.iter().enumerate().map(|(i, g)| stepped(weight[i], *g, first[i], second[i], &QUICK));
             let all: Vec<[f64; 3]> = all.collect();
-            let into = Into::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
+            let into =
+                Destination::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
             right(gradient(&grad, &input, into, threads));
             for (place, numbers) in [weight, first, second].iter().enumerate() {
                 close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), ROUNDING);
@@ -238,7 +241,7 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
 
     let grad = Panels::from_rows(&g, 1, 40, 1);
     let input = Panels::from_rows(&[f32::INFINITY], 1, 1, 1).transposed(1);
-    let into = Into::Step { weight: &mut p, first: &mut m, second: &mut v, coefficients: &QUICK };
+    let into = Destination::Step { weight: &mut p, first: &mut m, second: &mut v, coefficients: &QUICK };
     assert!(!gradient(&grad, &input, into, 1).is_finite());
     assert!(p.iter().all(|p| *p == 0.5) && m.iter().chain(&v).all(|m| *m == 0.1));
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use flow_core::dense::{numbers, numbers_mut, threads};
 use flow_cuda::{Constants, Moved, Numbers};
-use flow_dense::{Coefficients, Into, Panels, adam_step, gradient, in_parallel};
+use flow_dense::{Coefficients, Destination, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
 
 use crate::flat::{FlatParameters, Place};
@@ -177,7 +177,7 @@ impl Adam {
     ) -> f64 {
         let [mut p, mut m, mut v] = self.of_place(parameters, place);
         let [weight, first, second] = [&mut p, &mut m, &mut v].map(own);
-        gradient(grad, input, Into::Step { weight, first, second, coefficients }, threads())
+        gradient(grad, input, Destination::Step { weight, first, second, coefficients }, threads())
     }
 
     /// The numbers of a place and both their moments.
