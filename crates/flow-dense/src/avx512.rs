@@ -14,6 +14,9 @@ fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
+/// Rounds to whole numbers, the nearest, ties to even, and tells nobody.
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
 // Every block: the instruction is one of AVX-512's, which the processor has by the contract of `Lanes`, and what is read and
 // written is there by the same.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
@@ -77,6 +80,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn masked(self, mask: u16) -> Self {
+        unsafe { Avx512(_mm512_maskz_mov_ps(mask, self.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn flush(self, limit: Self) -> Self {
         unsafe {
             // What is not a number is kept.
@@ -104,6 +112,47 @@ impl Lanes for Avx512 {
             let q = _mm512_rcp14_ps(d);
             let q = _mm512_mul_ps(q, _mm512_fnmadd_ps(d, q, _mm512_set1_ps(2.0)));
             (Avx512(_mm512_maskz_mov_ps(some, x)), Avx512(q))
+        }
+    }
+
+    /// By `2ⁿ exp r` with `|r| ≤ ln 2 / 2`, and the series of `exp r` to the seventh power.
+    #[inline(always)]
+    unsafe fn exp(self) -> Self {
+        unsafe {
+            // What is not a number is kept by both, the second being it.
+            let x = _mm512_min_ps(_mm512_set1_ps(90.0), self.0);
+            let x = _mm512_max_ps(_mm512_set1_ps(-105.0), x);
+            let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
+            // ln 2 in two parts, of which the first times n is exact.
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693_359_4), x);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.121_944_4e-4), r);
+            let mut series = _mm512_set1_ps(1.0 / 5040.0);
+            for power in [720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
+                series = _mm512_fmadd_ps(series, r, _mm512_set1_ps(1.0 / power));
+            }
+            Avx512(_mm512_scalef_ps(series, n))
+        }
+    }
+
+    /// Below 0.625 by an odd polynomial, which keeps the digits of small numbers (Cephes' `tanhf`); above by an exponential.
+    #[inline(always)]
+    unsafe fn tanh(self) -> Self {
+        unsafe {
+            let x = self.0;
+            let size = _mm512_abs_ps(x);
+            let e = Avx512(_mm512_add_ps(size, size)).exp().0;
+            let one = _mm512_set1_ps(1.0);
+            let large = _mm512_sub_ps(one, _mm512_div_ps(_mm512_set1_ps(2.0), _mm512_add_ps(e, one)));
+            let sign = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN));
+            let large = _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(large), sign));
+            let square = _mm512_mul_ps(x, x);
+            let mut series = _mm512_set1_ps(-5.704_988_7e-3);
+            for coefficient in [2.063_908_8e-2, -5.373_971_5e-2, 1.333_144_2e-1, -3.333_328e-1] {
+                series = _mm512_fmadd_ps(series, square, _mm512_set1_ps(coefficient));
+            }
+            let small = _mm512_fmadd_ps(_mm512_mul_ps(series, square), x, x);
+            let is_small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(size, _mm512_set1_ps(0.625));
+            Avx512(_mm512_mask_mov_ps(large, is_small, small))
         }
     }
 

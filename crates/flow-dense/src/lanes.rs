@@ -29,11 +29,17 @@ pub(crate) trait Lanes: Copy {
     unsafe fn max_or(self, other: Self) -> Self;
     /// `self` where `sign > 0`, `otherwise` elsewhere.
     unsafe fn where_positive(self, sign: Self, otherwise: Self) -> Self;
+    /// 0 where the bit of `mask` is 0.
+    unsafe fn masked(self, mask: u16) -> Self;
     /// 0 where the magnitude is below `limit`.
     unsafe fn flush(self, limit: Self) -> Self;
     /// `self`, but 0 where it is below `limit`, and 1 / (√ of that · scale + ε) to within two units in the last place;
     /// `self` is not negative, and `limit` is no less than the smallest normal number.
     unsafe fn root_quotient(self, limit: Self, scale: Self, epsilon: Self) -> (Self, Self);
+    /// `exp x`, to a few units in the last place.
+    unsafe fn exp(self) -> Self;
+    /// `tanh x`, to a few units in the last place.
+    unsafe fn tanh(self) -> Self;
     unsafe fn sum(self) -> f32;
     /// Sixteen rows of sixteen, to columns.
     unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES];
@@ -118,6 +124,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn masked(self, mask: u16) -> Self {
+        Portable(std::array::from_fn(|i| if mask >> i & 1 == 1 { self.0[i] } else { 0.0 }))
+    }
+
+    #[inline(always)]
     unsafe fn flush(self, limit: Self) -> Self {
         self.zip(limit, |x, limit| if x.abs() < limit { 0.0 } else { x })
     }
@@ -126,6 +137,16 @@ impl Lanes for Portable {
     unsafe fn root_quotient(self, limit: Self, scale: Self, epsilon: Self) -> (Self, Self) {
         let x = self.zip(limit, |x, limit| if x < limit { 0.0 } else { x });
         (x, Portable(std::array::from_fn(|i| 1.0 / (x.0[i].sqrt() * scale.0[i] + epsilon.0[i]))))
+    }
+
+    #[inline(always)]
+    unsafe fn exp(self) -> Self {
+        Portable(self.0.map(f32::exp))
+    }
+
+    #[inline(always)]
+    unsafe fn tanh(self) -> Self {
+        Portable(self.0.map(f32::tanh))
     }
 
     #[inline(always)]

@@ -1,10 +1,14 @@
-//! Products of dense layers on a processor, with what follows them, and Adam in the same pass over memory.
+//! Dense layers and convolutions on a processor, with what follows them, and Adam in the same pass over memory.
 //!
 //! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
 //! go through it again. Here they are done while a tile of the product is in registers, the step while some rows of the gradient
 //! are in cache, and weights are read where they lie, not packed first: [`forward`] is a layer, [`backward`] the way back through
 //! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`], inputs for [`gradient`] in
 //! panels of the transposed.
+//!
+//! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
+//! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
+//! nothing takes time but reading the weights, [`through_layers`] is a whole net.
 //!
 //! [`available`] says whether this processor has the instructions that make it worthwhile; without them all of it is as
 //! right, and slow.
@@ -19,11 +23,16 @@ mod adam_plain;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
+mod convolution;
+mod elementwise;
+mod few;
+mod filter_gradient;
 mod forward;
 mod gradient;
 mod grid;
 mod lanes;
 mod panels;
+mod planes;
 mod pool;
 mod tile;
 mod weight;
@@ -32,10 +41,15 @@ use std::sync::OnceLock;
 
 pub use adam::{Coefficients, adam_step};
 pub use backward::{ThenBack, backward};
+pub use convolution::{Filters, ThenPlanes, convolve, convolve_back};
+pub use elementwise::{exp, scale_and_shift, scale_and_shift_back, shift_and_scale};
+pub use few::{Layer, through_layers};
+pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, gradient};
 pub use panels::Panels;
-pub use pool::in_parallel;
+pub use planes::{Images, Planes};
+pub use pool::{alone, in_parallel, in_team, on_its_threads, share, within};
 pub use weight::Weight;
 
 /// Whether this processor has AVX-512, which the tiles here are made for. With `FLOW_PRODUCTS=libtorch` in the environment it is

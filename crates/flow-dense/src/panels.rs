@@ -12,7 +12,7 @@ pub(crate) const PANEL: usize = 2 * LANES;
 /// A cache line of numbers, and what panels are aligned to.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; LANES]);
+pub(crate) struct Line([f32; LANES]);
 
 /// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory. Rows that fill up the last
 /// panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them
@@ -75,16 +75,11 @@ impl Panels {
     ///
     /// If there are not so many numbers.
     pub fn from_rows_apart(numbers: &[f32], (rows, columns): (usize, usize), apart: usize, threads: usize) -> Self {
-        let last = match (rows, columns) {
-            (0, _) | (_, 0) => Some(0),
-            _ => (rows - 1).checked_mul(apart).and_then(|start| start.checked_add(columns)),
-        };
-        assert!(
-            last.is_some_and(|last| last <= numbers.len()),
-            "{rows} rows of {columns} numbers, {apart} apart, among {}",
-            numbers.len()
-        );
+        assert_rows(numbers.len(), (rows, columns), apart);
         let mut panels = Panels::empty(rows, columns);
+        if columns == 0 {
+            return panels;
+        }
         let out = Shared(panels.pointer_mut());
         in_parallel(threads.clamp(1, panels.panels().max(1)), &|part, parts| {
             for panel in share(panels.panels(), part, parts) {
@@ -142,6 +137,21 @@ impl Panels {
     /// If `numbers` are not as many.
     pub fn to_rows(&self, numbers: &mut [f32], threads: usize) {
         assert_eq!(numbers.len(), self.rows * self.columns, "room for {} rows of {}", self.rows, self.columns);
+        self.put(numbers, self.columns, false, threads);
+    }
+
+    /// Adds the matrix to rows whose first numbers are `apart`, from the first number on.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many numbers.
+    pub fn add_to_rows(&self, numbers: &mut [f32], apart: usize, threads: usize) {
+        assert_rows(numbers.len(), (self.rows, self.columns), apart);
+        self.put(numbers, apart, true, threads);
+    }
+
+    /// Puts rows where they belong, or adds them; there is room for all.
+    fn put(&self, numbers: &mut [f32], apart: usize, add: bool, threads: usize) {
         let (from, to) = (Shared(self.pointer().cast_mut()), Shared(numbers.as_mut_ptr()));
         let (rows, columns) = (self.rows, self.columns);
         in_parallel(threads.clamp(1, self.panels().max(1)), &|part, parts| {
@@ -149,11 +159,25 @@ impl Panels {
                 let count = PANEL.min(rows - panel * PANEL);
                 // SAFETY: the panel is there, and so are its `count` rows, which no other part writes.
                 unsafe {
-                    untranspose_rows(from.at(panel * columns * PANEL), count, columns, to.at(panel * PANEL * columns));
+                    let to = to.at(panel * PANEL * apart);
+                    untranspose_rows(from.at(panel * columns * PANEL), count, columns, to, apart, add);
                 }
             }
         });
     }
+}
+
+/// # Panics
+///
+/// If `len` numbers do not hold such rows.
+fn assert_rows(len: usize, (rows, columns): (usize, usize), apart: usize) {
+    let last = match (rows, columns) {
+        (0, _) | (_, 0) => Some(0),
+        _ => (rows - 1).checked_mul(apart).and_then(|start| start.checked_add(columns)),
+    };
+    let apart_enough = rows <= 1 || apart >= columns;
+    let fits = apart_enough && last.is_some_and(|last| last <= len);
+    assert!(fits, "{rows} rows of {columns} numbers, {apart} apart, among {len}");
 }
 
 with_lanes! {
@@ -212,15 +236,29 @@ unsafe fn transpose_block_by<V: Lanes>(from: *const f32, count: usize, to: *mut 
 
 with_lanes! {
     /// A panel to `count` rows of `columns`.
-    unsafe fn untranspose_rows(from: *const f32, count: usize, columns: usize, to: *mut f32) = untranspose_rows_by
+    unsafe fn untranspose_rows(
+        from: *const f32,
+        count: usize,
+        columns: usize,
+        to: *mut f32,
+        apart: usize,
+        add: bool,
+    ) = untranspose_rows_by
 }
 
 /// # Safety
 ///
-/// As [`transpose_rows_by`], the other way, of rows one after the other.
+/// As [`transpose_rows_by`], the other way.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn untranspose_rows_by<V: Lanes>(from: *const f32, count: usize, columns: usize, to: *mut f32) {
+unsafe fn untranspose_rows_by<V: Lanes>(
+    from: *const f32,
+    count: usize,
+    columns: usize,
+    to: *mut f32,
+    apart: usize,
+    add: bool,
+) {
     unsafe {
         for column in (0..columns).step_by(LANES) {
             let across = LANES.min(columns - column);
@@ -231,8 +269,12 @@ unsafe fn untranspose_rows_by<V: Lanes>(from: *const f32, count: usize, columns:
                     *row = V::load(from.add((column + i) * PANEL + half * LANES));
                 }
                 let turned = V::transposed(rows);
-                for (i, vector) in turned.into_iter().enumerate().take(there) {
-                    vector.store_first(to.add((half * LANES + i) * columns + column), across);
+                for (i, mut vector) in turned.into_iter().enumerate().take(there) {
+                    let to = to.add((half * LANES + i) * apart + column);
+                    if add {
+                        vector = vector.add(V::load_first(to, across));
+                    }
+                    vector.store_first(to, across);
                 }
             }
         }

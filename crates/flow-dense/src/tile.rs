@@ -74,24 +74,24 @@ pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
     tile
 }
 
-/// Calls `$f::<V, R>` for the `R` that is `$rows`, 1 to 14.
+/// Calls `$f::<V, R>` for the `R` that is `$rows`, 1 to 14; or `$f::<V, R, $more>`.
 macro_rules! by_rows {
-    ($rows:expr, $f:ident::<$v:ident>($($arg:expr),* $(,)?)) => {
+    ($rows:expr, $f:ident::<$v:ident $(, $more:tt)?>($($arg:expr),* $(,)?)) => {
         match $rows {
-            1 => $f::<$v, 1>($($arg),*),
-            2 => $f::<$v, 2>($($arg),*),
-            3 => $f::<$v, 3>($($arg),*),
-            4 => $f::<$v, 4>($($arg),*),
-            5 => $f::<$v, 5>($($arg),*),
-            6 => $f::<$v, 6>($($arg),*),
-            7 => $f::<$v, 7>($($arg),*),
-            8 => $f::<$v, 8>($($arg),*),
-            9 => $f::<$v, 9>($($arg),*),
-            10 => $f::<$v, 10>($($arg),*),
-            11 => $f::<$v, 11>($($arg),*),
-            12 => $f::<$v, 12>($($arg),*),
-            13 => $f::<$v, 13>($($arg),*),
-            _ => $f::<$v, 14>($($arg),*),
+            1 => $f::<$v, 1 $(, $more)?>($($arg),*),
+            2 => $f::<$v, 2 $(, $more)?>($($arg),*),
+            3 => $f::<$v, 3 $(, $more)?>($($arg),*),
+            4 => $f::<$v, 4 $(, $more)?>($($arg),*),
+            5 => $f::<$v, 5 $(, $more)?>($($arg),*),
+            6 => $f::<$v, 6 $(, $more)?>($($arg),*),
+            7 => $f::<$v, 7 $(, $more)?>($($arg),*),
+            8 => $f::<$v, 8 $(, $more)?>($($arg),*),
+            9 => $f::<$v, 9 $(, $more)?>($($arg),*),
+            10 => $f::<$v, 10 $(, $more)?>($($arg),*),
+            11 => $f::<$v, 11 $(, $more)?>($($arg),*),
+            12 => $f::<$v, 12 $(, $more)?>($($arg),*),
+            13 => $f::<$v, 13 $(, $more)?>($($arg),*),
+            _ => $f::<$v, 14 $(, $more)?>($($arg),*),
         }
     };
 }

@@ -20,11 +20,13 @@ impl<'a> Weight<'a> {
         Weight { numbers, outputs: numbers.len() / inputs, inputs }
     }
 
-    pub(crate) fn outputs(&self) -> usize {
+    /// Number of rows.
+    pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    pub(crate) fn inputs(&self) -> usize {
+    /// Number of columns.
+    pub fn inputs(&self) -> usize {
         self.inputs
     }
 

@@ -1,18 +1,11 @@
 //! Layers, gradients and steps against the same by plain loops in f64, of sizes that no tile divides.
 
+mod common;
+
+use common::{ROUNDING, again_without_the_instructions, close, draw};
 use flow_dense::{
     Coefficients, Destination, Panels, Slope, Then, ThenBack, Weight, adam_step, backward, forward, gradient,
 };
-
-/// Numbers within ±1, another sequence for each seed.
-fn draw(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
 
 /// `[n, k] x [k, m]` in f64, `b` as `[m, k]` where it is transposed.
 fn matmul(a: &[f32], b: &[f32], (n, k, m): (usize, usize, usize), transposed: bool) -> Vec<f64> {
@@ -21,22 +14,11 @@ fn matmul(a: &[f32], b: &[f32], (n, k, m): (usize, usize, usize), transposed: bo
     (0..n * m).map(|cell_at| cell(cell_at / m, cell_at % m)).collect()
 }
 
-fn close(fast: &[f32], plain: &[f64], tolerance: f64) {
-    assert_eq!(fast.len(), plain.len());
-    for (i, (fast, plain)) in fast.iter().zip(plain).enumerate() {
-        let off = (f64::from(*fast) - plain).abs();
-        assert!(off <= tolerance * (1.0 + plain.abs()), "{i}: {fast} {plain}");
-    }
-}
-
 fn rows(panels: &Panels) -> Vec<f32> {
     let mut rows = vec![f32::NAN; panels.rows() * panels.columns()];
     panels.to_rows(&mut rows, 2);
     rows
 }
-
-/// Up to 1,200 products within ±1: partial sums come to some 20, and each is rounded to a unit in its last place, 2e-6.
-const ROUNDING: f64 = 5e-5;
 
 /// Rows of a batch, inputs, outputs. The last has an input that goes through in several parts.
 const SIZES: [(usize, usize, usize); 8] =
@@ -253,12 +235,7 @@ fn sizes_that_do_not_go_together_are_told() {
     forward(&[(Weight::new(&[1.0; 6], 3), &x)], Then::default(), 1);
 }
 
-/// The loops for every other processor are held to the same.
 #[test]
 fn the_same_without_the_instructions() {
-    let own = std::env::current_exe().expect("a test has a file");
-    let mut again = std::process::Command::new(own);
-    again.env("FLOW_PRODUCTS", "libtorch").args(["--skip", "the_same_without_the_instructions"]);
-    let output = again.output().expect("what runs can be run again");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    again_without_the_instructions("the_same_without_the_instructions");
 }

@@ -1,0 +1,265 @@
+//! Convolutions of planes, there and back, with all that follows them while a tile is in registers.
+
+use crate::forward::{Slope, below};
+use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::panels::PANEL;
+use crate::planes::Planes;
+use crate::tile::{ROWS, Tile, by_rows, tiles};
+
+/// The weight of a convolution, `[outputs, inputs, k, k]` with `k` 1 or 3, one number after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Filters<'a> {
+    numbers: &'a [f32],
+    outputs: usize,
+    inputs: usize,
+    taps: usize,
+}
+
+impl<'a> Filters<'a> {
+    /// Of so many outputs and inputs, with 1 or 9 taps.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many numbers, or another number of taps.
+    pub fn new(numbers: &'a [f32], (outputs, inputs): (usize, usize), taps: usize) -> Self {
+        let count = outputs.checked_mul(inputs).and_then(|pairs| pairs.checked_mul(taps));
+        let fits = (taps == 1 || taps == 9) && count == Some(numbers.len());
+        assert!(fits, "{} numbers for {outputs} filters of {inputs} channels of {taps} taps", numbers.len());
+        Filters { numbers, outputs, inputs, taps }
+    }
+
+    /// Number of taps, 1 or 9.
+    pub fn taps(&self) -> usize {
+        self.taps
+    }
+
+    /// Number of channels that go in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Number of channels that come out.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// What is done with the sum of a convolution, in this order, each step where it is asked for.
+#[derive(Default)]
+pub struct ThenPlanes<'a> {
+    /// Plus this, one number a channel.
+    pub bias: Option<&'a [f32]>,
+    /// Times the derivative of the activation of this slope, whose result this was.
+    pub derivative: Option<(&'a Planes, Slope)>,
+    /// Plus this.
+    pub sum: Option<&'a Planes>,
+    /// What there is now is kept here.
+    pub before_activation: Option<&'a mut Option<Planes>>,
+    /// `max(y, slope y)`.
+    pub activation: Option<Slope>,
+}
+
+/// The convolution of `x` by `filters`, padded with zeros to its size (a cross-correlation, as everywhere in libtorch), and
+/// what follows; on this thread.
+///
+/// # Panics
+///
+/// If sizes do not go together.
+pub fn convolve(filters: Filters, x: &Planes, then: ThenPlanes) -> Planes {
+    assert_eq!(x.channels(), filters.inputs, "channels that filters are for");
+    let taps = filters.taps;
+    let shape =
+        Shape { outputs: filters.outputs, depth: filters.inputs, row: filters.inputs * taps, channel: taps, ahead: 1 };
+    run_with(filters, shape, x, then)
+}
+
+/// The gradient with respect to a convolution's input from that of its output, and what follows; on this thread.
+///
+/// # Panics
+///
+/// If sizes do not go together.
+pub fn convolve_back(filters: Filters, grad: &Planes, then: ThenPlanes) -> Planes {
+    assert_eq!(grad.channels(), filters.outputs, "channels that filters give");
+    let taps = filters.taps;
+    let shape =
+        Shape { outputs: filters.inputs, depth: filters.outputs, row: taps, channel: filters.inputs * taps, ahead: -1 };
+    run_with(filters, shape, grad, then)
+}
+
+/// How filters are read: a row of a tile, a channel of the sum, and to which side a tap looks.
+#[derive(Clone, Copy)]
+struct Shape {
+    outputs: usize,
+    depth: usize,
+    row: usize,
+    channel: usize,
+    ahead: isize,
+}
+
+/// Where a tap reads, from the place that is written.
+pub(crate) fn offsets(row: usize, taps: usize) -> [isize; 9] {
+    let mut offsets = [0; 9];
+    if taps == 9 {
+        let around = |i: usize| i as isize - 1;
+        (0..9).for_each(|tap| offsets[tap] = around(tap / 3) * row as isize + around(tap % 3));
+    }
+    offsets
+}
+
+fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Planes {
+    let fits = |p: &Planes| (p.images(), p.channels()) == (x.images(), shape.outputs);
+    for other in [then.derivative.map(|(planes, _)| planes), then.sum] {
+        assert!(other.is_none_or(fits), "planes of {} channels", shape.outputs);
+    }
+    assert!(then.bias.is_none_or(|bias| bias.len() == shape.outputs), "a bias for {} channels", shape.outputs);
+    let mut out = x.alike(shape.outputs);
+    let mut before = then.before_activation.is_some().then(|| x.alike(shape.outputs));
+    let end = End {
+        mask: x.mask(),
+        bias: then.bias,
+        derivative: then.derivative.map(|(planes, slope)| (planes.pointer(), slope)),
+        sum: then.sum.map(Planes::pointer),
+        before: before.as_mut().map(Planes::pointer_mut),
+        activation: then.activation,
+        out: out.pointer_mut(),
+    };
+    let taps = offsets(x.images().row(), filters.taps).map(|offset| offset * shape.ahead);
+    let work = Work {
+        filters: filters.numbers.as_ptr(),
+        shape,
+        taps,
+        x: x.pointer(),
+        plane: x.images().plane(),
+        strips: x.images().places() / PANEL,
+        end,
+    };
+    // SAFETY: sizes were compared above, and nobody else has what is written.
+    unsafe {
+        match filters.taps {
+            1 => run_1(&work),
+            _ => run_9(&work),
+        }
+    }
+    if let Some(kept) = then.before_activation {
+        *kept = before;
+    }
+    out
+}
+
+struct Work<'a> {
+    filters: *const f32,
+    shape: Shape,
+    taps: [isize; 9],
+    x: *const f32,
+    plane: usize,
+    strips: usize,
+    end: End<'a>,
+}
+
+/// [`ThenPlanes`] by pointers, and where the result goes.
+struct End<'a> {
+    mask: &'a [u16],
+    bias: Option<&'a [f32]>,
+    derivative: Option<(*const f32, Slope)>,
+    sum: Option<*const f32>,
+    before: Option<*mut f32>,
+    activation: Option<Slope>,
+    out: *mut f32,
+}
+
+with_lanes! {
+    unsafe fn run_1(work: &Work) = run_1_by
+}
+
+with_lanes! {
+    unsafe fn run_9(work: &Work) = run_9_by
+}
+
+/// # Safety
+///
+/// The pointers in `work` are to as many numbers as its sizes say, and nobody else writes what it writes.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn run_1_by<V: Lanes>(work: &Work) {
+    for (channel, count) in tiles(work.shape.outputs, 0..work.shape.outputs.div_ceil(ROWS)) {
+        unsafe { by_rows!(count, tile_row::<V, 1>(work, channel)) }
+    }
+}
+
+/// # Safety
+///
+/// As [`run_1_by`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn run_9_by<V: Lanes>(work: &Work) {
+    for (channel, count) in tiles(work.shape.outputs, 0..work.shape.outputs.div_ceil(ROWS)) {
+        unsafe { by_rows!(count, tile_row::<V, 9>(work, channel)) }
+    }
+}
+
+/// `R` channels of all places.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
+unsafe fn tile_row<V: Lanes, const R: usize, const TAPS: usize>(work: &Work, channel: usize) {
+    let Shape { depth, row, channel: step, .. } = work.shape;
+    for strip in 0..work.strips {
+        unsafe {
+            let at = channel * work.plane + strip * PANEL;
+            let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+            for r in 0..R {
+                let to = work.end.out.add(at + r * work.plane);
+                V::prefetch_to_write(to);
+                V::prefetch_to_write(to.add(LANES));
+            }
+            let mut x = work.x.add(strip * PANEL);
+            let mut left = work.filters.add(channel * row);
+            for _ in 0..depth {
+                for tap in 0..TAPS {
+                    let line = x.wrapping_offset(work.taps[tap]);
+                    let (first, second) = (V::load(line), V::load(line.wrapping_add(LANES)));
+                    for (r, [low, high]) in tile.iter_mut().enumerate() {
+                        let all = V::splat(*left.add(r * row + tap));
+                        *low = all.mul_add(first, *low);
+                        *high = all.mul_add(second, *high);
+                    }
+                }
+                left = left.wrapping_add(step);
+                x = x.wrapping_add(work.plane);
+            }
+            finish(tile, work, channel, strip);
+        }
+    }
+}
+
+/// All that follows the sum.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
+unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, work: &Work, channel: usize, strip: usize) {
+    let end = &work.end;
+    let masks = [end.mask[2 * strip], end.mask[2 * strip + 1]];
+    unsafe {
+        for (r, row) in tile.into_iter().enumerate() {
+            for (half, mut y) in row.into_iter().enumerate() {
+                let at = (channel + r) * work.plane + strip * PANEL + half * LANES;
+                if let Some(bias) = end.bias {
+                    y = y.add(V::splat(*bias.get_unchecked(channel + r)));
+                }
+                if let Some((result, slope)) = end.derivative {
+                    y = y.where_positive(V::load(result.add(at)), below(y, slope));
+                }
+                if let Some(sum) = end.sum {
+                    y = y.add(V::load(sum.add(at)));
+                }
+                y = y.masked(masks[half]);
+                if let Some(before) = end.before {
+                    y.store(before.add(at));
+                }
+                if let Some(slope) = end.activation {
+                    // What is not a number stays so.
+                    y = below(y, slope).max_or(y);
+                }
+                y.store(end.out.add(at));
+            }
+        }
+    }
+}
