@@ -2,6 +2,8 @@
 
 use tch::{Kind, Tensor, nn};
 
+use crate::dense::numbers;
+use crate::plain::{PlainMap, Scale, is_plain};
 use crate::shape::by_feature;
 use crate::{Bijection, Inspection, Scales};
 
@@ -83,6 +85,12 @@ impl Bijection for ActNorm {
             });
         }
         self.forward(x, context).0
+    }
+
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        let plain = is_plain(&self.log_scale) && is_plain(&self.shift);
+        let before = plain.then(|| numbers(&self.shift));
+        plain.then(|| Box::new(Scale { log_scale: numbers(&self.log_scale), before, after: None }) as _)
     }
 
     fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {

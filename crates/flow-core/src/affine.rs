@@ -2,6 +2,8 @@
 
 use tch::{Kind, Tensor, nn};
 
+use crate::dense::numbers;
+use crate::plain::{PlainMap, Scale, is_plain};
 use crate::{Bijection, Error, Inspection, Result, Scales};
 
 /// An elementwise affine map, `[n, ..event]` to the same shape, with `log_det = Σ log_scale` for every row.
@@ -77,6 +79,13 @@ impl Bijection for ElementwiseAffine {
             Some(shift) => (z - shift) * minus.exp(),
         };
         (x, self.log_det(z).neg())
+    }
+
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        let vector = self.log_scale.dim() == 1 && is_plain(&self.log_scale);
+        let plain = vector && self.shift.as_ref().is_none_or(is_plain);
+        let after = self.shift.as_ref().filter(|_| plain).map(numbers);
+        plain.then(|| Box::new(Scale { log_scale: numbers(&self.log_scale), before: None, after }) as _)
     }
 
     fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {

@@ -6,6 +6,8 @@ use tch::Tensor;
 
 use crate::Kept;
 use crate::backward::Taped;
+use crate::plain::PlainMap;
+use crate::plain_training::PlainTrained;
 use crate::shape::by_blocks;
 use crate::step::{Direction, Inspection, Visit, Whole};
 
@@ -98,6 +100,16 @@ pub trait Bijection: Debug + Send {
         by_blocks(x, context, |x, context| self.forward(x, context).0)
     }
 
+    /// This map of rows as plain numbers, where it knows how: in evaluation, without a context.
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        None
+    }
+
+    /// The same for a training step: what [`Bijection::forward_keeping`] is to [`Bijection::forward`].
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
+        None
+    }
+
     /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.
     fn set_training(&mut self, _training: bool) {}
 
@@ -164,6 +176,14 @@ impl<B: Bijection + ?Sized> Bijection for Box<B> {
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         (**self).start_from_data(x, context)
+    }
+
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        (**self).plain()
+    }
+
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
+        (**self).plain_in_training()
     }
 
     fn set_training(&mut self, training: bool) {

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use tch::Tensor;
 
+use crate::dense::{applies_in_training, applies_to_rows};
+use crate::plain::take_all;
+use crate::plain_training::keep_all;
 use crate::shape::zero_log_det;
 use crate::{Backward, Bijection, Direction, Error, Gradients, Kept, Probe, Result, Visit};
 
@@ -61,13 +64,19 @@ impl Chain {
     /// [`Bijection::forward`] through the steps of `range` alone.
     pub fn forward_range(&self, range: Range<usize>, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         let steps = self.steps[range].iter();
-        run(steps, x, |(_, step), h| step.forward(h, context))
+        match context {
+            None if applies_to_rows(x) => run_plain(steps, x, Direction::Forward),
+            _ => run(steps, x, |(_, step), h| step.forward(h, context)),
+        }
     }
 
     /// [`Bijection::inverse`] through the steps of `range` alone, last step first.
     pub fn inverse_range(&self, range: Range<usize>, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         let steps = self.steps[range].iter().rev();
-        run(steps, z, |(_, step), h| step.inverse(h, context))
+        match context {
+            None if applies_to_rows(z) => run_plain(steps, z, Direction::Inverse),
+            _ => run(steps, z, |(_, step), h| step.inverse(h, context)),
+        }
     }
 }
 
@@ -90,6 +99,58 @@ fn run<S>(
     }
     let total = total.unwrap_or_else(|| zero_log_det(start));
     (h, total)
+}
+
+/// The same without a context of a batch whose rows can be plain numbers: steps that know how are taken together.
+fn run_plain<'a>(
+    steps: impl Iterator<Item = &'a (String, Box<dyn Bijection>)>,
+    start: &Tensor,
+    direction: Direction,
+) -> (Tensor, Tensor) {
+    let steps = steps.map(|(_, step)| (step.as_ref(), step.plain()));
+    let by_itself = |step: &dyn Bijection, h: &Tensor| match direction {
+        Direction::Forward => step.forward(h, None),
+        Direction::Inverse => step.inverse(h, None),
+    };
+    run(runs(steps, |plain| plain.is_work()).into_iter(), start, |steps, h| match steps {
+        Run::Plain(_, maps) if applies_to_rows(h) => take_all(&maps, direction, h),
+        // A step before has made rows of another shape.
+        Run::Plain(steps, _) => run(steps.into_iter(), h, by_itself),
+        Run::One(step) => by_itself(step, h),
+    })
+}
+
+/// What is taken at once: a step, or several as plain numbers.
+enum Run<'a, P> {
+    One(&'a dyn Bijection),
+    Plain(Vec<&'a dyn Bijection>, Vec<P>),
+}
+
+/// Steps with what they are as plain maps, those together that follow one another; unless none of them is work.
+fn runs<'a, P>(
+    steps: impl Iterator<Item = (&'a dyn Bijection, Option<P>)>,
+    is_work: impl Fn(&P) -> bool,
+) -> Vec<Run<'a, P>> {
+    let mut runs = Vec::new();
+    let mut open: Vec<(&dyn Bijection, P)> = Vec::new();
+    let close = |open: &mut Vec<(&'a dyn Bijection, P)>, runs: &mut Vec<Run<'a, P>>| {
+        if open.iter().any(|(_, plain)| is_work(plain)) {
+            let (steps, plain) = open.drain(..).unzip();
+            runs.push(Run::Plain(steps, plain));
+        }
+        runs.extend(open.drain(..).map(|(step, _)| Run::One(step)));
+    };
+    for (step, plain) in steps {
+        match plain {
+            Some(plain) => open.push((step, plain)),
+            None => {
+                close(&mut open, &mut runs);
+                runs.push(Run::One(step));
+            }
+        }
+    }
+    close(&mut open, &mut runs);
+    runs
 }
 
 pub(crate) fn join(outer: &str, inner: &str) -> String {
@@ -126,13 +187,25 @@ impl Bijection for Chain {
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        let mut steps = Vec::with_capacity(self.steps.len());
-        let (value, log_det) = run(self.steps.iter(), x, |(_, step), h| {
-            let Kept { value, log_det, back } = step.forward_keeping(h, context);
-            steps.push(back);
+        let mut backs = Vec::with_capacity(self.steps.len());
+        let keep = |backs: &mut Vec<_>, Kept { value, log_det, back }: Kept<'a>| {
+            backs.push(back);
             (value, log_det)
+        };
+        let plain_rows = context.is_none() && applies_in_training(x);
+        let plain = |step: &'a dyn Bijection| if plain_rows { step.plain_in_training() } else { None };
+        let steps = self.iter().map(|(_, step)| (step, plain(step)));
+        let (value, log_det) = run(runs(steps, |plain| plain.is_work()).into_iter(), x, |steps, h| {
+            match steps {
+                Run::Plain(_, maps) if applies_in_training(h) => keep(&mut backs, keep_all(maps, h)),
+                // A step before has made rows of another shape.
+                Run::Plain(steps, _) => {
+                    run(steps.into_iter(), h, |step, h| keep(&mut backs, step.forward_keeping(h, context)))
+                }
+                Run::One(step) => keep(&mut backs, step.forward_keeping(h, context)),
+            }
         });
-        Kept { value, log_det, back: Box::new(ChainBack(steps)) }
+        Kept { value, log_det, back: Box::new(ChainBack(backs)) }
     }
 
     fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {

@@ -6,7 +6,9 @@ use tch::{Kind, Tensor};
 
 use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::parameter_gradients;
-use crate::law_backward::LawKept;
+use crate::law_backward::{LawKept, by_row};
+use crate::plain::{PlainConditioner, PlainCoupling, PlainMap};
+use crate::plain_training::{PlainTrained, PlainTrainedConditioner, TrainedCoupling};
 use crate::shape::{flat, sum_event, zero_log_det};
 use crate::{Backward, Bijection, Edge, Gradients, Inspection, Kept, Law, Mask};
 
@@ -20,6 +22,16 @@ pub trait Conditioner: Debug + Send {
     /// as provided, by autograd.
     fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
         ConditionerKept::taped(kept, |kept| self.forward(kept, context))
+    }
+
+    /// The same of rows as plain numbers, where it knows how: in evaluation, without a context.
+    fn plain(&self) -> Option<Box<dyn PlainConditioner + '_>> {
+        None
+    }
+
+    /// The same for a training step.
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrainedConditioner<'_> + '_>> {
+        None
     }
 
     /// Switches between training (dropout is on) and evaluation.
@@ -147,6 +159,17 @@ impl<N: Conditioner> Bijection for Coupling<N> {
         (merge(&kept.detach(), &changed), merge(&(own + grad_kept), &grad_changed))
     }
 
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        let coupling = PlainCoupling::new(&self.mask, &self.law, self.conditioner.plain()?)?;
+        Some(Box::new(coupling))
+    }
+
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
+        let conditioner = self.conditioner.plain_in_training()?;
+        let coupling = TrainedCoupling::new(&self.mask, &self.law, conditioner)?;
+        Some(Box::new(coupling))
+    }
+
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
     }
@@ -174,7 +197,8 @@ impl<N: Conditioner> Backward for CouplingBack<'_, N> {
     ) -> Option<Tensor> {
         let Coupling { mask, law, .. } = self.coupling;
         let (own, grad_changed) = mask.split(&flat(grad_value));
-        let (grad_changed, grad_parameters) = law.backward(self.law, &grad_changed, grad_log_det, gradients);
+        let (grad_changed, grad_parameters) =
+            law.backward(self.law, &grad_changed, &by_row(grad_log_det, &grad_changed), gradients);
         let grad_kept = self.conditioner.backward(&grad_parameters, wanted, gradients)?;
         wanted.then(|| mask.merge(&(own + grad_kept), &grad_changed).reshape(grad_value.size()))
     }

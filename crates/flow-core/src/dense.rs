@@ -1,13 +1,13 @@
-//! Dense layers by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
+//! Dense layers and convolutions by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
 
 use std::ops::RangeInclusive;
 
-use flow_dense::Panels;
+use flow_dense::{Images, Panels, Planes};
 use tch::{Device, Kind, Tensor};
 
 use crate::product::Precision;
 
-/// Rows from which on panels of 32 are worth filling; fewer go through libtorch.
+/// Rows from which on panels of 32 are worth filling.
 const FEWEST_ROWS: i64 = 16;
 /// Rows with which training gains by it. With more, products take nearly all of the time, and a library's are as fast.
 const TRAINED_ROWS: RangeInclusive<i64> = 32..=512;
@@ -16,10 +16,27 @@ const TRAINED_ROWS: RangeInclusive<i64> = 32..=512;
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for a batch that is worth it. It is the
 /// same mathematics, summed in another order: last bits differ from libtorch's.
 pub fn applies(x: &Tensor) -> bool {
-    x.dim() == 2
-        && x.device() == Device::Cpu
+    x.dim() == 2 && x.size()[0] >= FEWEST_ROWS && applies_to_kind(x)
+}
+
+/// The same of however many rows: of a few, of which nothing takes time but reading the weights, other code takes care.
+pub fn applies_to_rows(x: &Tensor) -> bool {
+    x.dim() == 2 && x.numel() > 0 && applies_to_kind(x)
+}
+
+/// Whether so many rows are so few that panels of 32 would be mostly empty.
+pub fn are_few(rows: usize) -> bool {
+    rows < FEWEST_ROWS as usize
+}
+
+/// The same of convolutions on `x: [n, channels, h, w]`, of however many images, in training as elsewhere.
+pub fn applies_to_images(x: &Tensor) -> bool {
+    x.dim() == 4 && x.numel() > 0 && applies_to_kind(x)
+}
+
+fn applies_to_kind(x: &Tensor) -> bool {
+    x.device() == Device::Cpu
         && x.kind() == Kind::Float
-        && x.size()[0] >= FEWEST_ROWS
         && Precision::now() != Precision::Bf16
         && flow_dense::available()
         && !taped()
@@ -27,7 +44,7 @@ pub fn applies(x: &Tensor) -> bool {
 
 /// The same for a layer whose gradient will be wanted.
 pub fn applies_in_training(x: &Tensor) -> bool {
-    TRAINED_ROWS.contains(&x.size()[0]) && applies(x)
+    x.dim() == 2 && x.numel() > 0 && TRAINED_ROWS.contains(&x.size()[0]) && applies(x)
 }
 
 /// Whether autograd looks on. libtorch tells only what was before a change.
@@ -41,8 +58,23 @@ fn taped() -> bool {
     }
 }
 
-/// Threads that libtorch computes with.
+/// [`flow_dense::in_parallel`] for work that is libtorch's: each part computes on its own thread alone.
+pub fn in_parts(parts: usize, work: &(dyn Fn(usize) + Sync)) {
+    // The first question that a thread asks libtorch has it set the number of threads, and must not be one of the work.
+    let _ = most_threads();
+    flow_dense::in_parallel(parts, &|part, _| {
+        let _ = most_threads();
+        let _ = flow_dense::alone();
+        work(part);
+    });
+}
+
+/// Threads that libtorch computes with: one in a part of [`flow_dense::in_parallel`].
 pub fn threads() -> usize {
+    if flow_dense::within() { 1 } else { most_threads() }
+}
+
+fn most_threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1)
 }
 
@@ -124,12 +156,75 @@ impl<'a> Rows<'a> {
         Rows { numbers, rows: rows as usize, columns: columns as usize, apart: apart as usize }
     }
 
+    /// The numbers from the `first` row on, and how many there are from one row to the next.
+    pub fn numbers_from(&self, first: usize) -> (&'a [f32], usize) {
+        (&self.numbers[(first * self.apart).min(self.numbers.len())..], self.apart.max(self.columns))
+    }
+
+    /// Those from the `first` on, as many as there is room for, one after the other.
+    pub fn copy_to(&self, first: usize, room: &mut [f32]) {
+        for (i, to) in room.chunks_exact_mut(self.columns).enumerate() {
+            let start = (first + i) * self.apart;
+            to.copy_from_slice(&self.numbers[start..start + self.columns]);
+        }
+    }
+
     /// Those from the `first` on, at most `count`, in panels.
     pub fn panels(&self, first: usize, count: usize, threads: usize) -> Panels {
         let count = count.min(self.rows - first);
         let numbers = &self.numbers[(first * self.apart).min(self.numbers.len())..];
         Panels::from_rows_apart(numbers, (count, self.columns), self.apart, threads)
     }
+}
+
+/// Images of f32 on the processor, each whole, that may lie apart: some channels of larger ones, say.
+#[derive(Clone, Copy, Debug)]
+pub struct ImageRows<'a> {
+    numbers: &'a [f32],
+    /// How many of which size.
+    pub images: Images,
+    /// Number of channels.
+    pub channels: usize,
+    apart: usize,
+}
+
+impl<'a> ImageRows<'a> {
+    /// Of `x: [n, channels, h, w]`; what is not so already has to be copied before ([`in_images`]).
+    ///
+    /// # Panics
+    ///
+    /// If it is no batch of images of f32 on the processor whose numbers are neighbours in each image.
+    pub fn new(x: &'a Tensor) -> Self {
+        let plain = x.kind() == Kind::Float && x.device() == Device::Cpu;
+        assert!(plain && has_images(x), "not images of f32: {x:?}");
+        let [count, channels, height, width] = <[i64; 4]>::try_from(x.size()).expect("four sizes").map(|n| n as usize);
+        let (apart, each) = (x.stride()[0] as usize, channels * height * width);
+        let len = if count * each == 0 { 0 } else { (count - 1) * apart + each };
+        #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
+        // SAFETY: as for [`Rows`].
+        let numbers = unsafe { slice(x.data_ptr().cast_const().cast(), len) };
+        ImageRows { numbers, images: Images { count, height, width }, channels, apart }
+    }
+
+    /// Those from the `first` on, at most `count`, as planes.
+    pub fn planes(&self, first: usize, count: usize) -> Planes {
+        let images = Images { count: count.min(self.images.count - first), ..self.images };
+        let numbers = &self.numbers[(first * self.apart).min(self.numbers.len())..];
+        Planes::from_images(numbers, images, self.channels, self.apart)
+    }
+}
+
+/// Whether numbers of an image are neighbours, and images follow each other.
+fn has_images(x: &Tensor) -> bool {
+    let (Ok([n, c, h, w]), stride) = (<[i64; 4]>::try_from(x.size()), x.stride()) else { return false };
+    let within = [(c, h * w), (h, w), (w, 1)];
+    within.iter().zip(&stride[1..]).all(|(&(size, whole), &stride)| size <= 1 || stride == whole)
+        && (n <= 1 || stride[0] >= c * h * w)
+}
+
+/// `x: [n, channels, h, w]` as [`ImageRows`] can read it: copied only where it must be.
+pub fn in_images(x: &Tensor) -> Tensor {
+    if has_images(x) { x.shallow_clone() } else { x.contiguous() }
 }
 
 /// Whether numbers of a row are neighbours, and rows follow each other.

@@ -25,7 +25,13 @@ pub struct FlowKept<'a> {
 impl FlowKept<'_> {
     /// The backward pass of `-mean log p(x)`.
     pub fn backward(self, gradients: &mut dyn Gradients) {
-        let share = -1.0 / self.log_prob.size()[0] as f64;
+        let rows = self.log_prob.size()[0];
+        self.backward_of(rows, gradients);
+    }
+
+    /// The backward pass of `-Σ log p(x) / rows`: this batch's part of the mean over so many rows.
+    pub fn backward_of(self, rows: i64, gradients: &mut dyn Gradients) {
+        let share = -1.0 / rows as f64;
         tch::with_grad(|| (self.base.sum(None::<Kind>) * share).backward());
         let grad_log_det = self.log_prob.full_like(share);
         let _ = tch::no_grad(|| self.back.backward(&self.z.grad(), &grad_log_det, false, gradients));

@@ -3,8 +3,12 @@
 use tch::{Kind, Tensor};
 
 use crate::law::parameter_gradients;
+use crate::law_backward::{LawKept, by_row};
 use crate::shape::{sum_event, zero_log_det};
-use crate::{Bijection, Conditioner, Edge, Error, Inspection, Law, Result, SqueezeOrder};
+use crate::{
+    Backward, Bijection, Conditioner, ConditionerBackward, Edge, Error, Gradients, Inspection, Kept, Law, Result,
+    SqueezeOrder,
+};
 
 /// Which part of an image `[c, h, w]` a coupling keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,10 +133,14 @@ impl<N: Conditioner> ImageCoupling<N> {
 
     fn parameters(&self, parts: &Parts, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let parameters = self.conditioner.forward(kept, context);
+        self.assert_fits(parts, &parameters);
+        parameters
+    }
+
+    fn assert_fits(&self, parts: &Parts, parameters: &Tensor) {
         let mut expected = parts.changed.size();
         expected[1] *= self.law.parameters() as i64;
         assert_eq!(parameters.size(), expected, "a conditioner's output for an image {:?}", parts.kept.size());
-        parameters
     }
 
     fn log_det(&self, parts: &Parts, log_scale: Option<Tensor>) -> Tensor {
@@ -163,6 +171,19 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
 
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
         self.map(z, context, Law::inverse)
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let parts = self.split(x);
+        let conditioner = self.conditioner.forward_keeping(&parts.kept, context);
+        self.assert_fits(&parts, &conditioner.parameters);
+        let (changed, log_scale, law) = self.law.forward_keeping(&parts.changed, &conditioner.parameters);
+        let (value, log_det) = (self.merge(&parts, &parts.kept, &changed), self.log_det(&parts, log_scale));
+        Kept {
+            value,
+            log_det,
+            back: Box::new(ImageCouplingBack { coupling: self, law, conditioner: conditioner.back }),
+        }
     }
 
     /// One pass of the conditioner serves both rebuilding and the gradient, for what is kept is known.
@@ -197,6 +218,37 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
             Some(squares) => Edge::new(what, &at.masked_select(squares)),
         });
         Inspection { edge, ..Inspection::default() }
+    }
+}
+
+struct ImageCouplingBack<'a, N> {
+    coupling: &'a ImageCoupling<N>,
+    law: LawKept,
+    conditioner: Box<dyn ConditionerBackward + 'a>,
+}
+
+impl<N: Conditioner> Backward for ImageCouplingBack<'_, N> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let coupling = self.coupling;
+        let grads = coupling.split(grad_value);
+        let of_rows = by_row(grad_log_det, &grads.changed);
+        let (grad_changed, grad_log_s) = match &grads.squares {
+            None => (grads.changed.shallow_clone(), of_rows),
+            // What a chessboard changes is the whole image here: gradients at kept pixels are not the law's.
+            Some(squares) => {
+                let kept = squares.logical_not();
+                (grads.changed.masked_fill(&kept, 0.0), of_rows.expand_as(&grads.changed).masked_fill(&kept, 0.0))
+            }
+        };
+        let (grad_changed, grad_parameters) = coupling.law.backward(self.law, &grad_changed, &grad_log_s, gradients);
+        let grad_kept = self.conditioner.backward(&grad_parameters, wanted, gradients)?;
+        wanted.then(|| coupling.merge(&grads, &(&grads.kept + grad_kept), &grad_changed))
     }
 }
 

@@ -37,23 +37,23 @@ impl Law {
         }
     }
 
-    /// From the gradients of a loss with respect to `z: [n, changed, ..]` and to the log-determinant `[n]` to those with
-    /// respect to `x` and to the parameters. That of a learned bound is given to `gradients`.
+    /// From the gradients of a loss with respect to `z: [n, changed, ..]` and to `log_s`, of the same shape or one that broadcasts
+    /// to it ([`by_row`]), to those with respect to `x` and to the parameters. That of a learned bound is given to `gradients`.
     ///
     /// ```text
-    /// affine:  g_x = g_z scale,   g_t = g_z,   g_s = g_x x + g_log_det,   g_raw = g_s bound (1 - tanh²),   g_bound = Σ g_s tanh
+    /// affine:  g_x = g_z scale,   g_t = g_z,   g_s = g_x x + g_log_s,   g_raw = g_s bound (1 - tanh²),   g_bound = Σ g_s tanh
     /// ```
     pub(crate) fn backward(
         &self,
         kept: LawKept,
         grad_z: &Tensor,
-        grad_log_det: &Tensor,
+        grad_log_s: &Tensor,
         gradients: &mut dyn Gradients,
     ) -> (Tensor, Tensor) {
         match (self, kept) {
             (Law::Affine { bound }, LawKept::Affine { x, tanh, scale }) => {
                 let grad_x = grad_z * scale;
-                let grad_log_s = by_row(grad_log_det, &x).addcmul(&grad_x, &x);
+                let grad_log_s = grad_log_s.addcmul(&grad_x, &x);
                 let grad_raw = Tensor::tanh_backward(&bound.times(&grad_log_s).detach(), &tanh);
                 if let Bound::Learned(parameter) = bound {
                     gradients.give(parameter, &(grad_log_s * tanh).sum_to_size(parameter.size()));
@@ -61,8 +61,7 @@ impl Law {
                 (grad_x, Tensor::cat(&[grad_raw, grad_z.shallow_clone()], 1))
             }
             (_, LawKept::Taped { x, parameters, z, log_s }) => {
-                let log_s = log_s.map(|log_s| (by_row(grad_log_det, &log_s), log_s));
-                let outputs: Vec<_> = log_s.iter().map(|(gradient, log_s)| (log_s, gradient)).collect();
+                let outputs: Vec<_> = log_s.iter().map(|log_s| (log_s, grad_log_s)).collect();
                 tch::with_grad(|| pull_back(&[vec![(&z, grad_z)], outputs].concat()));
                 (gradient_or_zeros(&x), gradient_or_zeros(&parameters))
             }
@@ -72,7 +71,7 @@ impl Law {
 }
 
 /// `[n]` as `[n, 1, ..]`, to go with `[n, changed, ..]`.
-fn by_row(rows: &Tensor, like: &Tensor) -> Tensor {
+pub(crate) fn by_row(rows: &Tensor, like: &Tensor) -> Tensor {
     let mut size = vec![1; like.dim()];
     size[0] = rows.size()[0];
     rows.reshape(size)

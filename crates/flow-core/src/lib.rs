@@ -62,6 +62,8 @@ mod logit;
 mod mask;
 mod multiscale;
 mod permute;
+pub mod plain;
+pub mod plain_training;
 mod prior;
 pub mod product;
 mod rational_quadratic;

@@ -2,8 +2,9 @@
 
 use tch::{Device, Kind, Tensor};
 
+use crate::backward::Taped;
 use crate::shape::zero_log_det;
-use crate::{Bijection, Chain, Direction, Error, Probe, Result, SqueezeOrder, Visit};
+use crate::{Backward, Bijection, Chain, Direction, Error, Gradients, Kept, Probe, Result, SqueezeOrder, Visit};
 
 /// One level of a [`Multiscale`]: what happens at the resolution that comes in, and at half of it.
 ///
@@ -217,6 +218,24 @@ impl Bijection for Multiscale {
         self.run(z, |h, lift, take| self.up(0, h, lift, take), take)
     }
 
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        if x.device().is_cuda() {
+            // There a tape of all has fewer kernels than one of each map, and no net is known by hand.
+            return Taped::run(x, |x| self.forward(x, context));
+        }
+        // In the order in which they are taken.
+        let mut chains = self.levels.iter().flat_map(|level| [&level.before, &level.steps]);
+        let mut backs = Vec::with_capacity(2 * self.levels.len());
+        let take: &mut Take = &mut |_, _, h, _| {
+            let chain = chains.next().expect("two of each level");
+            let Kept { value, log_det, back } = chain.forward_keeping(h, context);
+            backs.push(back);
+            (value, log_det)
+        };
+        let (value, log_det) = self.run(x, |h, lift, take| self.down(0, h, lift, take), take);
+        Kept { value, log_det, back: Box::new(MultiscaleBack { multiscale: self, backs }) }
+    }
+
     fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
         // Value and gradient take the same way through squeezes and parts: as the two halves of one batch.
         let n = z.size()[0];
@@ -261,5 +280,32 @@ impl Bijection for Multiscale {
             Direction::Forward => self.run(input, |h, lift, take| self.down(0, h, lift, take), take).0,
             Direction::Inverse => self.run(input, |h, lift, take| self.up(0, h, lift, take), take).0,
         }
+    }
+}
+
+struct MultiscaleBack<'a> {
+    multiscale: &'a Multiscale,
+    /// Of every level's two chains.
+    backs: Vec<Box<dyn Backward + 'a>>,
+}
+
+impl Backward for MultiscaleBack<'_> {
+    /// Squeezes and parts move numbers and change none, so that a gradient takes their inverse way as a latent does.
+    fn backward(
+        mut self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let take: &mut Take = &mut |_, _, grad, _| {
+            let back = self.backs.pop().expect("two of each level");
+            let wanted = wanted || !self.backs.is_empty();
+            let below = back.backward(grad, grad_log_det, wanted, gradients);
+            (below.unwrap_or_else(|| grad.shallow_clone()), zero_log_det(grad))
+        };
+        let multiscale = self.multiscale;
+        let (grad, _) = multiscale.run(grad_value, |h, lift, take| multiscale.up(0, h, lift, take), take);
+        wanted.then_some(grad)
     }
 }

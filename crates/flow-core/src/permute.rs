@@ -3,6 +3,8 @@
 use tch::{Device, Tensor, nn};
 
 use crate::mask::pick;
+use crate::plain::{PlainMap, PlainOrder};
+use crate::plain_training::PlainTrained;
 use crate::shape::{flat, zero_log_det};
 use crate::{Backward, Bijection, Error, Gradients, Kept, Result, rng};
 
@@ -88,6 +90,13 @@ impl Permute {
         z.reshape(x.size())
     }
 
+    fn plain_order(&self) -> PlainOrder {
+        match &self.order {
+            Order::Reverse(dim) => PlainOrder::Reverse(*dim as usize),
+            Order::Index(index) => PlainOrder::Index(Vec::try_from(index).expect("a vector of indices")),
+        }
+    }
+
     /// Each coordinate back to where it was taken from.
     fn undo(&self, z: &Tensor) -> Tensor {
         let matrix = self.matrix(z);
@@ -109,6 +118,14 @@ impl Bijection for Permute {
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         (self.undo(z), zero_log_det(z))
+    }
+
+    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+        Some(Box::new(self.plain_order()))
+    }
+
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
+        Some(Box::new(self.plain_order()))
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, _context: Option<&Tensor>) -> Kept<'a> {

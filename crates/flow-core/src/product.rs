@@ -28,7 +28,7 @@ impl Precision {
     pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Tf32];
 
     /// The precision of products on this thread.
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         PRECISION.get()
     }
 

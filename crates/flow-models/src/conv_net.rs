@@ -1,10 +1,12 @@
 //! Conditioners for images: convolutional nets, plain or residual.
 
-use flow_core::Conditioner;
 use flow_core::product::conv2d;
+use flow_core::{Conditioner, ConditionerKept, dense};
+use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
+use crate::conv_net_dense;
 use crate::error::require;
 use crate::image::shifted;
 use crate::init::uniform;
@@ -127,7 +129,7 @@ impl ConvNetConfig {
 #[derive(Debug)]
 pub(crate) struct ConvNet {
     first: Conv,
-    context: Option<Tensor>,
+    pub(crate) context: Option<Tensor>,
     blocks: Vec<Block>,
     out: Conv,
     activation: Activation,
@@ -135,17 +137,57 @@ pub(crate) struct ConvNet {
 }
 
 #[derive(Debug)]
-enum Block {
+pub(crate) enum Block {
     Plain(Conv),
     Residual(Conv, Conv),
 }
 
-impl Conditioner for ConvNet {
-    fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+/// Multiply-adds of an image from which on libtorch's threads together are faster than one alone, where there are not as many
+/// images as threads.
+const ONE_THREAD: usize = 1 << 25;
+
+impl ConvNet {
+    /// The convolutions, in the order in which they follow one another.
+    pub(crate) fn convs(&self) -> impl Iterator<Item = &Conv> {
+        let between = self.blocks.iter().flat_map(|block| match block {
+            Block::Plain(hidden) => vec![hidden],
+            Block::Residual(a, b) => vec![a, b],
+        });
+        std::iter::once(&self.first).chain(between).chain(std::iter::once(&self.out))
+    }
+
+    pub(crate) fn residual(&self) -> bool {
+        matches!(self.blocks.first(), Some(Block::Residual(..)))
+    }
+
+    /// The slope of the activation, where [`flow_dense`] can compute the layers.
+    fn by_hand(&self, kept: &Tensor, context: Option<&Tensor>) -> Option<Slope> {
+        // What does not fit libtorch will complain of.
+        let fits = match (&self.context, context) {
+            (None, None) => true,
+            (Some(weight), Some(context)) => {
+                context.kind() == Kind::Float && context.size() == [kept.size()[0], weight.size()[1]]
+            }
+            _ => false,
+        };
+        let plain = fits && !self.convs().any(|conv| matches!(conv.norm, ConvNorm::Batch { .. }));
+        let slope = self.activation.slope().filter(|_| plain && dense::applies_to_images(kept))?;
+        let for_all = kept.size()[0] >= dense::threads() as i64;
+        (for_all || self.operations(kept) < ONE_THREAD).then_some(Slope(slope))
+    }
+
+    /// Multiply-adds of an image.
+    fn operations(&self, kept: &Tensor) -> usize {
+        let pixels: i64 = kept.size()[2..].iter().product();
+        self.convs().map(|conv| conv.weight.numel()).sum::<usize>() * pixels as usize
+    }
+
+    /// The same by libtorch.
+    fn run(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let conv = |conv: &Conv, h: &Tensor| conv.apply(h, self.training);
         let act = |h: &Tensor| self.activation.apply(h);
         let first = shifted(conv(&self.first, &channels_last(kept)), self.context.as_ref(), context);
-        let residual = matches!(self.blocks.first(), Some(Block::Residual(..)));
+        let residual = self.residual();
         let mut h = if residual { first } else { act(&first) };
         for block in &self.blocks {
             h = match block {
@@ -161,6 +203,22 @@ impl Conditioner for ConvNet {
         }
         conv(&self.out, &h)
     }
+}
+
+impl Conditioner for ConvNet {
+    fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
+        match self.by_hand(kept, context) {
+            Some(slope) => conv_net_dense::forward(self, slope, kept, context),
+            None => self.run(kept, context),
+        }
+    }
+
+    fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
+        match self.by_hand(kept, context) {
+            Some(slope) => conv_net_dense::forward_keeping(self, slope, kept, context),
+            None => ConditionerKept::taped(kept, |kept| self.run(kept, context)),
+        }
+    }
 
     fn set_training(&mut self, training: bool) {
         self.training = training;
@@ -169,9 +227,9 @@ impl Conditioner for ConvNet {
 
 /// A convolution with `weight: [outputs, inputs, k, k]` and its normalisation.
 #[derive(Debug)]
-struct Conv {
-    weight: Tensor,
-    bias: Tensor,
+pub(crate) struct Conv {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
     norm: ConvNorm,
 }
 
@@ -218,13 +276,24 @@ impl Conv {
         Conv { weight, bias: path.zeros("bias", &[outputs as i64]), norm: ConvNorm::None }
     }
 
-    fn apply(&self, x: &Tensor, training: bool) -> Tensor {
-        let conv = |weight: &Tensor| conv2d(x, weight, &self.bias);
+    /// What is convolved with.
+    pub(crate) fn weight(&self) -> Tensor {
         match &self.norm {
-            ConvNorm::None => conv(&self.weight),
-            ConvNorm::Weight { gain } => conv(&(&self.weight * (gain.reshape([-1, 1, 1, 1]) / length(&self.weight)))),
+            ConvNorm::Weight { gain } => &self.weight * (gain.reshape([-1, 1, 1, 1]) / length(&self.weight)),
+            ConvNorm::None | ConvNorm::Batch { .. } => self.weight.shallow_clone(),
+        }
+    }
+
+    /// Whether what is convolved with is made of other parameters.
+    pub(crate) fn is_normalised(&self) -> bool {
+        matches!(self.norm, ConvNorm::Weight { .. })
+    }
+
+    fn apply(&self, x: &Tensor, training: bool) -> Tensor {
+        let h = conv2d(x, &self.weight(), &self.bias);
+        match &self.norm {
+            ConvNorm::None | ConvNorm::Weight { .. } => h,
             ConvNorm::Batch { gain, shift, mean, variance } => {
-                let h = conv(&self.weight);
                 // Of no rows there are no moments.
                 let training = training && h.size()[0] > 0;
                 h.batch_norm(Some(gain), Some(shift), Some(mean), Some(variance), training, SHARE, EPSILON, false)

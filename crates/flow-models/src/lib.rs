@@ -24,6 +24,7 @@
 
 mod activation;
 mod conv_net;
+mod conv_net_dense;
 mod digest;
 mod error;
 pub mod file;

@@ -1,11 +1,13 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
 use flow_core::dense;
+use flow_core::plain::PlainConditioner;
+use flow_core::plain_training::PlainTrainedConditioner;
 use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients};
 use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 use crate::error::require;
 use crate::init::uniform;
@@ -158,6 +160,12 @@ impl Mlp {
         self.activation.slope().filter(|_| !self.drops()).map(Slope)
     }
 
+    /// The same, where its numbers can be read where they lie.
+    fn plain_slope(&self) -> Option<Slope> {
+        let plain = self.out.weight.kind() == Kind::Float && self.out.weight.device() == Device::Cpu;
+        self.by_hand().filter(|_| plain)
+    }
+
     fn drops(&self) -> bool {
         self.training && self.dropout > 0.0
     }
@@ -171,7 +179,7 @@ fn input(kept: &Tensor, context: Option<&Tensor>) -> Tensor {
 impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
-        match self.by_hand().filter(|_| dense::applies(&x)) {
+        match self.by_hand().filter(|_| dense::applies_to_rows(&x)) {
             Some(slope) => mlp_dense::forward(self, slope, &x),
             None => self.run(&x),
         }
@@ -182,12 +190,21 @@ impl Conditioner for Mlp {
             return ConditionerKept::taped(kept, |kept| self.forward(kept, context));
         }
         let x = input(kept, context);
-        let context = context.map_or(0, |context| context.size()[1]);
+        let context = context.map_or(0, |context| context.size()[1] as usize);
         match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
-            Some(slope) => mlp_dense::forward_keeping(self, slope, &x, context),
+            Some(slope) => mlp_dense::Trained { net: self, slope, context }.forward_keeping_rows(&x),
             // Every other column would be copied by each product that reads it.
-            None => forward_keeping(self, x.contiguous(), context),
+            None => forward_keeping(self, x.contiguous(), context as i64),
         }
+    }
+
+    fn plain(&self) -> Option<Box<dyn PlainConditioner + '_>> {
+        Some(Box::new(mlp_dense::Plain::new(self, self.plain_slope()?)))
+    }
+
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrainedConditioner<'_> + '_>> {
+        let trained = mlp_dense::Trained { net: self, slope: self.plain_slope()?, context: 0 };
+        Some(Box::new(trained))
     }
 
     fn set_training(&mut self, training: bool) {

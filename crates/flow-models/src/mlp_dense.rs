@@ -2,44 +2,44 @@
 
 use std::sync::Mutex;
 
-use flow_core::dense::{Rows, in_rows, numbers, numbers_mut, panels, tensor, threads};
+use flow_core::dense::{Rows, are_few, in_rows, numbers, numbers_mut, panels, tensor, threads};
+use flow_core::plain::{PlainConditioner, lock, parts, split};
+use flow_core::plain_training::{PlainConditionerBackward, PlainTrainedConditioner};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
-use flow_dense::{Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_parallel};
+use flow_dense::{
+    Layer, Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_parallel, through_layers,
+};
 use tch::{Device, Kind, Tensor};
 
-use crate::mlp::{Layer, Mlp};
+use crate::mlp::{self, Mlp};
 
-/// Rows that go through all layers before the next: what is between two layers then stays in a core's own cache.
-const BLOCK: usize = 256;
-
-/// `[n, inputs]` to `[n, outputs]`, outside of training.
+/// `[n, inputs]` to `[n, outputs]`, outside of training: some rows go through all layers before the next, so that what is between
+/// two layers stays in a core's own cache.
 pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
     let plain = Plain::new(net, slope);
     let x = in_rows(x);
-    let (x, threads, outputs) = (Rows::new(&x), threads(), net.out.weight.size()[0] as usize);
-    let rows = x.rows;
-    // Not on a thread of C's, where a panic would end the process.
-    assert_eq!(x.columns, net.hidden[0].weight.size()[1] as usize, "columns of a net's input");
-    let mut y = Tensor::empty([rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
-    // Where there are enough rows for all threads each takes its own through all layers; else they share each layer.
-    let (parts, threads) = if rows >= threads * BLOCK / 2 { (threads, 1) } else { (1, threads) };
-    let own = rows.div_ceil(parts);
+    let x = Rows::new(&x);
+    let (inputs, outputs) = plain.size();
+    assert_eq!(x.columns, inputs, "columns of a net's input");
+    let mut y = Tensor::empty([x.rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
     #[allow(unsafe_code, reason = "a new tensor is written to")]
     // SAFETY: nobody else has it yet.
     let numbers = unsafe { numbers_mut(&mut y) };
-    let shares: Vec<_> = numbers.chunks_mut(own * outputs).map(Mutex::new).collect();
+    let parts = parts(x.rows);
+    let shares: Vec<_> = split(numbers, outputs, &parts).into_iter().zip(&parts).map(Mutex::new).collect();
     in_parallel(shares.len(), &|part, _| {
-        let mut share = shares[part].lock().expect("no other thread has it");
-        for (block, y) in share.chunks_mut(BLOCK * outputs).enumerate() {
-            let x = x.panels(part * own + block * BLOCK, y.len() / outputs, threads);
-            plain.last(&x, &plain.hidden(&x, threads), threads).to_rows(y, threads);
+        let (y, blocks) = &mut *lock(&shares[part]);
+        for (y, block) in y.iter_mut().zip(blocks.iter()) {
+            let (kept, apart) = x.numbers_from(block.start);
+            plain.run(kept, apart, y);
         }
     });
+    drop(shares);
     y
 }
 
 /// A net as numbers, which threads can share.
-struct Plain<'a> {
+pub(crate) struct Plain<'a> {
     hidden: Vec<(Weight<'a>, &'a [f32])>,
     out: (Weight<'a>, &'a [f32]),
     skip: Option<Weight<'a>>,
@@ -47,9 +47,44 @@ struct Plain<'a> {
     slope: Slope,
 }
 
+impl PlainConditioner for Plain<'_> {
+    fn size(&self) -> (usize, usize) {
+        (self.hidden[0].0.inputs(), self.out.0.outputs())
+    }
+
+    fn parameters(&self, kept: &[f32], apart: usize, rows: usize) -> Vec<f32> {
+        let mut y = vec![0.0; rows * self.out.0.outputs()];
+        self.run(kept, apart, &mut y);
+        y
+    }
+}
+
 impl<'a> Plain<'a> {
-    fn new(net: &'a Mlp, slope: Slope) -> Self {
-        let of = |layer: &'a Layer| (layer.weight(), numbers(&layer.bias));
+    /// From rows whose first numbers are `apart` to the rows of `y`, as many as there is room for.
+    fn run(&self, x: &[f32], apart: usize, y: &mut [f32]) {
+        let (inputs, outputs) = self.size();
+        let rows = y.len() / outputs;
+        let threads = threads();
+        if are_few(rows) {
+            let x: Vec<f32> = x.chunks(apart).take(rows).flat_map(|row| &row[..inputs]).copied().collect();
+            return y.copy_from_slice(&through_layers(&self.layers(), self.skip, &x, threads));
+        }
+        let x = Panels::from_rows_apart(x, (rows, inputs), apart, threads);
+        self.last(&x, &self.hidden(&x, threads), threads).to_rows(y, threads);
+    }
+
+    /// All layers, one after the other.
+    fn layers(&self) -> Vec<Layer<'a>> {
+        let hidden = self.hidden.iter().enumerate().map(|(i, &(weight, bias))| {
+            let residual = self.residual && i > 0;
+            Layer { weight, bias, activation: Some(self.slope), residual }
+        });
+        let (weight, bias) = self.out;
+        hidden.chain([Layer { weight, bias, activation: None, residual: false }]).collect()
+    }
+
+    pub(crate) fn new(net: &'a Mlp, slope: Slope) -> Self {
+        let of = |layer: &'a mlp::Layer| (layer.weight(), numbers(&layer.bias));
         Plain {
             hidden: net.hidden.iter().map(of).collect(),
             out: of(&net.out),
@@ -89,7 +124,7 @@ fn weight(weight: &Tensor) -> Weight<'_> {
     Weight::new(numbers(weight), weight.size()[1] as usize)
 }
 
-impl Layer {
+impl mlp::Layer {
     fn weight(&self) -> Weight<'_> {
         weight(&self.weight)
     }
@@ -112,38 +147,68 @@ struct Back<'a> {
     context: usize,
 }
 
-/// `[n, inputs]`, the last `context` of them given, to `[n, outputs]`.
-pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, context: i64) -> ConditionerKept<'a> {
-    let plain = Plain::new(net, slope);
-    let (x, threads) = (panels(x), threads());
-    let mut inputs = Vec::with_capacity(net.hidden.len() + 1);
-    let mut activations: Vec<Panels> = Vec::with_capacity(net.hidden.len());
-    // What residual layers have come to, from the second on.
-    let mut sum: Option<Panels> = None;
-    for i in 0..net.hidden.len() {
-        let before = sum.as_ref().or(activations.last()).unwrap_or(&x);
-        inputs.push(before.transposed(threads));
-        if net.residual && i > 0 {
-            let mut change = None;
-            let then = Then { before_sum: Some(&mut change), sum: Some(before), ..Then::default() };
-            let after = plain.layer(i, before, then, threads);
-            activations.push(change.expect("it was asked for"));
-            sum = Some(after);
-        } else {
-            activations.push(plain.layer(i, before, Then::default(), threads));
-        }
+/// A net in training.
+pub(crate) struct Trained<'a> {
+    pub net: &'a Mlp,
+    pub slope: Slope,
+    /// Columns of the input that are a context, the last ones.
+    pub context: usize,
+}
+
+impl<'a> Trained<'a> {
+    /// `[n, inputs]` to `[n, outputs]`.
+    pub(crate) fn forward_keeping_rows(self, x: &Tensor) -> ConditionerKept<'a> {
+        let (parameters, back) = self.keeping(panels(x));
+        ConditionerKept { parameters: tensor(&parameters), back: Box::new(back) }
     }
-    let h = sum.as_ref().or(activations.last()).expect("there is a hidden layer");
-    inputs.push(h.transposed(threads));
-    let parameters = tensor(&plain.last(&x, h, threads));
-    let context = context as usize;
-    ConditionerKept { parameters, back: Box::new(Back { net, slope, inputs, activations, context }) }
+
+    fn keeping(self, x: Panels) -> (Panels, Back<'a>) {
+        let Trained { net, slope, context } = self;
+        let (plain, threads) = (Plain::new(net, slope), threads());
+        let mut inputs = Vec::with_capacity(net.hidden.len() + 1);
+        let mut activations: Vec<Panels> = Vec::with_capacity(net.hidden.len());
+        // What residual layers have come to, from the second on.
+        let mut sum: Option<Panels> = None;
+        for i in 0..net.hidden.len() {
+            let before = sum.as_ref().or(activations.last()).unwrap_or(&x);
+            inputs.push(before.transposed(threads));
+            if net.residual && i > 0 {
+                let mut change = None;
+                let then = Then { before_sum: Some(&mut change), sum: Some(before), ..Then::default() };
+                let after = plain.layer(i, before, then, threads);
+                activations.push(change.expect("it was asked for"));
+                sum = Some(after);
+            } else {
+                activations.push(plain.layer(i, before, Then::default(), threads));
+            }
+        }
+        let h = sum.as_ref().or(activations.last()).expect("there is a hidden layer");
+        inputs.push(h.transposed(threads));
+        let parameters = plain.last(&x, h, threads);
+        (parameters, Back { net, slope, inputs, activations, context })
+    }
+}
+
+impl<'a> PlainTrainedConditioner<'a> for Trained<'a> {
+    fn size(&self) -> (usize, usize) {
+        Plain::new(self.net, self.slope).size()
+    }
+
+    fn forward_keeping(self: Box<Self>, kept: Panels) -> (Panels, Box<dyn PlainConditionerBackward + 'a>) {
+        let (parameters, back) = self.keeping(kept);
+        (parameters, Box::new(back))
+    }
 }
 
 impl ConditionerBackward for Back<'_> {
     fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
+        PlainConditionerBackward::backward(self, panels(grad), wanted, gradients).map(|grad| tensor(&grad))
+    }
+}
+
+impl PlainConditionerBackward for Back<'_> {
+    fn backward(self: Box<Self>, grad: Panels, wanted: bool, gradients: &mut dyn Gradients) -> Option<Panels> {
         let net = self.net;
-        let grad = panels(grad);
         let activation = |i: usize| Some((&self.activations[i], self.slope));
         let count = net.hidden.len();
         let width = self.activations[0].columns();
@@ -170,10 +235,10 @@ impl ConditionerBackward for Back<'_> {
             let used = x.rows() - self.context;
             let through = (first.weight(), &own);
             let then = ThenBack::default();
-            tensor(&match &net.skip {
+            match &net.skip {
                 None => backward(&[through], used, then, threads()),
                 Some(skip) => backward(&[through, (weight(skip), &grad)], used, then, threads()),
-            })
+            }
         });
         first.give_dense(&own, x, gradients);
         if let Some(skip) = &net.skip {
@@ -245,7 +310,7 @@ mod tests {
                 tch::no_grad(|| {
                     close(&what, &forward(&net, slope, &x), &y);
                     variables.values().for_each(|v| drop(v.grad().zero_()));
-                    let kept = forward_keeping(&net, slope, &x, CONTEXT);
+                    let kept = Trained { net: &net, slope, context: CONTEXT as usize }.forward_keeping_rows(&x);
                     close(&what, &kept.parameters, &y);
                     let back = kept.back.backward(&grad, true, &mut ToParameters).expect("it is wanted");
                     close(&what, &back, &grad_x);

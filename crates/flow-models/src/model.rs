@@ -73,7 +73,8 @@ impl ModelConfig {
         }
     }
 
-    /// Whether a training step can be taken back from its latent alone: not with dropout, nor with batch normalisation.
+    /// Whether rows of a batch know nothing of each other in training and nothing is drawn for them, so that a step can be
+    /// taken back from its latent alone, or its rows apart: not with dropout, nor with batch normalisation.
     pub fn can_rebuild(&self) -> bool {
         match self {
             ModelConfig::Nice(config) => config.conditioner.dropout == 0.0,
@@ -204,6 +205,22 @@ impl Model {
         });
         double.vs.double();
         Ok(double)
+    }
+
+    /// A model whose numbers are this one's, in the same memory, and whose gradients are its own: for another thread, with
+    /// other rows. It is in training mode. Numbers of this one must be written where they lie from here on, not moved elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// None that a model which was built does not have.
+    pub fn twin(&self) -> Result<Self> {
+        let mut twin = Model::saved(&self.config, &self.event, self.vs.device())?;
+        let own = self.variables();
+        for (name, mut variable) in twin.variables() {
+            variable.set_data(&own[&name]);
+        }
+        twin.flow.set_training(true);
+        Ok(twin)
     }
 
     /// What the model was built from.

@@ -1,6 +1,7 @@
 //! The lines of the table that are about images: couplings with convolutional conditioners, and multi-scale stacks.
 
 mod layers;
+mod masks;
 
 use flow_core::{
     ActNorm, Bijection, Bound, Chain, Conditioner, Conv1x1, ImageCoupling, ImageMask, Law, Level, Logit, Multiscale,

@@ -3,7 +3,9 @@
 use flow_core::ToParameters;
 use flow_core::rng::with_seed;
 use flow_core::testing::{Tolerance, check, check_gradients};
-use flow_models::{BaseKind, ConvNetConfig, GlowConfig, Model, ModelConfig, NiceConfig};
+use flow_models::{
+    BaseKind, ConvNetConfig, GlowConfig, MlpConfig, Model, ModelConfig, NiceConfig, Pattern, RealNvpConfig,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::common::{Case, batch, randomised, zoo};
@@ -50,6 +52,17 @@ fn of_classes(classes: usize, context: Option<&Tensor>) -> Tensor {
 #[should_panic(expected = "a net for a context of width 3 was given none")]
 fn a_model_of_classes_without_its_context_is_a_bug() {
     let _ = of_classes(3, None);
+}
+
+/// Of vectors whose changed half would fit in the place of what is missing.
+#[test]
+#[should_panic]
+fn a_model_of_vectors_without_its_context_is_a_bug() {
+    let conditioner = MlpConfig { hidden: 4, layers: 1, ..MlpConfig::default() };
+    let config =
+        RealNvpConfig { couplings: 1, pattern: Pattern::Halves, conditioner, context: 2, ..RealNvpConfig::default() };
+    let model = Model::new(&ModelConfig::RealNvp(config), &[4], 0, Device::Cpu).unwrap();
+    let _ = tch::no_grad(|| model.flow().log_prob(&Tensor::zeros([2, 4], (Kind::Float, Device::Cpu)), None));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod common;
 mod edges;
 mod files;
 mod hostile;
+mod plain;
 mod presets;
 mod start;
 mod write;

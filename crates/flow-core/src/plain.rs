@@ -1,0 +1,362 @@
+//! Rows as plain numbers: some go through all maps that know how before the next, each thread its own, so that what is between
+//! two maps stays in a core's own cache; and of a few rows nothing is paid for a call of libtorch, which takes a microsecond
+//! however little there is to compute.
+//!
+//! [`Chain`](crate::Chain) takes its steps so, in evaluation, where a batch allows it ([`applies_to_rows`](crate::dense::applies_to_rows)). It is the
+//! same mathematics; [`flow_dense::available`] turns it off with the rest.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use flow_dense::{exp, in_parallel, scale_and_shift, share, shift_and_scale};
+use tch::{Device, Kind, Tensor};
+
+use crate::dense::{Rows, in_parts, in_rows, numbers, numbers_mut, threads};
+use crate::law::{Bound, Law};
+use crate::{Direction, Mask};
+
+/// Rows that go through all maps before the next.
+const BLOCK: usize = 256;
+
+/// Some rows of f32, and what their log-determinants have come to.
+#[derive(Debug)]
+pub struct PlainRows<'a> {
+    pub(crate) columns: usize,
+    pub(crate) numbers: &'a mut [f32],
+    pub(crate) log_det: &'a mut [f64],
+}
+
+/// A map of plain rows.
+pub trait PlainMap: Sync {
+    /// Takes `rows` through the map, and adds its log-determinants to theirs.
+    fn take(&self, direction: Direction, rows: &mut PlainRows);
+
+    /// Whether it takes so long that others are worth taking with it.
+    fn is_work(&self) -> bool {
+        false
+    }
+}
+
+/// A conditioner of plain rows.
+pub trait PlainConditioner: Sync {
+    /// How many numbers of a row go in, and how many come out.
+    fn size(&self) -> (usize, usize);
+
+    /// What [`Conditioner::forward`](crate::Conditioner::forward) makes of so many rows, whose first numbers are `apart`; one row
+    /// after the other.
+    fn parameters(&self, kept: &[f32], apart: usize, rows: usize) -> Vec<f32>;
+}
+
+impl PlainRows<'_> {
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        self.log_det.len()
+    }
+
+    /// Calls `f(i, row, log_det)` for each row, on all threads that there are.
+    pub fn each(&mut self, f: impl Fn(usize, &mut [f32], &mut f64) + Sync) {
+        let columns = self.columns;
+        let own = self.count().div_ceil(threads_for(self.numbers.len())).max(1);
+        let shares = self.numbers.chunks_mut((own * columns).max(1)).zip(self.log_det.chunks_mut(own));
+        let shares: Vec<_> = shares.map(Mutex::new).collect();
+        in_parallel(shares.len(), &|part, _| {
+            let (numbers, log_det) = &mut *lock(&shares[part]);
+            let rows = numbers.chunks_exact_mut(columns).zip(log_det.iter_mut());
+            rows.enumerate().for_each(|(i, (row, log_det))| f(part * own + i, row, log_det));
+        });
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// All rows, one after the other.
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        self.numbers
+    }
+
+    /// These columns of all rows, one row after the other.
+    pub(crate) fn gathered(&self, columns: &[i64]) -> Vec<f32> {
+        let (count, width) = (self.count(), columns.len());
+        let mut some = vec![0.0; count * width];
+        let own = count.div_ceil(threads_for(some.len())).max(1);
+        let shares: Vec<_> = some.chunks_mut((own * width).max(1)).map(Mutex::new).collect();
+        in_parallel(shares.len(), &|part, _| {
+            let rows = self.numbers[part * own * self.columns..].chunks_exact(self.columns);
+            for (to, row) in lock(&shares[part]).chunks_exact_mut(width).zip(rows) {
+                to.iter_mut().zip(columns).for_each(|(to, &column)| *to = row[column as usize]);
+            }
+        });
+        drop(shares);
+        some
+    }
+
+    /// That rows have so many columns.
+    ///
+    /// # Panics
+    ///
+    /// If they have not.
+    pub fn assert_columns(&self, columns: usize) {
+        assert_eq!(self.columns, columns, "a map of {columns} coordinates was given {}", self.columns);
+    }
+}
+
+/// Takes `x: [n, D]` through `maps`, in their order: the result and its log-determinants `[n]`.
+pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x: &Tensor) -> (Tensor, Tensor) {
+    let x = in_rows(x);
+    let from = Rows::new(&x);
+    let (n, columns) = (from.rows, from.columns);
+    let mut value = Tensor::empty([n as i64, columns as i64], (Kind::Float, Device::Cpu));
+    let mut log_det = vec![0.0; n];
+    #[allow(unsafe_code, reason = "a new tensor is written to")]
+    // SAFETY: nobody else has it yet.
+    let to = unsafe { numbers_mut(&mut value) };
+    let parts = parts(n);
+    let shares = split(to, columns, &parts).into_iter().zip(split(&mut log_det, 1, &parts));
+    let shares: Vec<_> = shares.zip(&parts).map(Mutex::new).collect();
+    in_parts(shares.len(), &|part| {
+        let ((to, log_det), blocks) = &mut *lock(&shares[part]);
+        for ((numbers, log_det), block) in to.iter_mut().zip(log_det).zip(blocks.iter()) {
+            from.copy_to(block.start, numbers);
+            let mut rows = PlainRows { columns, numbers, log_det };
+            maps.iter().for_each(|map| map.take(direction, &mut rows));
+        }
+    });
+    drop(shares);
+    let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
+    (value, Tensor::from_slice(&log_det))
+}
+
+/// The blocks of `n` rows that each thread takes, where there are enough for all of them; else all are one thread's, and what is
+/// done with a block is what threads share. Blocks are as equal as can be, so that none is of a few rows unless all are.
+pub fn parts(n: usize) -> Vec<Vec<Range<usize>>> {
+    let parts = if n >= threads() * BLOCK / 2 { threads() } else { 1 };
+    let blocks = |part| {
+        let own = share(n, part, parts);
+        let count = own.len().div_ceil(BLOCK);
+        let of = move |block| {
+            let block = share(own.len(), block, count);
+            own.start + block.start..own.start + block.end
+        };
+        (0..count).map(of).collect()
+    };
+    (0..parts).map(blocks).collect()
+}
+
+/// The rows of every part's blocks, of so many numbers each.
+pub fn split<'a, T>(mut numbers: &'a mut [T], columns: usize, parts: &[Vec<Range<usize>>]) -> Vec<Vec<&'a mut [T]>> {
+    let mut of = |block: &Range<usize>| {
+        let (first, rest) = std::mem::take(&mut numbers).split_at_mut(block.len() * columns);
+        numbers = rest;
+        first
+    };
+    parts.iter().map(|blocks| blocks.iter().map(&mut of).collect()).collect()
+}
+
+/// What one thread has to itself.
+pub fn lock<T: ?Sized>(own: &Mutex<T>) -> MutexGuard<'_, T> {
+    own.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads that are worth it for a pass over so many numbers.
+pub(crate) fn threads_for(numbers: usize) -> usize {
+    if numbers < 1 << 13 { 1 } else { threads() }
+}
+
+/// Whether a parameter's numbers can be read where they lie.
+pub(crate) fn is_plain(parameter: &Tensor) -> bool {
+    parameter.kind() == Kind::Float && parameter.device() == Device::Cpu && parameter.is_contiguous()
+}
+
+/// `z = (x + before) exp(log_scale) + after`, with a scale and a shift for each column.
+pub(crate) struct Scale<'a> {
+    pub log_scale: &'a [f32],
+    pub before: Option<&'a [f32]>,
+    pub after: Option<&'a [f32]>,
+}
+
+impl PlainMap for Scale<'_> {
+    fn take(&self, direction: Direction, rows: &mut PlainRows) {
+        let forward = direction == Direction::Forward;
+        let sign = if forward { 1.0 } else { -1.0 };
+        let mut scale: Vec<f32> = self.log_scale.iter().map(|s| sign * s).collect();
+        exp(&mut scale);
+        let total: f64 = self.log_scale.iter().map(|&s| f64::from(s)).sum();
+        let (first, last) = if forward { (self.before, self.after) } else { (self.after, self.before) };
+        rows.assert_columns(scale.len());
+        rows.each(|_, row, log_det| {
+            *log_det += f64::from(sign) * total;
+            if let Some(first) = first {
+                row.iter_mut().zip(first).for_each(|(x, shift)| *x += sign * shift);
+            }
+            row.iter_mut().zip(&scale).for_each(|(x, scale)| *x *= scale);
+            if let Some(last) = last {
+                row.iter_mut().zip(last).for_each(|(x, shift)| *x += sign * shift);
+            }
+        });
+    }
+}
+
+/// A coupling whose parameters can be read where they lie.
+pub(crate) struct PlainCoupling<'a> {
+    kept: Columns<'a>,
+    changed: Columns<'a>,
+    dim: usize,
+    law: PlainLaw<'a>,
+    conditioner: Box<dyn PlainConditioner + 'a>,
+}
+
+/// Some columns of rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Columns<'a> {
+    /// Neighbours, from the first on.
+    Run(usize, usize),
+    /// Any.
+    Any(&'a [i64]),
+}
+
+/// What [`Law`] is, but for splines.
+pub(crate) enum PlainLaw<'a> {
+    Additive,
+    Affine(PlainBound<'a>),
+}
+
+pub(crate) enum PlainBound<'a> {
+    Fixed(f32),
+    Learned(&'a [f32]),
+}
+
+impl<'a> PlainLaw<'a> {
+    /// `None` for a law that there is no such of.
+    pub(crate) fn new(law: &'a Law, mask: &Mask) -> Option<Self> {
+        Some(match law {
+            Law::Additive => PlainLaw::Additive,
+            Law::Affine { bound: Bound::Fixed(bound) } => PlainLaw::Affine(PlainBound::Fixed(*bound as f32)),
+            Law::Affine { bound: Bound::Learned(bound) }
+                if is_plain(bound) && bound.numel() == mask.changed().len() =>
+            {
+                PlainLaw::Affine(PlainBound::Learned(numbers(bound)))
+            }
+            Law::Affine { .. } | Law::Spline { .. } => return None,
+        })
+    }
+}
+
+/// What a conditioner is given and must return.
+pub(crate) fn size_for(mask: &Mask, law: &PlainLaw) -> (usize, usize) {
+    let each = match law {
+        PlainLaw::Additive => 1,
+        PlainLaw::Affine(_) => 2,
+    };
+    (mask.kept().len(), each * mask.changed().len())
+}
+
+impl PlainBound<'_> {
+    /// The bound of all numbers, and that of each.
+    pub(crate) fn parts(&self) -> (f32, Option<&[f32]>) {
+        match self {
+            PlainBound::Fixed(bound) => (*bound, None),
+            PlainBound::Learned(bounds) => (1.0, Some(*bounds)),
+        }
+    }
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn new(columns: &'a [i64]) -> Self {
+        let (first, last) = (columns[0], columns[columns.len() - 1]);
+        // They are ascending.
+        let run = (last - first) as usize + 1 == columns.len();
+        if run { Columns::Run(first as usize, columns.len()) } else { Columns::Any(columns) }
+    }
+
+    /// Calls `f` with these columns of a row, as neighbours, and writes them back.
+    pub(crate) fn with(&self, row: &mut [f32], f: impl FnOnce(&mut [f32])) {
+        match *self {
+            Columns::Run(first, len) => f(&mut row[first..first + len]),
+            Columns::Any(columns) => {
+                let mut some: Vec<f32> = columns.iter().map(|&column| row[column as usize]).collect();
+                f(&mut some);
+                columns.iter().zip(some).for_each(|(&column, x)| row[column as usize] = x);
+            }
+        }
+    }
+}
+
+impl<'a> PlainCoupling<'a> {
+    /// `None` for a law that it is not made for, and for a conditioner that does not fit: libtorch will say why.
+    pub(crate) fn new(mask: &'a Mask, law: &'a Law, conditioner: Box<dyn PlainConditioner + 'a>) -> Option<Self> {
+        let law = PlainLaw::new(law, mask)?;
+        if conditioner.size() != size_for(mask, &law) {
+            return None;
+        }
+        let (kept, changed) = (Columns::new(mask.kept()), Columns::new(mask.changed()));
+        Some(PlainCoupling { kept, changed, dim: mask.dim(), law, conditioner })
+    }
+
+    fn parameters(&self, rows: &PlainRows) -> Vec<f32> {
+        let count = rows.log_det.len();
+        match self.kept {
+            Columns::Run(first, _) => self.conditioner.parameters(&rows.numbers[first..], self.dim, count),
+            Columns::Any(columns) => self.conditioner.parameters(&rows.gathered(columns), columns.len(), count),
+        }
+    }
+}
+
+impl PlainMap for PlainCoupling<'_> {
+    fn take(&self, direction: Direction, rows: &mut PlainRows) {
+        rows.assert_columns(self.dim);
+        let parameters = self.parameters(rows);
+        let forward = direction == Direction::Forward;
+        let (_, each) = self.conditioner.size();
+        assert_eq!(parameters.len(), rows.count() * each, "a conditioner's output for {} rows", rows.count());
+        rows.each(|i, row, log_det| {
+            let parameters = &parameters[i * each..(i + 1) * each];
+            self.changed.with(row, |x| match &self.law {
+                PlainLaw::Additive if forward => x.iter_mut().zip(parameters).for_each(|(x, t)| *x += t),
+                PlainLaw::Additive => x.iter_mut().zip(parameters).for_each(|(x, t)| *x -= t),
+                PlainLaw::Affine(bound) => {
+                    let (raw, shift) = parameters.split_at(each / 2);
+                    let (one, each) = bound.parts();
+                    *log_det += match direction {
+                        Direction::Forward => scale_and_shift(x, raw, shift, one, each),
+                        Direction::Inverse => shift_and_scale(x, raw, shift, one, each),
+                    };
+                }
+            });
+        });
+    }
+
+    fn is_work(&self) -> bool {
+        true
+    }
+}
+
+/// Where every column is taken from.
+pub(crate) enum PlainOrder {
+    Reverse(usize),
+    Index(Vec<i64>),
+}
+
+impl PlainMap for PlainOrder {
+    fn take(&self, direction: Direction, rows: &mut PlainRows) {
+        match self {
+            PlainOrder::Reverse(dim) => {
+                rows.assert_columns(*dim);
+                rows.each(|_, row, _| row.reverse());
+            }
+            PlainOrder::Index(index) => {
+                rows.assert_columns(index.len());
+                rows.each(|_, row, _| {
+                    let before = row.to_vec();
+                    for (place, &from) in index.iter().enumerate() {
+                        match direction {
+                            Direction::Forward => row[place] = before[from as usize],
+                            Direction::Inverse => row[from as usize] = before[place],
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
