@@ -21,6 +21,13 @@ pub struct Place {
     pub len: i64,
 }
 
+impl Place {
+    /// This place of `buffer`, in the shape of its variable.
+    fn view(&self, buffer: &Tensor, variable: &Tensor) -> Tensor {
+        buffer.narrow(0, self.offset, self.len).view(&variable.size()[..])
+    }
+}
+
 /// The trained variables of a model as views of one f32 vector, by name in ascending order.
 #[derive(Debug)]
 pub struct FlatParameters {
@@ -54,13 +61,40 @@ impl FlatParameters {
     fn move_in(&mut self) {
         tch::no_grad(|| {
             for (place, variable) in self.places.iter().zip(&mut self.variables) {
-                let view = |buffer: &Tensor| buffer.narrow(0, place.offset, place.len).view(&variable.size()[..]);
-                let (mut own, gradient) = (view(&self.buffer), view(&self.gradients));
+                let mut own = place.view(&self.buffer, variable);
                 own.copy_(variable);
                 variable.set_data(&own);
-                gradient_of(variable).expect("only trained variables are moved").set_data(&gradient);
             }
         });
+        self.place_gradients();
+    }
+
+    fn place_gradients(&mut self) {
+        tch::no_grad(|| {
+            for (place, variable) in self.places.iter().zip(&self.variables) {
+                let mut gradient = gradient_of(variable).expect("only trained variables have a place");
+                gradient.set_data(&place.view(&self.gradients, variable));
+            }
+        });
+    }
+
+    /// The variables of a model that has the same numbers ([`Model::twin`]); its gradients lie with these, or in a buffer of
+    /// their own.
+    pub(crate) fn of_twin(&self, twin: &Model, with_these: bool) -> Self {
+        let device = self.buffer.device();
+        let mut named = twin.variables();
+        let mut flat = FlatParameters {
+            places: self.places.clone(),
+            variables: self.places.iter().filter_map(|place| named.remove(&place.name)).collect(),
+            buffer: self.buffer.shallow_clone(),
+            gradients: match with_these {
+                true => self.gradients.shallow_clone(),
+                false => memory::zeros(self.buffer.numel() as i64, device),
+            },
+        };
+        assert_eq!(flat.variables.len(), flat.places.len(), "a twin has the same variables");
+        flat.place_gradients();
+        flat
     }
 
     /// Where each variable is.

@@ -1,5 +1,5 @@
-//! The gradients of a step, and the step: map by map, by autograd's tape of the whole flow, or with activations rebuilt from
-//! the latent.
+//! The gradients of a step, and the step: map by map, with rows shared out or not, by autograd's tape of the whole flow, or with
+//! activations rebuilt from the latent.
 
 use std::fmt;
 
@@ -12,6 +12,7 @@ use crate::batches::{Batch, Pick};
 use crate::flat::FlatParameters;
 use crate::recorder::Recorder;
 use crate::step::{StepAsYouGo, possible};
+use crate::twins::Twins;
 use crate::{Origin, Place};
 
 /// Why no step was taken, or not wholly.
@@ -61,6 +62,7 @@ pub(crate) struct Stepper<'a> {
     pub rate: f64,
     pub t: u64,
     pub recorder: &'a mut Recorder,
+    pub twins: &'a Twins,
     /// Becomes the largest of itself and this batch's, where activations are rebuilt.
     pub rebuild_error: &'a mut f64,
 }
@@ -71,17 +73,25 @@ impl Stepper<'_> {
         let by_hand = !self.train.rebuild && !self.train.taped;
         let uncut = by_hand && possible(self.parameters, self.train.clip);
         let on_gpu = by_hand && self.recorder.can_run();
-        self.train.precision.scope(|| match (uncut, on_gpu) {
-            (true, _) => self.at_once(flow, &pick.batch()),
-            (_, true) => self.on_gpu(flow, pick),
-            _ => self.at_the_end(flow, &pick.batch()),
+        self.train.precision.scope(|| {
+            if on_gpu {
+                return self.on_gpu(flow, pick);
+            }
+            let batch = pick.batch();
+            if self.twins.are_there() {
+                self.shared_out(&batch)
+            } else if uncut {
+                self.at_once(flow, &batch)
+            } else {
+                self.at_the_end(flow, &batch)
+            }
         })
     }
 
     /// Each weight's step as soon as its gradient is there.
     fn at_once(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
         let kept = flow.forward_keeping(&batch.x, batch.context.as_ref());
-        let nats = finite(&kept.log_prob)?;
+        let nats = finite_mean(&kept.log_prob)?;
         let mut steps = StepAsYouGo::new(self.adam, self.parameters, self.rate, self.t);
         kept.backward(&mut steps);
         let stepped = steps.finish();
@@ -91,13 +101,25 @@ impl Stepper<'_> {
         }
     }
 
+    /// Gradients of rows that threads have shared out, then one pass over all parameters.
+    fn shared_out(self, batch: &Batch) -> Result<Taken, NotFinite> {
+        let nats = finite(self.twins.gradients(batch, self.parameters))?;
+        let taken = with_norm(nats, self.parameters)?;
+        Ok(self.one_pass(taken))
+    }
+
     /// All gradients first, then one pass over all parameters.
     fn at_the_end(self, flow: &Flow, batch: &Batch) -> Result<Taken, NotFinite> {
-        let Stepper { train, adam, parameters, rate, t, rebuild_error, .. } = self;
-        let taken = gradients(train, flow, batch, parameters, rebuild_error)?;
-        let shorten = if train.clip > 0.0 && taken.norm > train.clip { train.clip / taken.norm } else { 1.0 };
-        adam.step(parameters, rate, t, shorten);
-        Ok(taken)
+        let taken = gradients(self.train, flow, batch, self.parameters, self.rebuild_error)?;
+        Ok(self.one_pass(taken))
+    }
+
+    /// Adam by the gradients that are there.
+    fn one_pass(self, taken: Taken) -> Taken {
+        let clip = self.train.clip;
+        let shorten = if clip > 0.0 && taken.norm > clip { clip / taken.norm } else { 1.0 };
+        self.adam.step(self.parameters, self.rate, self.t, shorten);
+        taken
     }
 
     /// The same on a GPU, recorded or not, with one wait for it: for what is told of the step.
@@ -145,22 +167,30 @@ pub(crate) fn gradients(
         let own = rebuilt.error / x.std(true).double_value(&[]);
         // Not infinity, and lost in no maximum: it is saved as JSON, which has none.
         *rebuild_error = rebuild_error.max(if own.is_finite() { own } else { f64::MAX });
-        finite(&rebuilt.log_prob)?
+        finite_mean(&rebuilt.log_prob)?
     } else if train.taped {
         let log_prob = flow.log_prob(x, context);
         log_prob.mean(None).neg().backward();
-        finite(&log_prob)?
+        finite_mean(&log_prob)?
     } else {
         let kept = flow.forward_keeping(x, context);
-        let nats = finite(&kept.log_prob)?;
+        let nats = finite_mean(&kept.log_prob)?;
         kept.backward(&mut ToParameters);
         nats
     };
+    with_norm(nats, parameters)
+}
+
+/// With the norm of the gradients that are there, if it is finite.
+fn with_norm(nats: f64, parameters: &FlatParameters) -> Result<Taken, NotFinite> {
     let norm = parameters.gradient_norm();
     if norm.is_finite() { Ok(Taken { nats, norm }) } else { Err(NotFinite::Gradient(norm)) }
 }
 
-fn finite(log_prob: &Tensor) -> Result<f64, NotFinite> {
-    let nats = log_prob.mean(None).double_value(&[]);
+fn finite_mean(log_prob: &Tensor) -> Result<f64, NotFinite> {
+    finite(log_prob.mean(None).double_value(&[]))
+}
+
+fn finite(nats: f64) -> Result<f64, NotFinite> {
     if nats.is_finite() { Ok(nats) } else { Err(NotFinite::Likelihood(nats)) }
 }

@@ -56,6 +56,7 @@ pub mod runs;
 mod state;
 mod step;
 mod trainer;
+mod twins;
 
 pub use config::{DataConfig, MODELS, OnDivergence, RunConfig, Schedule, TrainConfig};
 pub use device::Device;

@@ -67,7 +67,7 @@ fn images(nice: bool, data: &DataSet) -> TrainConfig {
     }
 }
 
-/// Convolutional models. `cpu`: as many steps as ten minutes on two cores allow. Small nets bear a high
+/// Convolutional models. `cpu`: as many steps as ten minutes on two cores allowed before convolutions were by hand. Small nets bear a high
 /// rate: after 400 steps 5e-3 was 0.03 bits/dim ahead of 2e-3.
 fn multiscale(model: &str, preset: Preset, data: &DataSet) -> TrainConfig {
     let small = data.train.rows().is_some_and(|rows| rows < 10_000);

@@ -25,6 +25,7 @@ use crate::gradients::{Stepper, Taken};
 use crate::recorder::Recorder;
 use crate::rewind::Snapshot;
 use crate::state::{self, Progress, State};
+use crate::twins::Twins;
 use crate::{Divergence, Error, Event, Observer, OnDivergence, Origin, Place, Result, RunConfig};
 
 /// Steps between updates of the moving average, which decays by `ema` to this power: a pass over all parameters saved.
@@ -49,6 +50,7 @@ pub struct Trainer {
     best: Tensor,
     batches: Batches,
     recorder: Recorder,
+    twins: Twins,
     validation: DeviceRows,
     progress: Progress,
     /// That activations were rebuilt inexactly, until it is told.
@@ -98,6 +100,7 @@ impl Trainer {
             adam,
             batches: Batches::new(&data.train, config.train.batch, classes, config.seed, device)?,
             recorder: Recorder::new(device, config.train.graphs),
+            twins: Twins::new(&config, &model, &parameters)?,
             validation: DeviceRows::with_classes(&data.validation, classes, device)?,
             progress: Progress::default(),
             warning: None,
@@ -276,6 +279,7 @@ impl Trainer {
             rate: train.rate(step) * 0.5f64.powi(self.progress.rewinds as i32),
             t: step + 1,
             recorder: &mut self.recorder,
+            twins: &self.twins,
             rebuild_error: &mut self.progress.rebuild_error,
         };
         let rate = stepper.rate;

@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::{asked_device, device, watch};
 
 /// A net of some thousand parameters on one thread.
-fn small(model: &str, fields: &[&str]) -> (RunConfig, DataSet) {
+pub fn small(model: &str, fields: &[&str]) -> (RunConfig, DataSet) {
     let data = flow_data::load(&Spec::Digits, &LoadOptions::default()).unwrap();
     let mut config = RunConfig::preset(model, Preset::Cpu, Spec::Digits, &data).unwrap();
     config.device = asked_device();

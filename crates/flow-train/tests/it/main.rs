@@ -21,6 +21,7 @@ mod protocols;
 mod rates;
 mod resume;
 mod summed_out;
+mod twins;
 mod ways;
 
 use std::ops::ControlFlow;

@@ -11,6 +11,7 @@ use flow_train::{Event, Outcome, RunConfig, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
+use crate::images::small;
 use crate::{break_at, tiny, watch};
 
 /// Tensors to the bit, and the text beside them.
@@ -166,6 +167,27 @@ fn with_a_table_whose_batch_is_larger_than_it() {
     let fields = ["train.steps=9", "train.batch=300", "train.validate_every=4", "train.save_every=4"];
     let (config, _) = tiny("nice", Spec::Iris, &fields);
     check(&config, Outcome::Finished, &[2], &[7]);
+}
+
+/// Threads that share out the rows of a step add up their gradients in the same order, stopped or not.
+#[test]
+fn with_rows_shared_out_among_threads() {
+    for (model, classes) in [("glow", "model.classes=10"), ("realnvp-image", "model.classes=0")] {
+        let fields = [
+            "threads=2",
+            "device=cpu",
+            classes,
+            "train.steps=12",
+            "train.batch=33",
+            "train.ema=0.9",
+            "train.clip=5",
+            "train.validate_every=5",
+            "train.save_every=4",
+            "train.log_every=3",
+        ];
+        let (config, _) = small(model, &fields);
+        check(&config, Outcome::Finished, &[1, 7], &[6]);
+    }
 }
 
 #[test]
