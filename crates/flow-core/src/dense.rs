@@ -13,20 +13,10 @@ const FEWEST_ROWS: i64 = 16;
 const TRAINED_ROWS: RangeInclusive<i64> = 32..=512;
 
 /// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: in f32 on a processor that has the instructions
-/// ([`flow_dense::available`], which the environment can deny), outside of autograd, for a batch that is worth it. It is the
-/// same mathematics, summed in another order: last bits differ from libtorch's.
-pub fn applies(x: &Tensor) -> bool {
-    x.dim() == 2 && x.size()[0] >= FEWEST_ROWS && applies_to_kind(x)
-}
-
-/// The same of however many rows: of a few, of which nothing takes time but reading the weights, other code takes care.
+/// ([`flow_dense::available`], which the environment can deny), outside of autograd, for however many rows. It is the same
+/// mathematics, summed in another order: last bits differ from libtorch's.
 pub fn applies_to_rows(x: &Tensor) -> bool {
     x.dim() == 2 && x.numel() > 0 && applies_to_kind(x)
-}
-
-/// Whether so many rows are so few that panels of 32 would be mostly empty.
-pub fn are_few(rows: usize) -> bool {
-    rows < FEWEST_ROWS as usize
 }
 
 /// The same of convolutions on `x: [n, channels, h, w]`, of however many images, in training as elsewhere.
@@ -42,9 +32,14 @@ fn applies_to_kind(x: &Tensor) -> bool {
         && !taped()
 }
 
-/// The same for a layer whose gradient will be wanted.
+/// Whether so many rows are so few that panels of 32 would be mostly empty.
+pub fn are_few(rows: usize) -> bool {
+    rows < FEWEST_ROWS as usize
+}
+
+/// [`applies_to_rows`] for a layer whose gradient will be wanted.
 pub fn applies_in_training(x: &Tensor) -> bool {
-    x.dim() == 2 && x.numel() > 0 && TRAINED_ROWS.contains(&x.size()[0]) && applies(x)
+    applies_to_rows(x) && TRAINED_ROWS.contains(&x.size()[0])
 }
 
 /// Whether autograd looks on. libtorch tells only what was before a change.

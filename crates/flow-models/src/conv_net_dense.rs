@@ -111,8 +111,8 @@ impl<'a> Plain<'a> {
         self.shift.as_ref().map(|shift| Planes::of_constants(&shift[own], x.images(), width))
     }
 
-    /// From the images in `inputs`, the `first` of all and those behind it, to what comes out; what every later convolution is given is put behind them, or instead
-    /// of them where nothing is to be kept.
+    /// From the images in `inputs`, of all the `first` and those behind it, to what comes out; what every later convolution is
+    /// given is put behind them, or instead of them where nothing is to be kept.
     fn run(&self, inputs: &mut Vec<Planes>, first: usize, keep: bool) -> Planes {
         // What residual blocks have come to; before the first convolution the shift.
         let mut sum = self.shift(&inputs[0], first);
@@ -136,8 +136,8 @@ impl<'a> Plain<'a> {
         convolve(filters, &inputs[inputs.len() - 1], ThenPlanes { bias: Some(bias), ..ThenPlanes::default() })
     }
 
-    /// The gradients of all filters and biases, in the order of convolutions, and that of the images where it is wanted.
-    fn back(&self, inputs: &[Planes], grad: Planes, wanted: bool) -> Given {
+    /// The way back of images that went through with these `inputs`, from the gradient of what came out.
+    fn back(&self, inputs: &[Planes], grad: Planes, shifted: bool, wanted: bool) -> Given {
         let mut given = Vec::with_capacity(self.convs.len());
         // The gradient of what residual blocks have come to, behind the one that is gone back through.
         let (mut own, mut above) = (grad, None);
@@ -145,7 +145,7 @@ impl<'a> Plain<'a> {
             let (filters, input) = (self.convs[i].0, &inputs[i]);
             given.push([filter_gradient(&own, input, filters.taps()), own.sums()]);
             if i == 0 {
-                let of_shift = self.shift.as_ref().map(|_| own.sums_of_images());
+                let of_shift = shifted.then(|| own.sums_of_images());
                 let of_images = wanted.then(|| convolve_back(filters, &own, ThenPlanes::default()));
                 given.reverse();
                 return Given { of_parameters: given, of_shift, of_images };
@@ -211,7 +211,8 @@ struct Given {
 
 impl ConditionerBackward for Back<'_> {
     fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
-        let plain = Plain::new(self.net, &self.weights, self.slope, self.context.as_ref());
+        // The shift itself is not needed on the way back.
+        let (plain, shifted) = (Plain::new(self.net, &self.weights, self.slope, None), self.context.is_some());
         let grad = in_images(grad);
         let grad = ImageRows::new(&grad);
         let own = self.inputs.first().map_or(1, |inputs| inputs[0].images().count);
@@ -219,7 +220,7 @@ impl ConditionerBackward for Back<'_> {
         in_parallel(self.inputs.len(), &|part, _| {
             let inputs = &self.inputs[part];
             let grad = grad.planes(part * own, inputs[0].images().count);
-            *lock(&given[part]) = Some(plain.back(inputs, grad, wanted));
+            *lock(&given[part]) = Some(plain.back(inputs, grad, shifted, wanted));
         });
         let given = given.into_iter().filter_map(|given| given.into_inner().unwrap_or_else(PoisonError::into_inner));
         let given: Vec<Given> = given.collect();
