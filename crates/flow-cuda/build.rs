@@ -1,9 +1,13 @@
 //! Compiles the C++ here, which needs the C++ compiler that tch needs, too, and no header of libtorch or CUDA.
 
 fn main() {
-    let files = ["src/adam.cpp", "src/exact.cpp", "src/graph.cpp"];
-    for file in files {
+    let files =
+        ["src/adam.cpp", "src/exact.cpp", "src/graph.cpp", "src/kernels/kernels.cpp", "src/kernels/emulated.cpp"];
+    let read = ["src/kernels/emulated.hpp", "src/kernels/products.cu", "src/kernels/spline.cu"];
+    for file in files.iter().chain(&read) {
         println!("cargo:rerun-if-changed={file}");
     }
-    cc::Build::new().cpp(true).std("c++17").files(files).compile("flow_cuda");
+    // Kernels have hints for another compiler.
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").flag_if_supported("-Wno-unknown-pragmas").files(files).compile("flow_cuda");
 }

@@ -43,7 +43,7 @@ pub fn applies_in_training(x: &Tensor) -> bool {
 }
 
 /// Whether autograd looks on. libtorch tells only what was before a change.
-fn taped() -> bool {
+pub(crate) fn taped() -> bool {
     #[allow(unsafe_code, reason = "tch has no name for it")]
     // SAFETY: both set a flag of this thread, the second what it was.
     unsafe {

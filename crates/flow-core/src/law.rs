@@ -1,8 +1,10 @@
 //! How a coupling changes a coordinate: by adding, by scaling and adding, or along a curve.
 
+use flow_cuda::kernels::{spline_forward, spline_has, spline_inverse};
 use tch::{Tensor, nn};
 
 use crate::backward::gradient_or_zeros;
+use crate::gpu;
 use crate::spline_law::{self, Knots};
 
 /// The elementwise law of a coupling, built from the conditioner's output once, for both directions.
@@ -79,6 +81,10 @@ impl Law {
                 let (log_s, t) = affine(bound, parameters);
                 (x * log_s.exp() + t, Some(log_s))
             }
+            Law::Spline { bins } if by_kernel(x, *bins) => {
+                let (z, log_slope) = spline_forward(x, parameters, *bins);
+                (z, Some(log_slope))
+            }
             Law::Spline { bins } => {
                 let (z, log_slope) = Knots::new(parameters, *bins, x).forward(x);
                 (z, Some(log_slope))
@@ -94,6 +100,10 @@ impl Law {
                 let (log_s, t) = affine(bound, parameters);
                 let minus = log_s.neg();
                 ((z - t) * minus.exp(), Some(minus))
+            }
+            Law::Spline { bins } if by_kernel(z, *bins) => {
+                let (x, log_slope) = spline_inverse(z, parameters, *bins);
+                (x, Some(log_slope.neg()))
             }
             Law::Spline { bins } => {
                 let (x, log_slope) = Knots::new(parameters, *bins, z).inverse(z);
@@ -134,6 +144,11 @@ pub(crate) fn parameter_gradients(
     let (z, log_scale) = law.forward(&changed, parameters);
     loss(&z, log_scale).backward();
     (changed.detach(), gradient_or_zeros(&changed), gradient_or_zeros(kept))
+}
+
+/// Whether splines of so many bins are computed by kernels of our own.
+pub(crate) fn by_kernel(x: &Tensor, bins: usize) -> bool {
+    gpu::applies(x) && spline_has(bins, x)
 }
 
 /// `[n, 2 * changed, ..]` to `(log_s, t)`.

@@ -2,7 +2,10 @@
 
 use tch::Tensor;
 
+use flow_cuda::kernels::{SplineGradients, spline_backward};
+
 use crate::backward::{gradient_or_zeros, pull_back};
+use crate::law::by_kernel;
 use crate::{Bound, Gradients, Law};
 
 /// What a law has kept for its way back.
@@ -11,6 +14,8 @@ pub(crate) enum LawKept {
     Additive,
     /// `z = x * scale + t`, with `scale = exp(log_s)` and `log_s = bound * tanh`.
     Affine { x: Tensor, tanh: Tensor, scale: Tensor },
+    /// Both inputs, for kernels that compute what they need of the way anew.
+    Spline { bins: usize, x: Tensor, parameters: Tensor },
     /// Both inputs and both outputs, taped.
     Taped { x: Tensor, parameters: Tensor, z: Tensor, log_s: Option<Tensor> },
 }
@@ -27,6 +32,12 @@ impl Law {
                 let scale = log_s.exp();
                 let z = parameters.narrow(1, changed, changed).addcmul(x, &scale);
                 (z, Some(log_s), LawKept::Affine { x: x.shallow_clone(), tanh, scale })
+            }
+            Law::Spline { bins } if by_kernel(x, *bins) => {
+                let (z, log_s) = self.forward(x, parameters);
+                let kept =
+                    LawKept::Spline { bins: *bins, x: x.shallow_clone(), parameters: parameters.shallow_clone() };
+                (z, log_s, kept)
             }
             Law::Spline { .. } => {
                 let [x, parameters] = [x, parameters].map(|t| t.detach().set_requires_grad(true));
@@ -59,6 +70,9 @@ impl Law {
                     gradients.give(parameter, &(grad_log_s * tanh).sum_to_size(parameter.size()));
                 }
                 (grad_x, Tensor::cat(&[grad_raw, grad_z.shallow_clone()], 1))
+            }
+            (_, LawKept::Spline { bins, x, parameters }) => {
+                spline_backward(&x, &parameters, bins, SplineGradients { z: grad_z, log_slope: grad_log_s })
             }
             (_, LawKept::Taped { x, parameters, z, log_s }) => {
                 let outputs: Vec<_> = log_s.iter().map(|log_s| (log_s, grad_log_s)).collect();

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::backward::Taped;
+use crate::gpu;
 use crate::shape::zero_log_det;
 use crate::{Backward, Bijection, Chain, Direction, Error, Gradients, Kept, Probe, Result, SqueezeOrder, Visit};
 
@@ -219,8 +220,8 @@ impl Bijection for Multiscale {
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        if x.device().is_cuda() {
-            // There a tape of all has fewer kernels than one of each map, and no net is known by hand.
+        if x.device().is_cuda() && !gpu::applies(x) {
+            // There a tape of all has fewer kernels than one of each map, and no net is computed by hand.
             return Taped::run(x, |x| self.forward(x, context));
         }
         // In the order in which they are taken.

@@ -11,6 +11,7 @@
 mod adam;
 mod exact;
 mod graph;
+pub mod kernels;
 mod recorded;
 mod told;
 

@@ -1,16 +1,16 @@
 //! Conditioners for images: convolutional nets, plain or residual.
 
 use flow_core::product::conv2d;
-use flow_core::{Conditioner, ConditionerKept, dense};
+use flow_core::{Conditioner, ConditionerKept, dense, gpu};
 use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, nn};
 
-use crate::conv_net_dense;
 use crate::error::require;
 use crate::image::shifted;
 use crate::init::uniform;
 use crate::{Activation, Result};
+use crate::{conv_net_dense, conv_net_gpu};
 
 /// A convolutional net from `[n, inputs, h, w]` to `[n, outputs, h, w]`, all convolutions padded with zeros.
 ///
@@ -142,6 +142,14 @@ pub(crate) enum Block {
     Residual(Conv, Conv),
 }
 
+/// By whose products a net is computed.
+enum Hand {
+    /// [`flow_dense`]'s.
+    Processor,
+    /// [`flow_cuda::kernels`]'.
+    Gpu,
+}
+
 /// Multiply-adds of an image from which on libtorch's threads together are faster than one alone, where there are not as many
 /// images as threads.
 const ONE_THREAD: usize = 1 << 25;
@@ -160,8 +168,8 @@ impl ConvNet {
         matches!(self.blocks.first(), Some(Block::Residual(..)))
     }
 
-    /// The slope of the activation, where [`flow_dense`] can compute the layers.
-    fn by_hand(&self, kept: &Tensor, context: Option<&Tensor>) -> Option<Slope> {
+    /// The slope of the activation, where layers can be computed by hand: all are convolutions with an activation of two lines.
+    fn slope(&self, kept: &Tensor, context: Option<&Tensor>) -> Option<Slope> {
         // What does not fit libtorch will complain of.
         let fits = match (&self.context, context) {
             (None, None) => true,
@@ -171,9 +179,18 @@ impl ConvNet {
             _ => false,
         };
         let plain = fits && !self.convs().any(|conv| matches!(conv.norm, ConvNorm::Batch { .. }));
-        let slope = self.activation.slope().filter(|_| plain && dense::applies_to_images(kept))?;
-        let for_all = kept.size()[0] >= dense::threads() as i64;
-        (for_all || self.operations(kept) < ONE_THREAD).then_some(Slope(slope))
+        self.activation.slope().filter(|_| plain).map(Slope)
+    }
+
+    /// Who computes the layers of this batch.
+    fn by_hand(&self, kept: &Tensor, context: Option<&Tensor>) -> Option<(Hand, Slope)> {
+        let slope = self.slope(kept, context)?;
+        if gpu::applies(kept) {
+            return Some((Hand::Gpu, slope));
+        }
+        let for_all = || kept.size()[0] >= dense::threads() as i64;
+        let worth_it = dense::applies_to_images(kept) && (for_all() || self.operations(kept) < ONE_THREAD);
+        worth_it.then_some((Hand::Processor, slope))
     }
 
     /// Multiply-adds of an image.
@@ -208,14 +225,16 @@ impl ConvNet {
 impl Conditioner for ConvNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         match self.by_hand(kept, context) {
-            Some(slope) => conv_net_dense::forward(self, slope, kept, context),
+            Some((Hand::Processor, slope)) => conv_net_dense::forward(self, slope, kept, context),
+            Some((Hand::Gpu, slope)) => conv_net_gpu::forward(self, slope, kept, context),
             None => self.run(kept, context),
         }
     }
 
     fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
         match self.by_hand(kept, context) {
-            Some(slope) => conv_net_dense::forward_keeping(self, slope, kept, context),
+            Some((Hand::Processor, slope)) => conv_net_dense::forward_keeping(self, slope, kept, context),
+            Some((Hand::Gpu, slope)) => conv_net_gpu::forward_keeping(self, slope, kept, context),
             None => ConditionerKept::taped(kept, |kept| self.run(kept, context)),
         }
     }

@@ -266,4 +266,4 @@ impl Back<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

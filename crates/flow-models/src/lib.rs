@@ -25,6 +25,7 @@
 mod activation;
 mod conv_net;
 mod conv_net_dense;
+mod conv_net_gpu;
 mod digest;
 mod error;
 pub mod file;
@@ -35,6 +36,7 @@ mod init;
 mod mlp;
 mod mlp_backward;
 mod mlp_dense;
+mod mlp_gpu;
 mod model;
 mod nice;
 pub mod preset;

@@ -1,10 +1,10 @@
 //! Conditioners for vectors: a multilayer perceptron, plain or residual.
 
-use flow_core::dense;
 use flow_core::plain::PlainConditioner;
 use flow_core::plain_training::PlainTrainedConditioner;
 use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients};
+use flow_core::{dense, gpu};
 use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
@@ -12,8 +12,8 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::error::require;
 use crate::init::uniform;
 use crate::mlp_backward::forward_keeping;
-use crate::mlp_dense;
 use crate::{Activation, Result};
+use crate::{mlp_dense, mlp_gpu};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
 ///
@@ -181,7 +181,10 @@ impl Conditioner for Mlp {
         let x = input(kept, context);
         match self.by_hand().filter(|_| dense::applies_to_rows(&x)) {
             Some(slope) => mlp_dense::forward(self, slope, &x),
-            None => self.run(&x),
+            None => match self.by_hand().filter(|_| gpu::applies(&x)) {
+                Some(slope) => mlp_gpu::forward(self, slope, &x),
+                None => self.run(&x),
+            },
         }
     }
 
@@ -193,6 +196,9 @@ impl Conditioner for Mlp {
         let context = context.map_or(0, |context| context.size()[1] as usize);
         match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
             Some(slope) => mlp_dense::Trained { net: self, slope, context }.forward_keeping_rows(&x),
+            None if let Some(slope) = self.by_hand().filter(|_| gpu::applies(&x)) => {
+                mlp_gpu::forward_keeping(self, slope, &x, context as i64)
+            }
             // Every other column would be copied by each product that reads it.
             None => forward_keeping(self, x.contiguous(), context as i64),
         }

@@ -252,10 +252,11 @@ impl PlainConditionerBackward for Back<'_> {
 mod tests {
     use flow_core::rng::with_seed;
     use flow_core::{ToParameters, gradient_of};
+    use flow_cuda::kernels::emulated;
     use tch::nn;
 
     use super::*;
-    use crate::{Activation, MlpConfig, WeightInit};
+    use crate::{Activation, MlpConfig, WeightInit, mlp_gpu};
 
     const CONTEXT: i64 = 3;
 
@@ -307,14 +308,22 @@ mod tests {
                 let gradients = |name: &str| gradient_of(&variables[name]).expect("all are trained").copy();
                 let plain: Vec<(&String, Tensor)> = variables.keys().map(|name| (name, gradients(name))).collect();
 
-                tch::no_grad(|| {
-                    close(&what, &forward(&net, slope, &x), &y);
+                let check = |what: &str, given: Tensor, kept: ConditionerKept| {
                     variables.values().for_each(|v| drop(v.grad().zero_()));
-                    let kept = Trained { net: &net, slope, context: CONTEXT as usize }.forward_keeping_rows(&x);
-                    close(&what, &kept.parameters, &y);
+                    close(what, &given, &y);
+                    close(what, &kept.parameters, &y);
                     let back = kept.back.backward(&grad, true, &mut ToParameters).expect("it is wanted");
-                    close(&what, &back, &grad_x);
+                    close(what, &back, &grad_x);
                     plain.iter().for_each(|(name, plain)| close(&format!("{what}: {name}"), &gradients(name), plain));
+                };
+                tch::no_grad(|| {
+                    let trained = Trained { net: &net, slope, context: CONTEXT as usize };
+                    check(&what, forward(&net, slope, &x), trained.forward_keeping_rows(&x));
+                    emulated(|| {
+                        let given = mlp_gpu::forward(&net, slope, &x);
+                        let what = format!("on a GPU: {what}");
+                        check(&what, given, mlp_gpu::forward_keeping(&net, slope, &x, CONTEXT));
+                    });
                 });
             }
         }

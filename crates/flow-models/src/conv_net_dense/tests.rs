@@ -11,7 +11,7 @@ const INPUTS: usize = 3;
 const OUTPUTS: usize = 5;
 
 /// A net and the variables that it was built of.
-struct Case {
+pub(crate) struct Case {
     what: String,
     vs: VarStore,
     net: ConvNet,
@@ -20,7 +20,7 @@ struct Case {
 
 impl Case {
     /// Whose variables are standard normals, made smaller.
-    fn new(config: &ConvNetConfig, context: usize, kind: Kind) -> Self {
+    pub(crate) fn new(config: &ConvNetConfig, context: usize, kind: Kind) -> Self {
         let mut vs = VarStore::new(Device::Cpu);
         vs.set_kind(kind);
         let net = config.build(&vs.root(), INPUTS, OUTPUTS, context, 1);
@@ -35,7 +35,7 @@ impl Case {
 
     /// Whose activations are never as near to 0 as rounding: filters of a few ±1, and biases that are no multiples of
     /// what all before are multiples of. A ReLU's derivative is then the same however sums are rounded.
-    fn apart(config: &ConvNetConfig) -> Self {
+    pub(crate) fn apart(config: &ConvNetConfig) -> Self {
         let case = Case::new(config, 0, Kind::Float);
         for (i, conv) in case.net.convs().enumerate() {
             let size = conv.weight.size();
@@ -63,8 +63,8 @@ impl Case {
         });
     }
 
-    /// The same of the conditioner, which may leave it to libtorch.
-    fn check_conditioner(&self, x: &Tensor, context: Option<&Tensor>, grad: &Tensor) {
+    /// The same of the conditioner, who finds out by whom it is to be done.
+    pub(crate) fn check_conditioner(&self, x: &Tensor, context: Option<&Tensor>, grad: &Tensor) {
         let truth = self.by_autograd(x, context, grad);
         tch::no_grad(|| {
             close(&self.what, &self.net.forward(x, context), &truth.y);
@@ -117,12 +117,12 @@ fn set(variable: &Tensor, numbers: &Tensor) {
     tch::no_grad(|| variable.shallow_clone().copy_(numbers));
 }
 
-fn draw(size: &[i64], seed: u64) -> Tensor {
+pub(crate) fn draw(size: &[i64], seed: u64) -> Tensor {
     with_seed(seed, || Tensor::randn(size, (Kind::Float, Device::Cpu)))
 }
 
 /// Images of small whole numbers, and a gradient for what a net makes of them.
-fn images(count: i64, height: i64, width: i64) -> (Tensor, Tensor) {
+pub(crate) fn images(count: i64, height: i64, width: i64) -> (Tensor, Tensor) {
     let of = |channels: usize, seed| draw(&[count, channels as i64, height, width], seed);
     ((of(INPUTS, 20) * 2.0).round(), of(OUTPUTS, 21))
 }
@@ -137,7 +137,7 @@ fn close(what: &str, fast: &Tensor, plain: &Tensor) {
 }
 
 /// Plain and residual nets of no, one and more blocks.
-fn shapes() -> [ConvNetConfig; 8] {
+pub(crate) fn shapes() -> [ConvNetConfig; 8] {
     let plain = |blocks| ConvNetConfig { width: 7, blocks, ..ConvNetConfig::default() };
     let residual = |blocks, pointwise| ConvNetConfig { residual: true, pointwise, ..plain(blocks) };
     let [a, b, c] = [0, 1, 2].map(plain);

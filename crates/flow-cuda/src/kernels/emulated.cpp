@@ -1,0 +1,78 @@
+// The kernels by their options, as flow_cuda_kernel_compile has them, on the processor.
+
+#include "emulated.hpp"
+
+#include "products.cu"
+
+#include "spline.cu"
+
+namespace {
+
+alignas(16) float shared_numbers[1 << 16];
+
+// Shared memory holds nothing of the block before.
+void spoil() { std::fill(std::begin(shared_numbers), std::end(shared_numbers), NAN); }
+
+using Kernel = void (*)(const void*);
+
+template <int KIND, int BM, int BN, int PRECISION>
+Kernel product_of(int taps) {
+  static_assert(Shape<KIND, BM, BN>::kNumbers <= 1 << 16, "there is as much");
+  if constexpr (KIND == kLayerGradient || KIND == kFilterGradient) {
+    return [](const void* p) { gradient<KIND, BM, BN, PRECISION>(*static_cast<const Gradients*>(p), shared_numbers); };
+  } else {
+    return taps == 9 ? [](const void* p) { product<KIND, BM, BN, PRECISION, 9>(*static_cast<const Product*>(p), shared_numbers); }
+                     : [](const void* p) { product<KIND, BM, BN, PRECISION, 1>(*static_cast<const Product*>(p), shared_numbers); };
+  }
+}
+
+template <int KIND, int BM, int BN>
+Kernel of_tile(int precision, int taps) {
+  switch (precision) {
+    case 0: return product_of<KIND, BM, BN, 0>(taps);
+    case 1: return product_of<KIND, BM, BN, 1>(taps);
+    default: return product_of<KIND, BM, BN, 2>(taps);
+  }
+}
+
+template <int KIND>
+Kernel of_kind(int rows, int columns, int precision, int taps) {
+  if (rows == 64 && columns == 64) return of_tile<KIND, 64, 64>(precision, taps);
+  if (rows == 64) return of_tile<KIND, 64, 32>(precision, taps);
+  if (rows == 32) return of_tile<KIND, 32, 32>(precision, taps);
+  return of_tile<KIND, 16, 32>(precision, taps);
+}
+
+Kernel product_by(const int* o) {
+  switch (o[0]) {
+    case 0: return of_kind<0>(o[1], o[2], o[3], o[4]);
+    case 1: return of_kind<1>(o[1], o[2], o[3], o[4]);
+    case 2: return of_kind<2>(o[1], o[2], o[3], o[4]);
+    case 3: return of_kind<3>(o[1], o[2], o[3], o[4]);
+    case 4: return of_kind<4>(o[1], o[2], o[3], o[4]);
+    case 5: return of_kind<5>(o[1], o[2], o[3], o[4]);
+    default: return [](const void* p) { add_parts(*static_cast<const Parts*>(p)); };
+  }
+}
+
+Kernel spline_by(const int* o) {
+  switch (o[0]) {
+    case 0: return [](const void* p) { spline_forward<8>(*static_cast<const Spline*>(p)); };
+    case 1: return [](const void* p) { spline_inverse<8>(*static_cast<const Spline*>(p)); };
+    default: return [](const void* p) { spline_backward<8>(*static_cast<const Spline*>(p)); };
+  }
+}
+
+}  // namespace
+
+// One block after the other. `source` 0 is products.cu, 1 is spline.cu, of 8 bins.
+extern "C" void flow_cuda_emulate(int source, const int* options, unsigned across, unsigned down, const void* arguments) {
+  const Kernel kernel = source == 0 ? product_by(options) : spline_by(options);
+  for (unsigned y = 0; y < down; ++y) {
+    for (unsigned x = 0; x < across; ++x) {
+      blockIdx = {x, y, 0};
+      spoil();
+      emulated::run_block(256, [&] { kernel(arguments); });
+    }
+  }
+}

@@ -1,0 +1,129 @@
+// What the kernels need of CUDA, on the processor, for tests on machines without a GPU: a block's threads are fibers that take
+// turns at barriers. Far too slow for anything else.
+
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#define EMULATED
+#define __device__
+#define __global__
+
+struct Place3 {
+  unsigned x, y, z;
+};
+inline Place3 threadIdx, blockIdx;
+
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+using std::min;
+using std::max;
+
+namespace emulated {
+
+struct Fiber {
+  ucontext_t context;
+  std::vector<char> stack;
+  bool done;
+};
+
+inline ucontext_t scheduler;
+inline std::vector<Fiber> fibers;
+inline std::size_t running;
+inline const std::function<void()>* work;
+
+inline void begin() {
+  (*work)();
+  fibers[running].done = true;
+  swapcontext(&fibers[running].context, &scheduler);
+}
+
+// Lets every other thread of the block come as far.
+inline void meet() { swapcontext(&fibers[running].context, &scheduler); }
+
+// Runs `each` by so many threads of one block.
+inline void run_block(std::size_t threads, const std::function<void()>& each) {
+  work = &each;
+  fibers.resize(threads);
+  for (auto& fiber : fibers) {
+    fiber.stack.resize(1 << 16);
+    fiber.done = false;
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, begin, 0);
+  }
+  for (bool any = true; any;) {
+    any = false;
+    for (running = 0; running < threads; ++running) {
+      if (fibers[running].done) continue;
+      threadIdx = {static_cast<unsigned>(running), 0, 0};
+      swapcontext(&scheduler, &fibers[running].context);
+      any = any || !fibers[running].done;
+    }
+  }
+}
+
+// What a warp's threads hand each other.
+struct Handed {
+  unsigned a[4], b[2];
+};
+inline Handed handed[1024];
+
+}  // namespace emulated
+
+inline void __syncthreads() { emulated::meet(); }
+
+inline void copy_later(float* to, const float* from, bool there) { *to = there ? *from : 0.0f; }
+inline void copy_four_later(float* to, const float* from, bool there) {
+  for (int i = 0; i < 4; ++i) to[i] = there ? from[i] : 0.0f;
+}
+inline void end_of_copies() {}
+template <int LEFT>
+inline void wait_for_copies() {}
+
+template <int PRECISION>
+inline unsigned rounded(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const int cut = PRECISION == 1 ? 13 : 16;
+  const std::uint32_t half = 1u << (cut - 1);
+  // To the nearest; of two, TF32 the farther from 0, bf16 the even.
+  const std::uint32_t even = PRECISION == 1 ? 1 : bits >> cut & 1;
+  return (bits + half - 1 + even) >> cut << cut;
+}
+
+// As PTX shares a product out among a warp (mma.m16n8k8).
+inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  const unsigned thread = threadIdx.x, first = thread / 32 * 32, lane = thread % 32;
+  std::memcpy(emulated::handed[thread].a, a, sizeof a);
+  std::memcpy(emulated::handed[thread].b, b, sizeof b);
+  emulated::meet();
+  const auto number = [](unsigned bits) {
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+  };
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    for (unsigned k = 0; k < 8; ++k) {
+      const unsigned of_a = first + row % 8 * 4 + k % 4, of_b = first + column * 4 + k % 4;
+      const float left = number(emulated::handed[of_a].a[row / 8 + k / 4 * 2]);
+      const float top = number(emulated::handed[of_b].b[k / 4]);
+      sum[i] += left * top;
+    }
+  }
+  threadIdx.x = thread;
+  emulated::meet();
+}

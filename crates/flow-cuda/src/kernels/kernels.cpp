@@ -1,0 +1,188 @@
+// Kernels compiled when they are first wanted, by NVRTC, for the GPU that is there. NVRTC and the driver are found by name in
+// libcaffe2_nvrtc.so, which lies beside libtorch_cuda.so and brings both in; without CUDA's headers, as in graph.cpp.
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+struct Stream {
+  std::int64_t device, id;
+};
+
+struct Functions {
+  // NVRTC
+  int (*create)(void** program, const char* source, const char* name, int, const char* const*, const char* const*);
+  int (*compile)(void* program, int count, const char* const* options);
+  int (*log_size)(void* program, std::size_t*);
+  int (*log)(void* program, char*);
+  int (*size)(void* program, std::size_t*);
+  int (*code)(void* program, char*);
+  int (*destroy)(void** program);
+  // The driver
+  int (*device)(int* device, int ordinal);
+  int (*attribute)(int* value, int attribute, int device);
+  int (*retain)(void** context, int device);
+  int (*push)(void* context);
+  int (*pop)(void** context);
+  int (*load)(void** module, const void* image);
+  int (*function)(void** function, void* module, const char* name);
+  int (*allow)(void* function, int attribute, int value);
+  int (*launch)(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned shared, void* stream,
+                void** arguments, void** extra);
+  // libtorch
+  Stream (*current)(std::int8_t);
+  void* (*stream)(const Stream*);
+  bool complete;
+
+  Functions() : complete(false) {
+    Dl_info info;
+    void* graph = dlsym(RTLD_DEFAULT, "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode");
+    if (graph == nullptr || dladdr(graph, &info) == 0) return;
+    const std::string path = info.dli_fname;
+    const std::string beside = path.substr(0, path.rfind('/') + 1) + "libcaffe2_nvrtc.so";
+    void* library = dlopen(beside.c_str(), RTLD_LAZY | RTLD_LOCAL);
+    if (library == nullptr) return;
+    const auto find = [](void* from, auto& function, const char* name) {
+      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(from, name));
+      return function != nullptr;
+    };
+    complete = find(library, create, "nvrtcCreateProgram") && find(library, compile, "nvrtcCompileProgram") &&
+               find(library, log_size, "nvrtcGetProgramLogSize") && find(library, log, "nvrtcGetProgramLog") &&
+               find(library, size, "nvrtcGetCUBINSize") && find(library, code, "nvrtcGetCUBIN") &&
+               find(library, destroy, "nvrtcDestroyProgram") && find(library, device, "cuDeviceGet") &&
+               find(library, attribute, "cuDeviceGetAttribute") && find(library, retain, "cuDevicePrimaryCtxRetain") &&
+               find(library, push, "cuCtxPushCurrent_v2") && find(library, pop, "cuCtxPopCurrent_v2") &&
+               find(library, load, "cuModuleLoadData") && find(library, function, "cuModuleGetFunction") &&
+               find(library, allow, "cuFuncSetAttribute") && find(library, launch, "cuLaunchKernel") &&
+               find(RTLD_DEFAULT, current, "_ZN3c104cuda20getCurrentCUDAStreamEa") &&
+               find(RTLD_DEFAULT, stream, "_ZNK3c104cuda10CUDAStream6streamEv");
+  }
+};
+
+const Functions& functions() {
+  static const Functions found;
+  return found;
+}
+
+constexpr int kMajor = 75, kMinor = 76, kMostShared = 8;
+
+void need(int result, const char* what) {
+  if (result != 0) throw std::runtime_error(std::string(what) + " failed with CUDA error " + std::to_string(result));
+}
+
+int attribute(int ordinal, int which) {
+  const Functions& f = functions();
+  int device = 0, value = 0;
+  need(f.device(&device, ordinal), "cuDeviceGet");
+  need(f.attribute(&value, which, device), "cuDeviceGetAttribute");
+  return value;
+}
+
+// The context that libtorch works in, current as long as this lives.
+class Current {
+ public:
+  explicit Current(int ordinal) {
+    static thread_local std::vector<void*> known;
+    const Functions& f = functions();
+    known.resize(std::max(known.size(), static_cast<std::size_t>(ordinal) + 1));
+    void*& context = known[static_cast<std::size_t>(ordinal)];
+    if (context == nullptr) {
+      int device = 0;
+      need(f.device(&device, ordinal), "cuDeviceGet");
+      need(f.retain(&context, device), "cuDevicePrimaryCtxRetain");
+    }
+    need(f.push(context), "cuCtxPushCurrent");
+  }
+  ~Current() {
+    void* context = nullptr;
+    functions().pop(&context);
+  }
+  Current(const Current&) = delete;
+  Current& operator=(const Current&) = delete;
+};
+
+std::vector<char> compiled(const char* source, const char* const* options, int count) {
+  const Functions& f = functions();
+  void* program = nullptr;
+  need(f.create(&program, source, "kernels.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
+  const int result = f.compile(program, count, options);
+  std::vector<char> code;
+  std::string log;
+  std::size_t size = 0;
+  if (result != 0) {
+    f.log_size(program, &size);
+    log.resize(size);
+    f.log(program, log.data());
+  } else if (f.size(program, &size) == 0) {
+    code.resize(size);
+    f.code(program, code.data());
+  }
+  f.destroy(&program);
+  if (code.empty()) throw std::runtime_error("a kernel does not compile: " + log);
+  return code;
+}
+
+template <class Work>
+bool attempt(char* why, std::size_t room, Work work) {
+  try {
+    work();
+    return true;
+  } catch (const std::exception& error) {
+    std::strncpy(why, error.what(), room - 1);
+    why[room - 1] = '\0';
+    return false;
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// The GPU's compute capability, 90 for 9.0; 0 where kernels cannot be compiled.
+int flow_cuda_kernels_capability(int ordinal) {
+  if (!functions().complete) return 0;
+  int capability = 0;
+  char why[64];
+  attempt(why, sizeof why, [&] { capability = 10 * attribute(ordinal, kMajor) + attribute(ordinal, kMinor); });
+  return capability;
+}
+
+// The kernel called `kernel` of a source, with so many bytes of shared memory; it lives as long as the process.
+void* flow_cuda_kernels_compile(int ordinal, const char* source, const char* const* options, int count, int shared,
+                                char* why, std::size_t room) {
+  void* function = nullptr;
+  const bool done = attempt(why, room, [&] {
+    const Functions& f = functions();
+    const std::vector<char> code = compiled(source, options, count);
+    const Current current(ordinal);
+    void* module = nullptr;
+    need(f.load(&module, code.data()), "cuModuleLoadData");
+    need(f.function(&function, module, "kernel"), "cuModuleGetFunction");
+    need(f.allow(function, kMostShared, shared), "cuFuncSetAttribute");
+  });
+  return done ? function : nullptr;
+}
+
+// Starts it on libtorch's current stream, with one argument, in blocks of 256 threads.
+bool flow_cuda_kernels_launch(int ordinal, void* function, unsigned across, unsigned down, int shared, void* argument,
+                              char* why, std::size_t room) {
+  return attempt(why, room, [&] {
+    const Functions& f = functions();
+    const Stream stream = f.current(static_cast<std::int8_t>(ordinal));
+    const Current current(ordinal);
+    void* arguments[] = {argument};
+    need(f.launch(function, across, down, 1, 256, 1, 1, static_cast<unsigned>(shared), f.stream(&stream), arguments, nullptr),
+         "cuLaunchKernel");
+  });
+}
+
+}  // extern "C"

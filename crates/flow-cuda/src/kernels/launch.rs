@@ -1,0 +1,173 @@
+//! A kernel by its source and options: compiled once for each GPU, and started.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use tch::{Device, Kind, Tensor};
+
+use crate::told::told;
+
+/// Where a kernel is written, and what its options are called.
+pub(super) struct Source {
+    pub text: &'static str,
+    pub options: &'static [&'static str],
+    /// Its number in `emulated.cpp`.
+    pub number: c_int,
+}
+
+/// Threads of a block.
+pub(super) const THREADS: usize = 256;
+
+/// The first GPUs that copy to shared memory while they compute, and multiply TF32.
+const LEAST_CAPABILITY: c_int = 80;
+
+/// Whether this crate's own kernels compute on `x`: f32 on a GPU of compute capability 8.0 or above, outside of autograd's sight,
+/// unless the environment has `FLOW_PRODUCTS=libtorch`; or within [`emulated`].
+pub fn applies(x: &Tensor) -> bool {
+    let there = match x.device() {
+        Device::Cuda(ordinal) => capability(ordinal) >= LEAST_CAPABILITY,
+        Device::Cpu => EMULATES.get(),
+        _ => false,
+    };
+    there && x.kind() == Kind::Float && x.numel() > 0
+}
+
+/// Runs `f`; on this thread kernels compute on the processor's tensors meanwhile, thread by thread of a GPU as it were. For
+/// tests of what they compute, on machines without one.
+pub fn emulated<T>(f: impl FnOnce() -> T) -> T {
+    /// Puts back what was, also where `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            EMULATES.set(self.0);
+        }
+    }
+    let _before = Before(EMULATES.replace(true));
+    f()
+}
+
+thread_local! {
+    static EMULATES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// 90 for compute capability 9.0; 0 where kernels are not to be had, or not wanted.
+fn capability(ordinal: usize) -> c_int {
+    static KNOWN: LazyLock<Mutex<HashMap<usize, c_int>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(ordinal).or_insert_with(|| {
+        if std::env::var_os("FLOW_PRODUCTS").is_some_and(|products| products == "libtorch") {
+            return 0;
+        }
+        #[allow(unsafe_code, reason = "a function of another language")]
+        // SAFETY: it asks the driver about a GPU by its number, if there is a driver.
+        unsafe {
+            flow_cuda_kernels_capability(ordinal as c_int)
+        }
+    })
+}
+
+/// A compiled kernel, which lives as long as the process.
+#[derive(Clone, Copy)]
+struct Function(*mut c_void);
+
+#[allow(unsafe_code, reason = "a pointer says nothing of threads")]
+// SAFETY: the driver takes its own locks.
+unsafe impl Send for Function {}
+
+type Compiled = HashMap<(usize, c_int, Vec<c_int>), Function>;
+
+/// Starts the kernel of `source` by `options` in a grid of blocks, with so many bytes of shared memory, on the current stream of
+/// `device`.
+///
+/// # Safety
+///
+/// `argument` is what the kernel takes, laid out as there, and all that it points to is on the device, as large as the kernel
+/// takes it to be, and lives until the work before the next read of a result is done: as tensors of libtorch do.
+#[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
+pub(super) unsafe fn launch<A>(
+    device: Device,
+    source: &Source,
+    options: &[c_int],
+    (across, down): (usize, usize),
+    shared: usize,
+    argument: &A,
+) {
+    let argument = std::ptr::from_ref(argument).cast::<c_void>();
+    let [across, down] = [across, down].map(|n| u32::try_from(n).expect("a grid that fits"));
+    let Device::Cuda(ordinal) = device else {
+        assert!(options.len() <= source.options.len(), "as many options as have names");
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _only = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: by the contract.
+        unsafe { flow_cuda_emulate(source.number, options.as_ptr(), across, down, argument) };
+        return;
+    };
+    let shared = shared as c_int;
+    let function = compiled(ordinal, source, options, shared);
+    let ordinal = ordinal as c_int;
+    let started = told(|why, room| {
+        // SAFETY: by the contract; the argument is read before the call returns. `why` has `room` bytes.
+        unsafe { flow_cuda_kernels_launch(ordinal, function.0, across, down, shared, argument.cast_mut(), why, room) }
+            .then_some(())
+    });
+    started.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"));
+}
+
+fn compiled(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -> Function {
+    static KNOWN: LazyLock<Mutex<Compiled>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (ordinal, source.number, options.to_vec());
+    if let Some(function) = known.get(&key) {
+        return *function;
+    }
+    let function = compile(ordinal, source, options, shared);
+    known.insert(key, function);
+    function
+}
+
+fn compile(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -> Function {
+    let named = source.options.iter().zip(options).map(|(name, value)| format!("-D{name}={value}"));
+    let common = [format!("--gpu-architecture=sm_{}", capability(ordinal)), "--std=c++17".to_owned()];
+    let options: Vec<CString> =
+        common.into_iter().chain(named).map(|option| CString::new(option).expect("no zero in it")).collect();
+    let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+    let text = CString::new(source.text).expect("a source has no zero in it");
+    let function = told(|why, room| {
+        #[allow(unsafe_code, reason = "a function of another language")]
+        // SAFETY: strings end with a zero, there are as many options as it is told, and `why` has `room` bytes.
+        let function = unsafe {
+            let count = pointers.len() as c_int;
+            flow_cuda_kernels_compile(ordinal as c_int, text.as_ptr(), pointers.as_ptr(), count, shared, why, room)
+        };
+        (!function.is_null()).then_some(Function(function))
+    });
+    function.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"))
+}
+
+#[allow(unsafe_code, reason = "functions of another language")]
+// SAFETY: these are the functions of kernels.cpp and emulated.cpp, by their types there.
+unsafe extern "C" {
+    fn flow_cuda_kernels_capability(ordinal: c_int) -> c_int;
+    fn flow_cuda_kernels_compile(
+        ordinal: c_int,
+        source: *const c_char,
+        options: *const *const c_char,
+        count: c_int,
+        shared: c_int,
+        why: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn flow_cuda_kernels_launch(
+        ordinal: c_int,
+        function: *mut c_void,
+        across: u32,
+        down: u32,
+        shared: c_int,
+        argument: *mut c_void,
+        why: *mut c_char,
+        room: usize,
+    ) -> bool;
+    fn flow_cuda_emulate(source: c_int, options: *const c_int, across: u32, down: u32, argument: *const c_void);
+}

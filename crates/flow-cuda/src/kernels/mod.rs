@@ -1,0 +1,12 @@
+//! Kernels of this crate's own, where libtorch has none that does as much at once: compiled for the GPU that is there when they
+//! are first wanted.
+
+mod launch;
+mod products;
+mod spline;
+
+pub use launch::{applies, emulated};
+pub use products::{
+    Layer, Rounding, Second, Then, filter, filter_back, filter_gradients, layer, layer_back, layer_gradients,
+};
+pub use spline::{SplineGradients, spline_backward, spline_forward, spline_has, spline_inverse};
