@@ -3,8 +3,9 @@
 fn main() {
     let files =
         ["src/adam.cpp", "src/exact.cpp", "src/graph.cpp", "src/kernels/kernels.cpp", "src/kernels/emulated.cpp"];
-    let read = ["src/kernels/emulated.hpp", "src/kernels/products.cu", "src/kernels/spline.cu"];
-    for file in files.iter().chain(&read) {
+    let kernels = ["adam.cu", "coupling.cu", "emulated.hpp", "products.cu", "spline.cu"];
+    let read = kernels.map(|file| format!("src/kernels/{file}"));
+    for file in files.iter().copied().chain(read.iter().map(String::as_str)) {
         println!("cargo:rerun-if-changed={file}");
     }
     // Kernels have hints for another compiler.

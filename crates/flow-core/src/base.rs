@@ -16,6 +16,13 @@ pub trait Base: Debug + Send {
     /// `z: [n, ..event]` to the log-density `[n]`, in nats, constants included.
     fn log_prob(&self, z: &Tensor) -> Tensor;
 
+    /// The gradient of the log-density with respect to `z`, of its size; as provided, by autograd.
+    fn score(&self, z: &Tensor) -> Tensor {
+        let leaf = z.detach().set_requires_grad(true);
+        tch::with_grad(|| self.log_prob(&leaf).sum(None::<Kind>).backward());
+        leaf.grad()
+    }
+
     /// `n` latents `[n, ..event]` in f32, multiplied by `temperature` (1 for the distribution itself).
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor;
 
@@ -33,6 +40,10 @@ impl<B: Base + ?Sized> Base for Box<B> {
 
     fn log_prob(&self, z: &Tensor) -> Tensor {
         (**self).log_prob(z)
+    }
+
+    fn score(&self, z: &Tensor) -> Tensor {
+        (**self).score(z)
     }
 
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
@@ -70,6 +81,11 @@ impl Base for StandardNormal {
         assert_event(&self.event, z);
         let constant = 0.5 * (2.0 * PI).ln() * coordinates(&self.event);
         sum_event(&z.square()) * -0.5 - constant
+    }
+
+    /// `-z`.
+    fn score(&self, z: &Tensor) -> Tensor {
+        z.neg()
     }
 
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
@@ -111,6 +127,11 @@ impl Base for Logistic {
         sum_event(&(&a + a.neg().exp().log1p() * 2.0)).neg()
     }
 
+    /// `-tanh(z / 2)`.
+    fn score(&self, z: &Tensor) -> Tensor {
+        (z * -0.5).tanh()
+    }
+
     fn sample(&self, n: usize, temperature: f64, seed: u64, device: Device) -> Tensor {
         let size = batch(n, &self.event);
         // In f64, so that the tails reach past what a 24-bit uniform could give; Metal has no f64, so its are drawn here.
@@ -141,4 +162,21 @@ fn coordinates(event: &[i64]) -> f64 {
 
 fn batch(n: usize, event: &[i64]) -> Vec<i64> {
     std::iter::once(n as i64).chain(event.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_gradients_of_the_log_density() {
+        let z = with_seed(1, || Tensor::randn([9, 2, 3], (Kind::Double, Device::Cpu))) * 5.0;
+        let bases: [&dyn Base; 2] = [&StandardNormal::new(&[2, 3]), &Logistic::new(&[2, 3])];
+        for base in bases {
+            let leaf = z.copy().set_requires_grad(true);
+            base.log_prob(&leaf).sum(None::<Kind>).backward();
+            let off = (base.score(&z) - leaf.grad()).abs().max().double_value(&[]);
+            assert!(off < 1e-14, "{base:?}: {off}");
+        }
+    }
 }

@@ -2,15 +2,17 @@
 
 use std::fmt::Debug;
 
+use flow_cuda::kernels::Change;
 use tch::{Kind, Tensor};
 
 use crate::backward::{gradient_or_zeros, pull_back};
+use crate::coupling_gpu::{self, OnGpu};
 use crate::law::parameter_gradients;
 use crate::law_backward::{LawKept, by_row};
 use crate::plain::{PlainConditioner, PlainCoupling, PlainMap};
 use crate::plain_training::{PlainTrained, PlainTrainedConditioner, TrainedCoupling};
 use crate::shape::{flat, sum_event, zero_log_det};
-use crate::{Backward, Bijection, Edge, Gradients, Inspection, Kept, Law, Mask};
+use crate::{Backward, Bijection, Direction, Edge, Gradients, Inspection, Kept, Law, Mask};
 
 /// The network of a coupling: from what is kept (and the context) to the parameters of the change.
 pub trait Conditioner: Debug + Send {
@@ -89,7 +91,7 @@ impl ConditionerBackward for Taped {
 pub struct Coupling<N> {
     mask: Mask,
     conditioner: N,
-    law: Law,
+    pub(crate) law: Law,
 }
 
 impl<N: Conditioner> Coupling<N> {
@@ -104,40 +106,64 @@ impl<N: Conditioner> Coupling<N> {
         &self.mask
     }
 
-    fn map(
-        &self,
-        input: &Tensor,
-        context: Option<&Tensor>,
-        direction: impl Fn(&Law, &Tensor, &Tensor) -> (Tensor, Option<Tensor>),
-    ) -> (Tensor, Tensor) {
+    fn map(&self, input: &Tensor, context: Option<&Tensor>, direction: Direction) -> (Tensor, Tensor) {
+        if let Some(change) = coupling_gpu::change(&self.law, input) {
+            let on_gpu = self.on_gpu(change, input, |kept| self.conditioner.forward(kept, context));
+            return on_gpu.take(direction, input);
+        }
         let (kept, changed) = self.mask.split(&flat(input));
         let parameters = self.conditioner.forward(&kept, context);
-        self.assert_fits(&parameters, &kept, &changed);
-        let (changed, log_scale) = direction(&self.law, &changed, &parameters);
+        self.assert_fits(&parameters, &kept);
+        let (changed, log_scale) = match direction {
+            Direction::Forward => self.law.forward(&changed, &parameters),
+            Direction::Inverse => self.law.inverse(&changed, &parameters),
+        };
         let log_det = log_scale.map_or_else(|| zero_log_det(input), |s| sum_event(&s));
         (self.mask.merge(&kept, &changed).reshape(input.size()), log_det)
     }
 
+    fn on_gpu<'a>(
+        &'a self,
+        change: Change<'a>,
+        input: &Tensor,
+        conditioner: impl FnOnce(&Tensor) -> Tensor,
+    ) -> OnGpu<'a> {
+        let input = flat(input).contiguous();
+        let kept = self.mask.kept_of(&input);
+        let parameters = conditioner(&kept).contiguous();
+        self.assert_fits(&parameters, &kept);
+        OnGpu { mask: &self.mask, change, input, parameters }
+    }
+
     /// A single column would broadcast, and be counted once in the log-determinant.
-    fn assert_fits(&self, parameters: &Tensor, kept: &Tensor, changed: &Tensor) {
-        let expected = [changed.size()[0], changed.size()[1] * self.law.parameters() as i64];
+    fn assert_fits(&self, parameters: &Tensor, kept: &Tensor) {
+        let expected = [kept.size()[0], (self.mask.changed().len() * self.law.parameters()) as i64];
         assert_eq!(parameters.size(), expected, "a conditioner's output for {:?} kept coordinates", kept.size());
     }
 }
 
 impl<N: Conditioner> Bijection for Coupling<N> {
     fn forward(&self, x: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(x, context, Law::forward)
+        self.map(x, context, Direction::Forward)
     }
 
     fn inverse(&self, z: &Tensor, context: Option<&Tensor>) -> (Tensor, Tensor) {
-        self.map(z, context, Law::inverse)
+        self.map(z, context, Direction::Inverse)
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        if let Some(change) = coupling_gpu::change(&self.law, x) {
+            let mut back = None;
+            let on_gpu = self.on_gpu(change, x, |kept| {
+                let conditioner = self.conditioner.forward_keeping(kept, context);
+                back = Some(conditioner.back);
+                conditioner.parameters
+            });
+            return on_gpu.keep(x, back.expect("the conditioner was called"));
+        }
         let (kept, changed) = self.mask.split(&flat(x));
         let conditioner = self.conditioner.forward_keeping(&kept, context);
-        self.assert_fits(&conditioner.parameters, &kept, &changed);
+        self.assert_fits(&conditioner.parameters, &kept);
         let (changed, log_scale, law) = self.law.forward_keeping(&changed, &conditioner.parameters);
         let log_det = log_scale.map_or_else(|| zero_log_det(x), |s| sum_event(&s));
         let value = self.mask.merge(&kept, &changed).reshape(x.size());

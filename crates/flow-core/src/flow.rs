@@ -17,8 +17,7 @@ pub struct FlowKept<'a> {
     /// `log p(x)`, `[n]`.
     pub log_prob: Tensor,
     z: Tensor,
-    /// The base's log-density, taped.
-    base: Tensor,
+    base: &'a dyn Base,
     back: Box<dyn Backward + 'a>,
 }
 
@@ -32,9 +31,11 @@ impl FlowKept<'_> {
     /// The backward pass of `-Σ log p(x) / rows`: this batch's part of the mean over so many rows.
     pub fn backward_of(self, rows: i64, gradients: &mut dyn Gradients) {
         let share = -1.0 / rows as f64;
-        tch::with_grad(|| (self.base.sum(None::<Kind>) * share).backward());
-        let grad_log_det = self.log_prob.full_like(share);
-        let _ = tch::no_grad(|| self.back.backward(&self.z.grad(), &grad_log_det, false, gradients));
+        tch::no_grad(|| {
+            let grad_z = self.base.score(&self.z) * share;
+            let grad_log_det = self.log_prob.full_like(share);
+            let _ = self.back.backward(&grad_z, &grad_log_det, false, gradients);
+        });
     }
 }
 
@@ -84,9 +85,7 @@ impl Flow {
     pub fn forward_keeping(&self, x: &Tensor, context: Option<&Tensor>) -> FlowKept<'_> {
         tch::no_grad(|| {
             let Kept { value, log_det, back } = self.bijection.forward_keeping(x, context);
-            let z = value.detach().set_requires_grad(true);
-            let base = tch::with_grad(|| self.base.log_prob(&z));
-            FlowKept { log_prob: base.detach() + log_det, z, base, back }
+            FlowKept { log_prob: self.base.log_prob(&value) + log_det, z: value, base: self.base(), back }
         })
     }
 
@@ -98,15 +97,12 @@ impl Flow {
     pub fn backward_rebuilding(&self, x: &Tensor, context: Option<&Tensor>) -> Rebuilt {
         let (z, log_det) = tch::no_grad(|| self.bijection.forward(x, context));
         let n = x.size()[0];
-        let z = z.set_requires_grad(true);
-        let base = self.base.log_prob(&z);
-        (base.sum(None::<Kind>) / -(n as f64)).backward();
+        let base = tch::no_grad(|| self.base.log_prob(&z));
         let grad_log_det = log_det.full_like(-1.0 / n as f64);
-        let grad_z = z.grad();
-        let z = z.detach();
+        let grad_z = tch::no_grad(|| self.base.score(&z) / -(n as f64));
         let (rebuilt, _) = self.bijection.vjp(&z, context, &grad_z, &grad_log_det);
         let error = if n == 0 { 0.0 } else { (rebuilt - x).abs().max().double_value(&[]) };
-        Rebuilt { log_prob: base.detach() + log_det, error }
+        Rebuilt { log_prob: base + log_det, error }
     }
 
     /// `n` draws `[n, ..event]` in f32, without gradients. `temperature` multiplies the latent: below 1 the draws keep

@@ -51,6 +51,7 @@ mod chain;
 pub mod check;
 mod conv1x1;
 mod coupling;
+mod coupling_gpu;
 pub mod dense;
 mod error;
 mod flow;

@@ -1,5 +1,6 @@
 //! Which coordinates a coupling keeps and which it changes.
 
+use flow_cuda::kernels::Places;
 use tch::{Device, Tensor};
 
 use crate::{Error, Result};
@@ -123,6 +124,23 @@ impl Mask {
             }
         };
         (first, second)
+    }
+
+    /// The kept part of [`Mask::split`] alone.
+    pub(crate) fn kept_of(&self, x: &Tensor) -> Tensor {
+        match &self.layout {
+            Layout::Indexed { kept, .. } => pick(x, kept, x.size()[0]),
+            _ => self.split(x).0,
+        }
+    }
+
+    /// The same partition in the terms of kernels.
+    pub(crate) fn places(&self) -> Places<'_> {
+        match &self.layout {
+            Layout::Halves { flipped } => Places::Halves { flipped: *flipped },
+            Layout::Alternating { flipped } => Places::Alternating { flipped: *flipped },
+            Layout::Indexed { merge, .. } => Places::Listed(merge),
+        }
     }
 
     /// The inverse of [`Mask::split`]: `([n, kept], [n, changed])` to `[n, D]`.

@@ -5,8 +5,8 @@ use std::ptr;
 
 use tch::Tensor;
 
-use crate::Error;
 use crate::told::told;
+use crate::{Error, kernels};
 
 /// What a step moves: parameters, their gradients, and both moments of these, all of one size and kind.
 #[derive(Debug)]
@@ -19,6 +19,16 @@ pub struct Moved {
     pub first: Tensor,
     /// The mean of its square.
     pub second: Tensor,
+}
+
+impl Moved {
+    /// Whether a kernel of this crate's own can move them.
+    fn is_plain(&self) -> bool {
+        let Moved { parameters, gradients, first, second } = self;
+        [parameters, gradients, first, second]
+            .into_iter()
+            .all(|t| kernels::applies(t) && t.is_contiguous() && t.numel() == parameters.numel())
+    }
 }
 
 /// What stays the same from step to step.
@@ -57,12 +67,16 @@ pub fn has_adam_step() -> bool {
 }
 
 /// One step of Adam with decoupled weight decay (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2) by
-/// libtorch's fused kernel, which reads and writes each number once. It can be recorded.
+/// a kernel that reads and writes each number once, this crate's or else libtorch's. It can be recorded.
 ///
 /// # Errors
 ///
 /// [`Error::Unavailable`] where the libtorch of this program has it not; [`Error::Refused`] for tensors that do not fit.
 pub fn adam_step(moved: &[Moved], constants: Constants, numbers: &Numbers) -> Result<(), Error> {
+    if moved.iter().all(Moved::is_plain) {
+        kernels::adam(moved, constants, numbers);
+        return Ok(());
+    }
     if !has_adam_step() {
         return Err(Error::Unavailable);
     }
@@ -147,9 +161,19 @@ mod tests {
         [&m.parameters, &m.gradients, &m.first, &m.second].map(Tensor::copy)
     }
 
-    /// The algorithm in this test's own words, on the processor or on a GPU.
+    /// By libtorch's kernel on the processor, or by this crate's on a GPU.
     #[test]
     fn it_is_adam() {
+        check();
+    }
+
+    #[test]
+    fn this_crates_kernel_is_adam_too() {
+        kernels::emulated(check);
+    }
+
+    /// The algorithm in this test's own words.
+    fn check() {
         let all = [moved(5), moved(70_000)];
         let before = all.each_ref().map(copies);
         let (rate, t, shrink) = (0.01, 7.0, 4.0);
@@ -171,6 +195,11 @@ mod tests {
 
     #[test]
     fn it_is_skipped_where_it_should_be() {
+        skipped();
+        kernels::emulated(skipped);
+    }
+
+    fn skipped() {
         let one = [moved(9)];
         let [p, _, m, v] = copies(&one[0]);
         let numbers = Numbers { rate: &number(1.0), step: &number(1.0), shrink: None, skip: Some(&number(1.0)) };

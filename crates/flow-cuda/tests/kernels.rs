@@ -61,8 +61,8 @@ fn leaky(t: &Tensor, by: &Tensor, slope: f64) -> Tensor {
 
 const ROUNDINGS: [Rounding; 3] = [Rounding::None, Rounding::Tf32, Rounding::Bf16];
 /// Rows, inputs, outputs: of every tile, with edges of each kind.
-const LAYERS: [(i64, i64, i64); 6] =
-    [(1, 1, 1), (5, 3, 130), (33, 100, 36), (60, 37, 1400), (200, 8, 800), (600, 36, 660)];
+const LAYERS: [(i64, i64, i64); 8] =
+    [(1, 1, 1), (5, 3, 130), (40, 101, 5), (3, 100, 70), (33, 100, 36), (60, 37, 1400), (200, 9, 800), (600, 36, 660)];
 
 #[test]
 fn layers_are_products_with_what_follows() {
@@ -117,9 +117,12 @@ fn layers_have_their_way_back() {
 
 #[test]
 fn gradients_of_layers_are_added_to_theirs() {
+    // Of as many rows that sums are split, too.
+    let long = [(600, 40, 36), (777, 3, 70)];
     on_device(|device| {
-        for rounding in ROUNDINGS {
-            let drawn: Vec<_> = LAYERS
+        for (rounding, sizes) in ROUNDINGS.into_iter().flat_map(|rounding| [(rounding, &LAYERS[..]), (rounding, &long)])
+        {
+            let drawn: Vec<_> = sizes
                 .iter()
                 .map(|&(n, inputs, outputs)| {
                     let before = (draw(&[outputs, inputs], device), draw(&[outputs], device));

@@ -226,8 +226,10 @@ impl Conditioner for ConvNet {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         match self.by_hand(kept, context) {
             Some((Hand::Processor, slope)) => conv_net_dense::forward(self, slope, kept, context),
-            Some((Hand::Gpu, slope)) => conv_net_gpu::forward(self, slope, kept, context),
-            None => self.run(kept, context),
+            Some((Hand::Gpu, slope)) if conv_net_gpu::are_few(kept) => {
+                conv_net_gpu::forward(self, slope, kept, context)
+            }
+            _ => self.run(kept, context),
         }
     }
 

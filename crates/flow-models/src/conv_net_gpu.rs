@@ -9,6 +9,14 @@ use tch::{Kind, Tensor};
 
 use crate::conv_net::{Conv, ConvNet};
 
+/// Pixels of a batch up to which a convolution takes longer to begin than to be computed. With more, libtorch's are faster.
+const FEW_PIXELS: usize = 1 << 14;
+
+/// Whether images have so few pixels together that in evaluation they are computed here.
+pub(crate) fn are_few(images: &Tensor) -> bool {
+    images.numel() / images.size()[1].max(1) as usize <= FEW_PIXELS
+}
+
 /// `[n, inputs, h, w]` and a context `[n, c]`, for a net that was built for one, to `[n, outputs, h, w]`.
 pub(crate) fn forward(net: &ConvNet, slope: Slope, x: &Tensor, context: Option<&Tensor>) -> Tensor {
     let Slope(slope) = slope;

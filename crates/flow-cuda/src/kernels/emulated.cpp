@@ -6,6 +6,10 @@
 
 #include "spline.cu"
 
+#include "adam.cu"
+
+#include "coupling.cu"
+
 namespace {
 
 alignas(16) float shared_numbers[1 << 16];
@@ -17,7 +21,7 @@ using Kernel = void (*)(const void*);
 
 template <int KIND, int BM, int BN, int PRECISION>
 Kernel product_of(int taps) {
-  static_assert(Shape<KIND, BM, BN>::kNumbers <= 1 << 16, "there is as much");
+  static_assert(Shape<KIND, BM, BN, PRECISION>::kNumbers <= 1 << 16, "there is as much");
   if constexpr (KIND == kLayerGradient || KIND == kFilterGradient) {
     return [](const void* p) { gradient<KIND, BM, BN, PRECISION>(*static_cast<const Gradients*>(p), shared_numbers); };
   } else {
@@ -43,8 +47,23 @@ Kernel of_kind(int rows, int columns, int precision, int taps) {
   return of_tile<KIND, 16, 32>(precision, taps);
 }
 
+template <int KIND>
+Kernel thin_by(int of, int precision) {
+  const bool is_short = of == 7;
+  switch (precision) {
+    case 0: return is_short ? Kernel([](const void* p) { short_sums<KIND, 0>(*static_cast<const Product*>(p)); })
+                            : Kernel([](const void* p) { sums_by_warps<KIND, 0>(*static_cast<const Product*>(p)); });
+    case 1: return is_short ? Kernel([](const void* p) { short_sums<KIND, 1>(*static_cast<const Product*>(p)); })
+                            : Kernel([](const void* p) { sums_by_warps<KIND, 1>(*static_cast<const Product*>(p)); });
+    default: return is_short ? Kernel([](const void* p) { short_sums<KIND, 2>(*static_cast<const Product*>(p)); })
+                             : Kernel([](const void* p) { sums_by_warps<KIND, 2>(*static_cast<const Product*>(p)); });
+  }
+}
+
 Kernel product_by(const int* o) {
   switch (o[0]) {
+    case 7:
+    case 8: return o[1] == kLayer ? thin_by<kLayer>(o[0], o[3]) : thin_by<kLayerBack>(o[0], o[3]);
     case 0: return of_kind<0>(o[1], o[2], o[3], o[4]);
     case 1: return of_kind<1>(o[1], o[2], o[3], o[4]);
     case 2: return of_kind<2>(o[1], o[2], o[3], o[4]);
@@ -63,11 +82,29 @@ Kernel spline_by(const int* o) {
   }
 }
 
+Kernel coupling_by(const int* o) {
+  switch (o[0]) {
+    case 0: return [](const void* p) { couple<false>(*static_cast<const Coupling*>(p)); };
+    case 1: return [](const void* p) { couple<true>(*static_cast<const Coupling*>(p)); };
+    case 2: return [](const void* p) { couple_parameters_back(*static_cast<const Coupling*>(p)); };
+    default: return [](const void* p) { couple_back(*static_cast<const Coupling*>(p)); };
+  }
+}
+
+Kernel kernel_by(int source, const int* o) {
+  switch (source) {
+    case 0: return product_by(o);
+    case 1: return spline_by(o);
+    case 2: return [](const void* p) { adam(*static_cast<const Adam*>(p)); };
+    default: return coupling_by(o);
+  }
+}
+
 }  // namespace
 
-// One block after the other. `source` 0 is products.cu, 1 is spline.cu, of 8 bins.
+// One block after the other. `source` counts products.cu, spline.cu (of 8 bins alone), adam.cu, coupling.cu.
 extern "C" void flow_cuda_emulate(int source, const int* options, unsigned across, unsigned down, const void* arguments) {
-  const Kernel kernel = source == 0 ? product_by(options) : spline_by(options);
+  const Kernel kernel = kernel_by(source, options);
   for (unsigned y = 0; y < down; ++y) {
     for (unsigned x = 0; x < across; ++x) {
       blockIdx = {x, y, 0};

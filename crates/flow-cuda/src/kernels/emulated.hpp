@@ -104,6 +104,16 @@ inline unsigned rounded(float x) {
   return (bits + half - 1 + even) >> cut << cut;
 }
 
+inline float __shfl_xor_sync(unsigned, float v, int apart) {
+  const unsigned thread = threadIdx.x;
+  std::memcpy(emulated::handed[thread].a, &v, 4);
+  emulated::meet();
+  float other;
+  std::memcpy(&other, emulated::handed[thread ^ static_cast<unsigned>(apart)].a, 4);
+  emulated::meet();
+  return other;
+}
+
 // As PTX shares a product out among a warp (mma.m16n8k8).
 inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   const unsigned thread = threadIdx.x, first = thread / 32 * 32, lane = thread % 32;
@@ -124,6 +134,5 @@ inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsigned
       sum[i] += left * top;
     }
   }
-  threadIdx.x = thread;
   emulated::meet();
 }

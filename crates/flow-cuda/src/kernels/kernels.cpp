@@ -110,26 +110,34 @@ class Current {
   Current& operator=(const Current&) = delete;
 };
 
-std::vector<char> compiled(const char* source, const char* const* options, int count) {
-  const Functions& f = functions();
-  void* program = nullptr;
-  need(f.create(&program, source, "kernels.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
-  const int result = f.compile(program, count, options);
-  std::vector<char> code;
-  std::string log;
-  std::size_t size = 0;
-  if (result != 0) {
-    f.log_size(program, &size);
-    log.resize(size);
-    f.log(program, log.data());
-  } else if (f.size(program, &size) == 0) {
-    code.resize(size);
-    f.code(program, code.data());
+// What NVRTC makes of a source; it is destroyed with this.
+class Program {
+ public:
+  Program(const char* source, const char* const* options, int count) {
+    const Functions& f = functions();
+    need(f.create(&program_, source, "kernels.cu", 0, nullptr, nullptr), "nvrtcCreateProgram");
+    if (f.compile(program_, count, options) == 0) return;
+    std::size_t size = 0;
+    f.log_size(program_, &size);
+    std::string log(size, ' ');
+    f.log(program_, log.data());
+    f.destroy(&program_);
+    throw std::runtime_error("a kernel does not compile: " + log);
   }
-  f.destroy(&program);
-  if (code.empty()) throw std::runtime_error("a kernel does not compile: " + log);
-  return code;
-}
+  ~Program() { functions().destroy(&program_); }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  std::size_t size() const {
+    std::size_t size = 0;
+    need(functions().size(program_, &size), "nvrtcGetCUBINSize");
+    return size;
+  }
+  void copy_to(char* code) const { need(functions().code(program_, code), "nvrtcGetCUBIN"); }
+
+ private:
+  void* program_ = nullptr;
+};
 
 template <class Work>
 bool attempt(char* why, std::size_t room, Work work) {
@@ -156,16 +164,33 @@ int flow_cuda_kernels_capability(int ordinal) {
   return capability;
 }
 
-// The kernel called `kernel` of a source, with so many bytes of shared memory; it lives as long as the process.
-void* flow_cuda_kernels_compile(int ordinal, const char* source, const char* const* options, int count, int shared,
-                                char* why, std::size_t room) {
+// A source compiled, to be asked for its size and its code, and to be freed. Null on failure.
+Program* flow_cuda_kernels_compile(const char* source, const char* const* options, int count, std::size_t* size, char* why,
+                                   std::size_t room) {
+  Program* program = nullptr;
+  const bool done = attempt(why, room, [&] {
+    program = new Program(source, options, count);
+    *size = program->size();
+  });
+  if (done) return program;
+  delete program;
+  return nullptr;
+}
+
+bool flow_cuda_kernels_code(Program* program, char* code, char* why, std::size_t room) {
+  const bool done = attempt(why, room, [&] { program->copy_to(code); });
+  delete program;
+  return done;
+}
+
+// The kernel called `kernel` of compiled code, with so many bytes of shared memory; it lives as long as the process.
+void* flow_cuda_kernels_load(int ordinal, const char* code, int shared, char* why, std::size_t room) {
   void* function = nullptr;
   const bool done = attempt(why, room, [&] {
     const Functions& f = functions();
-    const std::vector<char> code = compiled(source, options, count);
     const Current current(ordinal);
     void* module = nullptr;
-    need(f.load(&module, code.data()), "cuModuleLoadData");
+    need(f.load(&module, code), "cuModuleLoadData");
     need(f.function(&function, module, "kernel"), "cuModuleGetFunction");
     need(f.allow(function, kMostShared, shared), "cuFuncSetAttribute");
   });

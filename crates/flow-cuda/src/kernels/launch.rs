@@ -7,6 +7,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
+use super::kept::Kept;
+use crate::Error;
 use crate::told::told;
 
 /// Where a kernel is written, and what its options are called.
@@ -130,20 +132,52 @@ fn compiled(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -
 fn compile(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -> Function {
     let named = source.options.iter().zip(options).map(|(name, value)| format!("-D{name}={value}"));
     let common = [format!("--gpu-architecture=sm_{}", capability(ordinal)), "--std=c++17".to_owned()];
-    let options: Vec<CString> =
-        common.into_iter().chain(named).map(|option| CString::new(option).expect("no zero in it")).collect();
+    let options: Vec<String> = common.into_iter().chain(named).collect();
+    let kept = Kept::new(source.text, &options);
+    // What was kept by another driver may be no good to this one.
+    let loaded = kept.read().and_then(|code| load(ordinal, &code, shared).ok());
+    let function = loaded.map_or_else(
+        || {
+            let code = code(source, &options)?;
+            kept.write(&code);
+            load(ordinal, &code, shared)
+        },
+        Ok,
+    );
+    function.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"))
+}
+
+fn load(ordinal: usize, code: &[u8], shared: c_int) -> Result<Function, Error> {
+    told(|why, room| {
+        #[allow(unsafe_code, reason = "a function of another language")]
+        // SAFETY: it is whole code, which says itself how long it is; `why` has `room` bytes.
+        let function = unsafe { flow_cuda_kernels_load(ordinal as c_int, code.as_ptr().cast(), shared, why, room) };
+        (!function.is_null()).then_some(Function(function))
+    })
+}
+
+/// What NVRTC makes of it.
+fn code(source: &Source, options: &[String]) -> Result<Vec<u8>, Error> {
+    let string = |text: &str| CString::new(text).expect("no zero in it");
+    let options: Vec<CString> = options.iter().map(|option| string(option)).collect();
     let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
-    let text = CString::new(source.text).expect("a source has no zero in it");
-    let function = told(|why, room| {
+    let text = string(source.text);
+    let mut size = 0;
+    let program = told(|why, room| {
+        let count = pointers.len() as c_int;
         #[allow(unsafe_code, reason = "a function of another language")]
         // SAFETY: strings end with a zero, there are as many options as it is told, and `why` has `room` bytes.
-        let function = unsafe {
-            let count = pointers.len() as c_int;
-            flow_cuda_kernels_compile(ordinal as c_int, text.as_ptr(), pointers.as_ptr(), count, shared, why, room)
-        };
-        (!function.is_null()).then_some(Function(function))
-    });
-    function.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"))
+        let program =
+            unsafe { flow_cuda_kernels_compile(text.as_ptr(), pointers.as_ptr(), count, &raw mut size, why, room) };
+        (!program.is_null()).then_some(program)
+    })?;
+    let mut code = vec![0u8; size];
+    told(|why, room| {
+        #[allow(unsafe_code, reason = "a function of another language")]
+        // SAFETY: the program is one, nobody has it afterwards, and there is room for its code; `why` has `room` bytes.
+        unsafe { flow_cuda_kernels_code(program, code.as_mut_ptr().cast(), why, room) }.then_some(())
+    })?;
+    Ok(code)
 }
 
 #[allow(unsafe_code, reason = "functions of another language")]
@@ -151,10 +185,17 @@ fn compile(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) ->
 unsafe extern "C" {
     fn flow_cuda_kernels_capability(ordinal: c_int) -> c_int;
     fn flow_cuda_kernels_compile(
-        ordinal: c_int,
         source: *const c_char,
         options: *const *const c_char,
         count: c_int,
+        size: *mut usize,
+        why: *mut c_char,
+        room: usize,
+    ) -> *mut c_void;
+    fn flow_cuda_kernels_code(program: *mut c_void, code: *mut c_char, why: *mut c_char, room: usize) -> bool;
+    fn flow_cuda_kernels_load(
+        ordinal: c_int,
+        code: *const c_char,
         shared: c_int,
         why: *mut c_char,
         room: usize,

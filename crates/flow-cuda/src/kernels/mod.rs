@@ -1,10 +1,15 @@
 //! Kernels of this crate's own, where libtorch has none that does as much at once: compiled for the GPU that is there when they
 //! are first wanted.
 
+mod adam;
+mod coupling;
+mod kept;
 mod launch;
 mod products;
 mod spline;
 
+pub(crate) use adam::adam;
+pub use coupling::{Change, Coupled, Places};
 pub use launch::{applies, emulated};
 pub use products::{
     Layer, Rounding, Second, Then, filter, filter_back, filter_gradients, layer, layer_back, layer_gradients,

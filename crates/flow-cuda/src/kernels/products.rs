@@ -82,22 +82,37 @@ enum Of {
     FilterBack,
     FilterGradient,
     Parts,
+    ShortSums,
+    SumsByWarps,
 }
 
-/// Rows and columns of a block's tile, large ones first: a large one reads each number fewer times.
-const TILES: [(usize, usize); 4] = [(64, 64), (64, 32), (32, 32), (16, 32)];
-/// Blocks with which most of the processors of a large GPU have one.
-const ENOUGH_BLOCKS: usize = 100;
+/// Rows and columns of a block's tile, and which part of its time goes into multiplying: a large one reads each number fewer
+/// times.
+const TILES: [(usize, usize, f64); 4] = [(64, 64, 1.0), (64, 32, 0.9), (32, 32, 0.75), (16, 32, 0.5)];
+/// Blocks that are computed at once, one on each processor of a large GPU.
+const AT_ONCE: f64 = 132.0;
 
-fn tile(blocks: impl Fn((usize, usize)) -> usize) -> (usize, usize) {
-    let enough = TILES.into_iter().find(|&tile| blocks(tile) >= ENOUGH_BLOCKS);
-    enough.unwrap_or(TILES[TILES.len() - 1])
+/// The tile by which products of these rows and columns take the least time.
+fn tile(products: &[(usize, usize)]) -> (usize, usize) {
+    let cost = |&(rows, columns, share): &(usize, usize, f64)| {
+        let blocks: usize = products.iter().map(|&(m, n)| m.div_ceil(rows) * n.div_ceil(columns)).sum();
+        (blocks as f64 / AT_ONCE).max(1.0) * (rows * columns) as f64 / share
+    };
+    let least = TILES.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+    least.map(|&(rows, columns, _)| (rows, columns)).expect("there are some")
 }
 
 /// Bytes of shared memory, as `Shape` in `products.cu` has it.
-fn shared(of: Of, (rows, columns): (usize, usize)) -> usize {
-    let groups = THREADS * 16 / (rows * columns);
-    let (depth, stages) = if groups >= 4 { (64, 4) } else { (32, 3) };
+fn shared(of: Of, (rows, columns): (usize, usize), rounding: Rounding) -> usize {
+    let group_threads = match rounding {
+        Rounding::None => {
+            let (own_rows, own_columns) = (if rows == 16 { 4 } else { 8 }, if rows <= 32 { 4 } else { 8 });
+            rows / own_rows * (columns / own_columns)
+        }
+        Rounding::Tf32 | Rounding::Bf16 => rows / if rows == 16 { 16 } else { 32 } * columns,
+    };
+    let groups = THREADS / group_threads;
+    let (depth, stages) = (64, if rows == 64 { 3 } else { 4 });
     let size = |rows: usize, along_k: bool| if along_k { rows * (depth + 4) } else { depth * (rows + 8) };
     let a_along_k = matches!(of, Of::Layer | Of::LayerBack | Of::FilterGradient);
     let b_along_k = !matches!(of, Of::LayerBack | Of::LayerGradient);
@@ -247,16 +262,39 @@ fn product(
         after: flags.iter().map(|&(on, bit)| if on { bit } else { 0 }).sum(),
         slope: then.slope,
     };
-    let blocks = |(rows, columns): (usize, usize)| m.div_ceil(rows) * n.div_ceil(columns);
-    let (rows, columns) = tile(blocks);
+    if let Some((thin, blocks)) = thin(sizes) {
+        let options = [thin as c_int, of as c_int, 0, precision(rounding), 1];
+        #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
+        // SAFETY: as below.
+        unsafe {
+            launch(a.device(), &SOURCE, &options, (blocks, 1), 0, &argument);
+        }
+        return (first, second);
+    }
+    let (rows, columns) = tile(&[(m, n)]);
     let options = [of as c_int, int(rows), int(columns), precision(rounding), int(taps)];
     let grid = (m.div_ceil(rows), n.div_ceil(columns));
     #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
     // SAFETY: every tensor is as large as the sizes say: checked here and by the callers.
     unsafe {
-        launch(a.device(), &SOURCE, &options, grid, shared(of, (rows, columns)), &argument);
+        launch(a.device(), &SOURCE, &options, grid, shared(of, (rows, columns), rounding), &argument);
     }
     (first, second)
+}
+
+/// What is so few that there are kernels without tiles for it.
+const FEW: usize = 8;
+
+/// The kernel of a layer's product that is thin, and its blocks.
+fn thin(&Sizes { of, m, n, k, .. }: &Sizes) -> Option<(Of, usize)> {
+    let of_layers = matches!(of, Of::Layer | Of::LayerBack);
+    // On the way back neighbours of a weight are apart in a sum.
+    let few = n <= FEW || (m <= FEW && of == Of::Layer);
+    match of_layers {
+        true if k <= FEW => Some((Of::ShortSums, (m * n).div_ceil(THREADS))),
+        true if few => Some((Of::SumsByWarps, (m * n).div_ceil(THREADS / 32))),
+        _ => None,
+    }
 }
 
 fn matrix(t: &Tensor) -> (usize, usize) {
@@ -362,26 +400,78 @@ const NO_JOB: Job = Job {
     first_block: 0,
 };
 
-/// Numbers the jobs' blocks, and starts all of them.
+/// Of a part of a sum that is split: so many rows or pixels at least.
+const LEAST_OF_A_PART: usize = 256;
+/// Blocks that several of a GPU's processors share.
+const MANY_BLOCKS: usize = 400;
+
+/// Starts all jobs, those with long sums in parts that are added up behind, and these where they belong.
 fn gradients(of: Of, jobs: &mut [Job], tile: (usize, usize), rounding: Rounding, device: Device) {
     let (rows, columns) = tile;
-    let mut blocks = 0;
+    let tiles = |job: &Job| (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns);
+    let all: usize = jobs.iter().map(tiles).sum();
+    let mut added: Vec<PartsJob> = Vec::new();
+    // Kept until all is started.
+    let mut parts = Vec::new();
+    let (mut blocks, mut blocks_behind) = (0, 0);
     for job in jobs.iter_mut() {
+        let (m, n) = (job.m as usize, job.n as usize);
+        let splits = (MANY_BLOCKS / all.max(1)).clamp(1, (job.k as usize / LEAST_OF_A_PART).max(1));
+        job.splits = int(splits);
         job.first_block = int(blocks);
-        blocks += (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns) * job.splits as usize;
+        blocks += tiles(job) * splits;
+        if splits > 1 {
+            let part = Tensor::empty([splits, m, n + 1].map(|n| n as i64), (Kind::Float, device));
+            let first_block = int(blocks_behind);
+            blocks_behind += (m * (n + 1)).div_ceil(THREADS);
+            let (weight, bias) = (job.weight, job.bias);
+            job.weight = part.data_ptr().cast();
+            // In a column of the parts, whether it is wanted or not.
+            job.bias = job.weight;
+            added.push(PartsJob {
+                parts: job.weight,
+                weight,
+                bias,
+                m: job.m,
+                n: job.n,
+                splits: job.splits,
+                first_block,
+            });
+            parts.push(part);
+        }
     }
-    let mut argument = Gradients { jobs: [NO_JOB; MOST], count: int(jobs.len()) };
-    argument.jobs[..jobs.len()].copy_from_slice(jobs);
     if blocks == 0 {
         return;
     }
+    let mut argument = Gradients { jobs: [NO_JOB; MOST], count: int(jobs.len()) };
+    argument.jobs[..jobs.len()].copy_from_slice(jobs);
     let options = [of as c_int, int(rows), int(columns), precision(rounding), 1];
     #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
     // SAFETY: every tensor is as large as the job says: checked where jobs are made.
     unsafe {
-        launch(device, &SOURCE, &options, (blocks, 1), shared(of, tile), &argument);
+        launch(device, &SOURCE, &options, (blocks, 1), shared(of, tile, rounding), &argument);
+    }
+    if added.is_empty() {
+        return;
+    }
+    let mut argument = Parts { jobs: [NO_PARTS; MOST], count: int(added.len()) };
+    argument.jobs[..added.len()].copy_from_slice(&added);
+    #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
+    // SAFETY: the parts are as large as the jobs say, and so are gradients.
+    unsafe {
+        launch(device, &SOURCE, &[Of::Parts as c_int, 0, 0, 0, 0], (blocks_behind, 1), 0, &argument);
     }
 }
+
+const NO_PARTS: PartsJob = PartsJob {
+    parts: std::ptr::null(),
+    weight: std::ptr::null_mut(),
+    bias: std::ptr::null_mut(),
+    m: 0,
+    n: 0,
+    splits: 0,
+    first_block: 0,
+};
 
 /// Adds every layer's gradients to where they belong: `gradᵀ input`, and the sum of `grad` over rows. No two of them the same.
 pub fn layer_gradients(layers: &[Layer], rounding: Rounding) {
@@ -395,9 +485,10 @@ pub fn layer_gradients(layers: &[Layer], rounding: Rounding) {
             Job { grad, input, weight, bias, m: int(m), n: int(n), k: int(k), ..NO_JOB }
         };
         let mut jobs: Vec<Job> = layers.iter().map(job).collect();
-        let tile = tile(|(rows, columns)| {
-            jobs.iter().map(|job| (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns)).sum()
-        });
+        let sizes: Vec<_> = jobs.iter().map(|job| (job.m as usize, job.n as usize)).collect();
+        let long = jobs.iter().all(|job| job.k as usize >= 2 * LEAST_OF_A_PART);
+        // Of long sums there are enough blocks by splits.
+        let tile = if long { (64, 64) } else { tile(&sizes) };
         let Some(first) = layers.first() else { return };
         gradients(Of::LayerGradient, &mut jobs, tile, rounding, first.grad.device());
     }
@@ -405,86 +496,36 @@ pub fn layer_gradients(layers: &[Layer], rounding: Rounding) {
 
 /// The tile of filters' gradients, which have few rows and columns and many pixels.
 const FILTER_TILE: (usize, usize) = (32, 32);
-/// Pixels of a part at least.
-const LEAST_PIXELS: usize = 256;
-/// Blocks that several of a GPU's processors share.
-const MANY_BLOCKS: usize = 400;
 
 /// Adds every convolution's gradients to where they belong. No two of them the same.
 pub fn filter_gradients(filters: &[Layer], rounding: Rounding) {
     for filters in filters.chunks(MOST) {
-        some_filter_gradients(filters, rounding);
+        // Kept until all is started.
+        let whole: Vec<_> = filters.iter().map(|filter| [filter.grad, filter.input].map(whole_images)).collect();
+        let mut jobs: Vec<Job> = filters.iter().zip(&whole).map(|(filter, whole)| filter_job(filter, whole)).collect();
+        let Some(first) = filters.first() else { return };
+        gradients(Of::FilterGradient, &mut jobs, FILTER_TILE, rounding, first.grad.device());
     }
 }
 
-fn some_filter_gradients(filters: &[Layer], rounding: Rounding) {
-    let Some(device) = filters.first().map(|filter| filter.grad.device()) else { return };
-    // Kept until all is started.
-    let whole: Vec<_> = filters.iter().map(|filter| [filter.grad, filter.input].map(whole_images)).collect();
-    let mut jobs: Vec<Job> = Vec::new();
-    for (filter, [(grad, grads_apart), (input, inputs_apart)]) in filters.iter().zip(&whole) {
-        let taps = taps(&filter.weight);
-        let ([count, m, height, width], [_, channels, ..]) = (images(grad), images(input));
-        assert_eq!(images(input), [count, channels, height, width], "as many images as gradients");
-        let (grad, input) = (grad.data_ptr().cast_const().cast(), input.data_ptr().cast_const().cast());
-        jobs.push(Job {
-            grad,
-            input,
-            m: int(m),
-            n: int(channels * taps),
-            k: int(count * height * width),
-            height: int(height),
-            width: int(width),
-            taps: int(taps),
-            grads_apart: int(*grads_apart),
-            inputs_apart: int(*inputs_apart),
-            ..NO_JOB
-        });
-    }
-    let (rows, columns) = FILTER_TILE;
-    let tiles = |job: &Job| (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns);
-    let all: usize = jobs.iter().map(tiles).sum();
-    let mut parts = Vec::new();
-    for job in &mut jobs {
-        let most = (job.k as usize).div_ceil(LEAST_PIXELS).max(1);
-        let splits = (MANY_BLOCKS / all.max(1)).clamp(1, most);
-        let part = Tensor::empty([splits as i64, i64::from(job.m), i64::from(job.n) + 1], (Kind::Float, device));
-        job.splits = int(splits);
-        job.weight = part.data_ptr().cast();
-        // In a column of the parts, whether it is wanted or not.
-        job.bias = job.weight;
-        parts.push(part);
-    }
-    gradients(Of::FilterGradient, &mut jobs, FILTER_TILE, rounding, device);
-    let mut argument = Parts {
-        jobs: [PartsJob {
-            parts: std::ptr::null(),
-            weight: std::ptr::null_mut(),
-            bias: std::ptr::null_mut(),
-            m: 0,
-            n: 0,
-            splits: 0,
-            first_block: 0,
-        }; MOST],
-        count: int(jobs.len()),
-    };
-    let mut blocks = 0;
-    for ((to, job), filter) in argument.jobs.iter_mut().zip(&jobs).zip(filters) {
-        let (m, n) = (job.m as usize, job.n as usize);
-        *to = PartsJob {
-            parts: job.weight,
-            weight: gradient_of(&filter.weight, m * n),
-            bias: filter.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m)),
-            m: job.m,
-            n: job.n,
-            splits: job.splits,
-            first_block: int(blocks),
-        };
-        blocks += (m * (n + 1)).div_ceil(THREADS);
-    }
-    #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
-    // SAFETY: the parts are as large as the jobs say, and so are gradients, which was checked.
-    unsafe {
-        launch(device, &SOURCE, &[Of::Parts as c_int, 0, 0, 0, 0], (blocks, 1), 0, &argument);
+fn filter_job(filter: &Layer, [(grad, grads_apart), (input, inputs_apart)]: &[(Tensor, usize); 2]) -> Job {
+    let taps = taps(&filter.weight);
+    let ([count, m, height, width], [_, channels, ..]) = (images(grad), images(input));
+    assert_eq!(images(input), [count, channels, height, width], "as many images as gradients");
+    assert!(grad.kind() == Kind::Float && input.kind() == Kind::Float, "a kernel reads f32");
+    Job {
+        grad: grad.data_ptr().cast_const().cast(),
+        input: input.data_ptr().cast_const().cast(),
+        weight: gradient_of(&filter.weight, m * channels * taps),
+        bias: filter.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m)),
+        m: int(m),
+        n: int(channels * taps),
+        k: int(count * height * width),
+        height: int(height),
+        width: int(width),
+        taps: int(taps),
+        grads_apart: int(*grads_apart),
+        inputs_apart: int(*inputs_apart),
+        ..NO_JOB
     }
 }
