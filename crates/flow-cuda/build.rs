@@ -3,7 +3,7 @@
 fn main() {
     let files =
         ["src/adam.cpp", "src/exact.cpp", "src/graph.cpp", "src/kernels/kernels.cpp", "src/kernels/emulated.cpp"];
-    let kernels = ["adam.cu", "coupling.cu", "emulated.hpp", "products.cu", "spline.cu"];
+    let kernels = ["adam.cu", "coupling.cu", "emulated.hpp", "mixing.cu", "products.cu", "spline.cu", "sums.cuh"];
     let read = kernels.map(|file| format!("src/kernels/{file}"));
     for file in files.iter().copied().chain(read.iter().map(String::as_str)) {
         println!("cargo:rerun-if-changed={file}");

@@ -2,10 +2,13 @@
 
 use tch::{Kind, Tensor, nn};
 
+use flow_cuda::kernels;
+
+use crate::backward::Taped;
 use crate::dense::numbers;
 use crate::plain::{PlainMap, Scale, is_plain};
 use crate::shape::by_feature;
-use crate::{Bijection, Inspection, Scales};
+use crate::{Backward, Bijection, Gradients, Inspection, Kept, Scales, gpu};
 
 /// Activation normalisation (Glow, section 3.1): `z = (x + shift) * exp(log_scale)`, one scale and one shift a feature,
 /// where the features are dimension 1 of `[n, features, ..]`.
@@ -52,10 +55,21 @@ impl ActNorm {
         self.started.double_value(&[0]) != 0.0
     }
 
-    fn log_det(&self, x: &Tensor) -> Tensor {
-        // A single feature would broadcast over many, with a log-determinant of only one.
+    /// A single feature would broadcast over many, with a log-determinant of only one.
+    fn assert_fits(&self, x: &Tensor) {
         let (features, size) = (self.log_scale.size()[0], x.size());
         assert!(size[1] == features, "an ActNorm of {features} features was given a batch {size:?}");
+    }
+
+    /// By kernels, where they compute on `x`.
+    fn on_gpu(&self, x: &Tensor) -> Option<kernels::ActNorm<'_>> {
+        self.assert_fits(x);
+        gpu::applies(x).then_some(kernels::ActNorm { log_scale: &self.log_scale, shift: &self.shift })
+    }
+
+    fn log_det(&self, x: &Tensor) -> Tensor {
+        self.assert_fits(x);
+        let size = x.size();
         let places: i64 = size[2..].iter().product();
         let one = self.log_scale.sum(None::<Kind>) * places as f64;
         one.unsqueeze(0).expand([size[0]], false)
@@ -64,13 +78,28 @@ impl ActNorm {
 
 impl Bijection for ActNorm {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(on_gpu) = self.on_gpu(x) {
+            return on_gpu.forward(&x.contiguous());
+        }
         let z = (x + by_feature(&self.shift, x)) * by_feature(&self.log_scale, x).exp();
         (z, self.log_det(x))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(on_gpu) = self.on_gpu(z) {
+            return on_gpu.inverse(&z.contiguous());
+        }
         let x = z * by_feature(&self.log_scale, z).neg().exp() - by_feature(&self.shift, z);
         (x, self.log_det(z).neg())
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let Some(on_gpu) = self.on_gpu(x) else {
+            return Taped::run(x, |x| self.forward(x, context));
+        };
+        let x = x.contiguous();
+        let (value, log_det) = on_gpu.forward(&x);
+        Kept { value, log_det, back: Box::new(OnGpuBack { on_gpu, x }) }
     }
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
@@ -95,5 +124,27 @@ impl Bijection for ActNorm {
 
     fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
         Inspection { scales: Some(Scales::diagonal(&self.log_scale.exp())), ..Inspection::default() }
+    }
+}
+
+struct OnGpuBack<'a> {
+    on_gpu: kernels::ActNorm<'a>,
+    x: Tensor,
+}
+
+impl Backward for OnGpuBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        _wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let OnGpuBack { on_gpu, x } = *self;
+        let places = kernels::ActNormGradients {
+            log_scale: gradients.place_of(on_gpu.log_scale),
+            shift: gradients.place_of(on_gpu.shift),
+        };
+        Some(on_gpu.backward(&x, &grad_value.contiguous(), &grad_log_det.contiguous(), &places))
     }
 }

@@ -5,12 +5,11 @@
 //!
 //! Both ways are taken within [`tch::no_grad`]. What has to be taped turns gradients on for itself.
 
-use flow_cuda::kernels::{Layer, filter_gradients, layer_gradients};
 use flow_dense::{Destination, Panels, gradient};
 use tch::{Kind, Tensor};
 
+use crate::dense;
 use crate::product::add_mm;
-use crate::{dense, gpu};
 
 /// A map's output and what its way back needs.
 pub struct Kept<'a> {
@@ -53,43 +52,13 @@ pub trait Gradients {
         }
     }
 
-    /// The gradients of layers by [`gpu`](crate::gpu)'s kernels: each weight's as [`Gradients::give_product`] has it, and its bias's,
-    /// the sum of `grad` over rows.
-    fn give_layers(&mut self, layers: &[LayerGradients]) {
-        let layers: Vec<Layer> = layers.iter().filter_map(LayerGradients::into_parameters).collect();
-        layer_gradients(&layers, gpu::rounding());
-    }
-
-    /// The same of convolutions that keep height and width: of `weight: [outputs, inputs, k, k]`, k 1 or 3, with `grad` and `input`
-    /// of `[n, channels, h, w]`.
-    fn give_filters(&mut self, filters: &[LayerGradients]) {
-        let filters: Vec<Layer> = filters.iter().filter_map(LayerGradients::into_parameters).collect();
-        filter_gradients(&filters, gpu::rounding());
+    /// Where a kernel adds the gradient of `parameter` to; `None` for a parameter that is not trained.
+    fn place_of(&mut self, parameter: &Tensor) -> Option<Tensor> {
+        gradient_of(parameter)
     }
 
     /// The gradient of `parameter` is `gradient`, of its shape.
     fn give(&mut self, parameter: &Tensor, gradient: &Tensor);
-}
-
-/// A layer `y = x Wᵀ + b` on the way back: whose gradients they are, and what they are made of.
-#[derive(Debug, Clone, Copy)]
-pub struct LayerGradients<'a> {
-    /// `W: [outputs, inputs]`, of a convolution `[outputs, inputs, k, k]`.
-    pub weight: &'a Tensor,
-    /// `b: [outputs]`.
-    pub bias: Option<&'a Tensor>,
-    /// The gradient of `y: [n, outputs, ..]`.
-    pub grad: &'a Tensor,
-    /// `x: [n, inputs, ..]`.
-    pub input: &'a Tensor,
-}
-
-impl LayerGradients<'_> {
-    /// Into the parameters' own gradients; `None` for a layer that is not trained.
-    fn into_parameters(&self) -> Option<Layer<'_>> {
-        let LayerGradients { weight, bias, grad, input } = *self;
-        gradient_of(weight).map(|weight| Layer { grad, input, weight, bias: bias.and_then(gradient_of) })
-    }
 }
 
 /// Adds them to the parameters' own gradients, as autograd does; parameters that are not trained get none.

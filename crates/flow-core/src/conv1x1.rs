@@ -1,9 +1,11 @@
 //! The invertible 1x1 convolution: a learned mixing of the channels.
 
+use flow_cuda::kernels::{Layer, Lu, LuGradients, Rounding, Then, filter, filter_back, filter_gradients};
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::backward::Taped;
 use crate::product::conv2d_exact;
-use crate::{Bijection, Inspection, Scales, rng};
+use crate::{Backward, Bijection, Gradients, Inspection, Kept, Scales, gpu, rng};
 
 /// One matrix for every pixel (Glow, section 3.2), on batches `[n, c, ..]`; on vectors `[n, c]` a linear map:
 ///
@@ -62,6 +64,13 @@ impl Conv1x1 {
         }
     }
 
+    /// The decomposition in the terms of kernels, where they compute on images `x: [n, c, h, w]`.
+    fn on_gpu(&self, x: &Tensor) -> Option<Lu<'_>> {
+        let Form::Lu { order, lower, upper, log_diagonal, sign } = &self.form else { return None };
+        let fits = x.dim() == 4 && x.size()[1] == sign.size()[0] && gpu::applies(x);
+        fits.then_some(Lu { lower, upper, log_diagonal, sign, order })
+    }
+
     /// `W⁻¹` and `-ln|det W|`; numbers that are not finite where there is no inverse.
     fn inverse_matrix(&self) -> (Tensor, Tensor) {
         match &self.form {
@@ -107,6 +116,42 @@ fn apply(x: &Tensor, (matrix, log_det): (Tensor, Tensor)) -> (Tensor, Tensor) {
     (z, (log_det * pixels as f64).unsqueeze(0).expand([n], false))
 }
 
+fn pixels(x: &Tensor) -> usize {
+    x.size()[2..].iter().map(|&n| n as usize).product()
+}
+
+fn as_filters(matrix: &Tensor) -> Tensor {
+    let c = matrix.size()[0];
+    matrix.reshape([c, c, 1, 1])
+}
+
+struct OnGpuBack<'a> {
+    lu: Lu<'a>,
+    filters: Tensor,
+    x: Tensor,
+}
+
+impl Backward for OnGpuBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let OnGpuBack { lu, filters, x } = *self;
+        let of_filters = Layer { grad: grad_value, input: &x, weight: filters.zeros_like(), bias: None };
+        filter_gradients(std::slice::from_ref(&of_filters), Rounding::None);
+        let places = LuGradients {
+            lower: gradients.place_of(lu.lower),
+            upper: gradients.place_of(lu.upper),
+            log_diagonal: gradients.place_of(lu.log_diagonal),
+        };
+        lu.backward(&of_filters.weight, &grad_log_det.contiguous(), pixels(&x), &places);
+        wanted.then(|| filter_back(grad_value, &filters, &Then::default(), Rounding::None).0)
+    }
+}
+
 /// A rotation drawn uniformly by `seed`, the same on every device: `[c, c]` in f64.
 fn rotation(channels: usize, seed: u64) -> Tensor {
     let size = [channels as i64; 2];
@@ -122,7 +167,23 @@ fn like(path: &nn::Path, values: &Tensor) -> Tensor {
 
 impl Bijection for Conv1x1 {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        apply(x, self.matrix())
+        match self.on_gpu(x) {
+            None => apply(x, self.matrix()),
+            Some(lu) => {
+                let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
+                (filter(x, &as_filters(&matrix), &Then::default(), Rounding::None).0, log_det)
+            }
+        }
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let Some(lu) = self.on_gpu(x) else {
+            return Taped::run(x, |x| self.forward(x, context));
+        };
+        let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
+        let filters = as_filters(&matrix);
+        let (value, _) = filter(x, &filters, &Then::default(), Rounding::None);
+        Kept { value, log_det, back: Box::new(OnGpuBack { lu, filters, x: x.shallow_clone() }) }
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {

@@ -91,7 +91,7 @@ impl ConditionerBackward for Taped {
 pub struct Coupling<N> {
     mask: Mask,
     conditioner: N,
-    pub(crate) law: Law,
+    law: Law,
 }
 
 impl<N: Conditioner> Coupling<N> {

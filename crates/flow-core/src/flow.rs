@@ -1,6 +1,6 @@
 //! A flow: a bijection and the base distribution of its latent.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::{Backward, Base, Bijection, Gradients, Kept, Probe};
 

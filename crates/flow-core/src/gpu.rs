@@ -1,8 +1,9 @@
 //! Layers, convolutions and laws by this toolkit's own kernels on a GPU ([`flow_cuda::kernels`]): when, and how rounded.
 
-use flow_cuda::kernels::{self, Rounding};
+use flow_cuda::kernels::{self, Layer, Rounding};
 use tch::Tensor;
 
+use crate::Gradients;
 use crate::dense::taped;
 use crate::product::Precision;
 
@@ -19,4 +20,38 @@ pub fn rounding() -> Rounding {
         Precision::Bf16 => Rounding::Bf16,
         Precision::Tf32 => Rounding::Tf32,
     }
+}
+
+/// A layer `y = x Wᵀ + b`, or a convolution that keeps height and width, on the way back.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerGradients<'a> {
+    /// `W: [outputs, inputs]`, of a convolution `[outputs, inputs, k, k]`, k 1 or 3.
+    pub weight: &'a Tensor,
+    /// `b: [outputs]`.
+    pub bias: Option<&'a Tensor>,
+    /// The gradient of `y: [n, outputs, ..]`.
+    pub grad: &'a Tensor,
+    /// `x: [n, inputs, ..]`.
+    pub input: &'a Tensor,
+}
+
+impl LayerGradients<'_> {
+    /// Into the parameters' own gradients; `None` for a layer that is not trained.
+    fn placed(&self, gradients: &mut dyn Gradients) -> Option<Layer<'_>> {
+        let LayerGradients { weight, bias, grad, input } = *self;
+        let weight = gradients.place_of(weight)?;
+        Some(Layer { grad, input, weight, bias: bias.and_then(|bias| gradients.place_of(bias)) })
+    }
+}
+
+/// Gives the gradients of layers: each weight's is `gradᵀ x`, and each bias's the sum of `grad` over rows.
+pub fn give_layers(gradients: &mut dyn Gradients, layers: &[LayerGradients]) {
+    let layers: Vec<Layer> = layers.iter().filter_map(|layer| layer.placed(gradients)).collect();
+    kernels::layer_gradients(&layers, rounding());
+}
+
+/// The same of convolutions.
+pub fn give_filters(gradients: &mut dyn Gradients, filters: &[LayerGradients]) {
+    let filters: Vec<Layer> = filters.iter().filter_map(|filter| filter.placed(gradients)).collect();
+    kernels::filter_gradients(&filters, rounding());
 }

@@ -79,7 +79,7 @@ pub mod testing;
 
 pub use actnorm::ActNorm;
 pub use affine::ElementwiseAffine;
-pub use backward::{Backward, Gradients, Kept, LayerGradients, ToParameters, gradient_of};
+pub use backward::{Backward, Gradients, Kept, ToParameters, gradient_of};
 pub use base::{Base, Logistic, StandardNormal};
 pub use batchnorm::BatchNorm;
 pub use bijection::{Bijection, Probe};

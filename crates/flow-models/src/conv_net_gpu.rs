@@ -1,8 +1,8 @@
 //! Convolutional nets by this toolkit's kernels on a GPU: a convolution is one of them, its bias, activation and sum, or its
 //! gradient's mask, included; and the gradients of all filters are one.
 
-use flow_core::gpu::rounding;
-use flow_core::{ConditionerBackward, ConditionerKept, Gradients, LayerGradients};
+use flow_core::gpu::{LayerGradients, give_filters, rounding};
+use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_cuda::kernels::{Layer, Second, Then, filter, filter_back, filter_gradients};
 use flow_dense::Slope;
 use tch::{Kind, Tensor};
@@ -144,7 +144,7 @@ impl Back<'_> {
         let plain = all().filter(|((conv, _), _)| !conv.is_normalised()).map(|((conv, _), (grad, input))| {
             LayerGradients { weight: &conv.weight, bias: Some(&conv.bias), grad, input }
         });
-        gradients.give_filters(&plain.collect::<Vec<_>>());
+        give_filters(gradients, &plain.collect::<Vec<_>>());
         let normalised: Vec<_> = all().filter(|((conv, _), _)| conv.is_normalised()).collect();
         let of_weights = normalised.iter().map(|((conv, weight), (grad, input))| Layer {
             grad,

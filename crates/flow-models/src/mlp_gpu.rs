@@ -1,8 +1,8 @@
 //! The multilayer perceptron by this toolkit's kernels on a GPU: a layer is one of them, its bias, activation and sum, or its
 //! gradient's mask, included; and the gradients of all layers are one.
 
-use flow_core::gpu::rounding;
-use flow_core::{ConditionerBackward, ConditionerKept, Gradients, LayerGradients};
+use flow_core::gpu::{LayerGradients, give_layers, rounding};
+use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_cuda::kernels::{Second, Then, layer, layer_back};
 use flow_dense::Slope;
 use tch::Tensor;
@@ -89,7 +89,7 @@ impl ConditionerBackward for Back<'_> {
             layers.push(LayerGradients { weight: skip, bias: None, grad: &grad, input: &inputs[0] });
         }
         let grad_x = wanted.then(|| self.of_input(&own[0], &grad));
-        gradients.give_layers(&layers);
+        give_layers(gradients, &layers);
         grad_x
     }
 }

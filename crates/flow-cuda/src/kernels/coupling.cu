@@ -1,5 +1,5 @@
 // A coupling of vectors by an additive or an affine law, given its conditioner's output: split, law, merge and log-determinant at
-// once. A warp for each row.
+// once. A warp for each row, or, where WIDE, a block.
 
 struct Coupling {
   const float* x;           // [rows][dim]: z on the way back to data
@@ -43,15 +43,15 @@ __device__ inline Scaled scaled(const Coupling& c, const float* parameters, int 
   return s;
 }
 
-__device__ inline float sum_of_warp(float v) {
-#pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) v += __shfl_xor_sync(0xffffffffu, v, apart);
-  return v;
+template <bool WIDE>
+__device__ inline int own_row() {
+  return WIDE ? (int)blockIdx.x : (int)(blockIdx.x * 8 + threadIdx.x / 32);
 }
 
-template <bool INVERSE>
-__device__ inline void couple(const Coupling& c) {
-  const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+template <bool INVERSE, bool WIDE>
+__device__ inline void couple(const Coupling& c, float* shared) {
+  constexpr int kLanes = WIDE ? 256 : 32;
+  const int row = own_row<WIDE>(), lane = threadIdx.x % kLanes;
   const int kept = c.dim - c.changed;
   float log_det = 0.0f;
   if (row < c.rows) {
@@ -59,7 +59,7 @@ __device__ inline void couple(const Coupling& c) {
     float* z = c.z + (size_t)row * c.dim;
     const float* parameters = c.parameters + (size_t)row * c.changed * (c.affine ? 2 : 1);
     const float* shifts = parameters + (c.affine ? c.changed : 0);
-    for (int d = lane; d < c.dim; d += 32) {
+    for (int d = lane; d < c.dim; d += kLanes) {
       const int place = place_of(c, d);
       float v = x[d];
       if (place >= kept) {
@@ -71,18 +71,20 @@ __device__ inline void couple(const Coupling& c) {
       z[d] = v;
     }
   }
-  log_det = sum_of_warp(log_det);
+  log_det = WIDE ? sum_of_block(log_det, shared) : sum_of_warp(log_det);
   if (row < c.rows && lane == 0 && c.log_det) c.log_det[row] = log_det;
 }
 
 // g_t = g_z,   g_s = g_z x scale + g_log_det,   g_raw = g_s bound (1 - tanh^2),   g_bound = g_s tanh
+template <bool WIDE>
 __device__ inline void couple_parameters_back(const Coupling& c) {
-  const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  constexpr int kLanes = WIDE ? 256 : 32;
+  const int row = own_row<WIDE>(), lane = threadIdx.x % kLanes;
   if (row >= c.rows) return;
   const int kept = c.dim - c.changed, all = c.changed * (c.affine ? 2 : 1);
   const float* parameters = c.parameters + (size_t)row * all;
   float* to = c.grad_parameters + (size_t)row * all;
-  for (int d = lane; d < c.dim; d += 32) {
+  for (int d = lane; d < c.dim; d += kLanes) {
     const int at = place_of(c, d) - kept;
     if (at < 0) continue;
     const float of_z = c.grad_z[(size_t)row * c.dim + d];
@@ -95,12 +97,14 @@ __device__ inline void couple_parameters_back(const Coupling& c) {
   }
 }
 
+template <bool WIDE>
 __device__ inline void couple_back(const Coupling& c) {
-  const int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+  constexpr int kLanes = WIDE ? 256 : 32;
+  const int row = own_row<WIDE>(), lane = threadIdx.x % kLanes;
   if (row >= c.rows) return;
   const int kept = c.dim - c.changed;
   const float* parameters = c.parameters + (size_t)row * c.changed * (c.affine ? 2 : 1);
-  for (int d = lane; d < c.dim; d += 32) {
+  for (int d = lane; d < c.dim; d += kLanes) {
     const int place = place_of(c, d);
     const float of_z = c.grad_z[(size_t)row * c.dim + d];
     c.grad_x[(size_t)row * c.dim + d] =
@@ -109,15 +113,16 @@ __device__ inline void couple_back(const Coupling& c) {
 }
 
 #ifdef OF_COUPLING
+extern __shared__ float4 shared_memory[];
 extern "C" __global__ void __launch_bounds__(256) kernel(const __grid_constant__ Coupling c) {
 #if OF_COUPLING == 0
-  couple<false>(c);
+  couple<false, OF_WIDE>(c, (float*)shared_memory);
 #elif OF_COUPLING == 1
-  couple<true>(c);
+  couple<true, OF_WIDE>(c, (float*)shared_memory);
 #elif OF_COUPLING == 2
-  couple_parameters_back(c);
+  couple_parameters_back<OF_WIDE>(c);
 #else
-  couple_back(c);
+  couple_back<OF_WIDE>(c);
 #endif
 }
 #endif

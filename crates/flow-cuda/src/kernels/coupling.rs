@@ -6,10 +6,18 @@ use tch::{Kind, Tensor};
 
 use super::launch::{Source, THREADS, launch};
 
-const SOURCE: Source = Source { text: include_str!("coupling.cu"), options: &["OF_COUPLING"], number: 3 };
+const SOURCE: Source = Source {
+    text: concat!(include_str!("sums.cuh"), include_str!("coupling.cu")),
+    options: &["OF_COUPLING", "OF_WIDE"],
+    number: 3,
+};
 
-/// Rows of a block.
+/// Rows of a block, where each has a warp.
 const ROWS: usize = THREADS / 32;
+/// Coordinates from which on a row has a block.
+const WIDE: usize = 128;
+/// Bytes of a sum over a block.
+const SHARED: usize = 64;
 
 /// Which coordinates are kept.
 #[derive(Debug, Clone, Copy)]
@@ -189,7 +197,9 @@ impl Coupled<'_> {
         #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
         // SAFETY: every tensor is as large as the sizes say, which was checked.
         unsafe {
-            launch(self.input.device(), &SOURCE, &[way], (rows.div_ceil(ROWS), 1), 0, &coupling);
+            let wide = dim >= WIDE;
+            let blocks = if wide { rows } else { rows.div_ceil(ROWS) };
+            launch(self.input.device(), &SOURCE, &[way, c_int::from(wide)], (blocks, 1), SHARED, &coupling);
         }
     }
 }

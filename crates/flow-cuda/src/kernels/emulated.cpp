@@ -2,6 +2,8 @@
 
 #include "emulated.hpp"
 
+#include "sums.cuh"
+
 #include "products.cu"
 
 #include "spline.cu"
@@ -9,6 +11,8 @@
 #include "adam.cu"
 
 #include "coupling.cu"
+
+#include "mixing.cu"
 
 namespace {
 
@@ -82,12 +86,27 @@ Kernel spline_by(const int* o) {
   }
 }
 
+template <bool WIDE>
+Kernel coupling_of(int way) {
+  switch (way) {
+    case 0: return [](const void* p) { couple<false, WIDE>(*static_cast<const Coupling*>(p), shared_numbers); };
+    case 1: return [](const void* p) { couple<true, WIDE>(*static_cast<const Coupling*>(p), shared_numbers); };
+    case 2: return [](const void* p) { couple_parameters_back<WIDE>(*static_cast<const Coupling*>(p)); };
+    default: return [](const void* p) { couple_back<WIDE>(*static_cast<const Coupling*>(p)); };
+  }
+}
+
 Kernel coupling_by(const int* o) {
+  return o[1] != 0 ? coupling_of<true>(o[0]) : coupling_of<false>(o[0]);
+}
+
+Kernel mixing_by(const int* o) {
   switch (o[0]) {
-    case 0: return [](const void* p) { couple<false>(*static_cast<const Coupling*>(p)); };
-    case 1: return [](const void* p) { couple<true>(*static_cast<const Coupling*>(p)); };
-    case 2: return [](const void* p) { couple_parameters_back(*static_cast<const Coupling*>(p)); };
-    default: return [](const void* p) { couple_back(*static_cast<const Coupling*>(p)); };
+    case 0: return [](const void* p) { act_norm<false>(*static_cast<const ActNorm*>(p), shared_numbers); };
+    case 1: return [](const void* p) { act_norm<true>(*static_cast<const ActNorm*>(p), shared_numbers); };
+    case 2: return [](const void* p) { act_norm_back(*static_cast<const ActNorm*>(p), shared_numbers); };
+    case 3: return [](const void* p) { lu_matrix(*static_cast<const Lu*>(p), shared_numbers); };
+    default: return [](const void* p) { lu_back(*static_cast<const Lu*>(p), shared_numbers); };
   }
 }
 
@@ -96,13 +115,15 @@ Kernel kernel_by(int source, const int* o) {
     case 0: return product_by(o);
     case 1: return spline_by(o);
     case 2: return [](const void* p) { adam(*static_cast<const Adam*>(p)); };
-    default: return coupling_by(o);
+    case 3: return coupling_by(o);
+    default: return mixing_by(o);
   }
 }
 
 }  // namespace
 
-// One block after the other. `source` counts products.cu, spline.cu (of 8 bins alone), adam.cu, coupling.cu.
+// One block after the other. `source` counts products.cu, spline.cu (of 8 bins alone), adam.cu, coupling.cu,
+// mixing.cu.
 extern "C" void flow_cuda_emulate(int source, const int* options, unsigned across, unsigned down, const void* arguments) {
   const Kernel kernel = kernel_by(source, options);
   for (unsigned y = 0; y < down; ++y) {

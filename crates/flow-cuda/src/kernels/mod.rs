@@ -5,12 +5,14 @@ mod adam;
 mod coupling;
 mod kept;
 mod launch;
+mod mixing;
 mod products;
 mod spline;
 
 pub(crate) use adam::adam;
 pub use coupling::{Change, Coupled, Places};
 pub use launch::{applies, emulated};
+pub use mixing::{ActNorm, ActNormGradients, Lu, LuGradients};
 pub use products::{
     Layer, Rounding, Second, Then, filter, filter_back, filter_gradients, layer, layer_back, layer_gradients,
 };

@@ -120,8 +120,9 @@ struct Shape {
   static constexpr int kGroupThreads =
       PRECISION == 0 ? BM / kOwnRows * (BN / kOwnColumns) : BM / kWarpRows * (BN / 32) * 32;
   static constexpr int kGroups = kThreads / kGroupThreads;
-  static constexpr int kDepth = 64;
-  static constexpr int kStages = BM == 64 ? 3 : 4;
+  // Of gradients of layers sums are short, which are over rows.
+  static constexpr int kDepth = KIND == kLayerGradient && kGroups <= 4 ? 32 : 64;
+  static constexpr int kStages = BM == 64 && kDepth == 64 ? 3 : 4;
   using A = Tile<BM, kDepth, kAAlongK>;
   using B = Tile<BN, kDepth, kBAlongK>;
   static constexpr int kStage = A::kSize + B::kSize;
@@ -547,8 +548,7 @@ __device__ inline void sums_by_warps(const Product& p) {
   for (int k = threadIdx.x % 32; k < p.k; k += 32) {
     v = fmaf(factor<PRECISION>(a[k]), factor<PRECISION>(b[(size_t)k * apart]), v);
   }
-#pragma unroll
-  for (int other = 16; other > 0; other /= 2) v += __shfl_xor_sync(0xffffffffu, v, other);
+  v = sum_of_warp(v);
   if (there && threadIdx.x % 32 == 0) finish(p, v, m, n);
 }
 
@@ -650,11 +650,11 @@ extern "C" __global__ void __launch_bounds__(256) kernel(const __grid_constant__
 #elif OF_KIND == 6
 extern "C" __global__ void kernel(const __grid_constant__ Parts all) { add_parts(all); }
 #elif OF_KIND == 2 || OF_KIND == 5
-extern "C" __global__ void __launch_bounds__(256) kernel(const __grid_constant__ Gradients all) {
+extern "C" __global__ void __launch_bounds__(256, 2) kernel(const __grid_constant__ Gradients all) {
   gradient<OF_KIND, OF_ROWS, OF_COLUMNS, OF_PRECISION>(all, (float*)shared_memory);
 }
 #else
-extern "C" __global__ void __launch_bounds__(256) kernel(const __grid_constant__ Product p) {
+extern "C" __global__ void __launch_bounds__(256, 2) kernel(const __grid_constant__ Product p) {
   product<OF_KIND, OF_ROWS, OF_COLUMNS, OF_PRECISION, OF_TAPS>(p, (float*)shared_memory);
 }
 #endif

@@ -67,7 +67,7 @@ pub struct Layer<'a> {
 }
 
 const SOURCE: Source = Source {
-    text: include_str!("products.cu"),
+    text: concat!(include_str!("sums.cuh"), include_str!("products.cu")),
     options: &["OF_KIND", "OF_ROWS", "OF_COLUMNS", "OF_PRECISION", "OF_TAPS"],
     number: 0,
 };
@@ -112,7 +112,8 @@ fn shared(of: Of, (rows, columns): (usize, usize), rounding: Rounding) -> usize 
         Rounding::Tf32 | Rounding::Bf16 => rows / if rows == 16 { 16 } else { 32 } * columns,
     };
     let groups = THREADS / group_threads;
-    let (depth, stages) = (64, if rows == 64 { 3 } else { 4 });
+    let depth = if of == Of::LayerGradient && groups <= 4 { 32 } else { 64 };
+    let stages = if rows == 64 && depth == 64 { 3 } else { 4 };
     let size = |rows: usize, along_k: bool| if along_k { rows * (depth + 4) } else { depth * (rows + 8) };
     let a_along_k = matches!(of, Of::Layer | Of::LayerBack | Of::FilterGradient);
     let b_along_k = !matches!(of, Of::LayerBack | Of::LayerGradient);
@@ -402,8 +403,8 @@ const NO_JOB: Job = Job {
 
 /// Of a part of a sum that is split: so many rows or pixels at least.
 const LEAST_OF_A_PART: usize = 256;
-/// Blocks that several of a GPU's processors share.
-const MANY_BLOCKS: usize = 400;
+/// Blocks that are computed at once where a processor of the GPU has two.
+const MANY_BLOCKS: usize = 264;
 
 /// Starts all jobs, those with long sums in parts that are added up behind, and these where they belong.
 fn gradients(of: Of, jobs: &mut [Job], tile: (usize, usize), rounding: Rounding, device: Device) {
