@@ -11,12 +11,11 @@ use crate::mlp::Mlp;
 
 /// `[n, inputs]` to `[n, outputs]`.
 pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
-    let mut h = x.contiguous();
-    let x = h.shallow_clone();
+    let mut h = x.shallow_clone();
     for i in 0..net.hidden.len() {
         h = hidden(net, slope, i, &h).0;
     }
-    outputs(net, &x, &h)
+    outputs(net, x, &h)
 }
 
 /// What the `i`-th hidden layer gives on to the next, and its activation alone where that is another.
@@ -55,7 +54,7 @@ struct Back<'a> {
 
 /// `[n, inputs]`, the last `context` of them given, to `[n, outputs]`.
 pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, context: i64) -> ConditionerKept<'a> {
-    let mut inputs = vec![x.contiguous()];
+    let mut inputs = vec![x.shallow_clone()];
     let mut activations = Vec::with_capacity(net.hidden.len());
     for i in 0..net.hidden.len() {
         let (next, early) = hidden(net, slope, i, &inputs[i]);
@@ -69,8 +68,7 @@ pub(crate) fn forward_keeping<'a>(net: &'a Mlp, slope: Slope, x: &Tensor, contex
 impl ConditionerBackward for Back<'_> {
     fn backward(self: Box<Self>, grad: &Tensor, wanted: bool, gradients: &mut dyn Gradients) -> Option<Tensor> {
         let Back { net, inputs, .. } = &*self;
-        let grad = grad.contiguous();
-        let own = self.of_layers(&grad);
+        let own = self.of_layers(grad);
         let mut layers: Vec<LayerGradients> = net
             .hidden
             .iter()
@@ -84,11 +82,11 @@ impl ConditionerBackward for Back<'_> {
             })
             .collect();
         let last = &inputs[net.hidden.len()];
-        layers.push(LayerGradients { weight: &net.out.weight, bias: Some(&net.out.bias), grad: &grad, input: last });
+        layers.push(LayerGradients { weight: &net.out.weight, bias: Some(&net.out.bias), grad, input: last });
         if let Some(skip) = &net.skip {
-            layers.push(LayerGradients { weight: skip, bias: None, grad: &grad, input: &inputs[0] });
+            layers.push(LayerGradients { weight: skip, bias: None, grad, input: &inputs[0] });
         }
-        let grad_x = wanted.then(|| self.of_input(&own[0], &grad));
+        let grad_x = wanted.then(|| self.of_input(&own[0], grad));
         give_layers(gradients, &layers);
         grad_x
     }

@@ -37,7 +37,7 @@ struct Product {
   float* second;       // C, if any
   int m, n, k;
   int height, width, taps;  // of convolutions: of an image, and 1 or 9
-  int images_apart;         // of convolutions: numbers from one image of A to the next
+  int apart;                // numbers from one row of A, or one image of it, to the next
   int after;
   float slope;
 };
@@ -52,7 +52,7 @@ struct Gradients {
     float* bias;    // if any; in several splits the last column of the parts
     int m, n, k;
     int height, width, taps;
-    int grads_apart, inputs_apart;  // from one image to the next
+    int grads_apart, inputs_apart;  // from one row or image to the next
     int splits;
     int first_block;
   } jobs[kMost];
@@ -141,7 +141,7 @@ template <int ROWS, int DEPTH, bool ALONG_K>
 #ifndef EMULATED
 __noinline__
 #endif
-__device__ void load_singly(float* tile, const float* from, int first_row, int rows, int k, int depth) {
+__device__ void load_singly(float* tile, const float* from, int first_row, int rows, int k, int depth, int apart) {
   using T = Tile<ROWS, DEPTH, ALONG_K>;
   constexpr int kAcross = ALONG_K ? DEPTH : ROWS;
   const int across = threadIdx.x % kAcross;
@@ -149,12 +149,12 @@ __device__ void load_singly(float* tile, const float* from, int first_row, int r
   for (int line = threadIdx.x / kAcross; line < ROWS * DEPTH / kAcross; line += kThreads / kAcross) {
     const int row = first_row + (ALONG_K ? line : across), at = k + (ALONG_K ? across : line);
     const bool there = row < rows && at < depth;
-    const size_t place = ALONG_K ? (size_t)row * depth + at : (size_t)at * rows + row;
+    const size_t place = ALONG_K ? (size_t)row * apart + at : (size_t)at * apart + row;
     copy_later(tile + line * T::kLine + across, there ? from + place : from, there);
   }
 }
 
-// A matrix in lines of `rows` or of `depth` numbers. Of lines along rows `depth` may be where a split ends.
+// A matrix in lines along k or along rows, `apart` from one another. Of lines along rows `depth` may be where a split ends.
 template <int ROWS, int DEPTH, bool ALONG_K>
 struct MatrixLoader {
   using T = Tile<ROWS, DEPTH, ALONG_K>;
@@ -166,18 +166,18 @@ struct MatrixLoader {
   int line, across, first_row, rows, depth, apart;
   bool in_fours;
 
-  __device__ MatrixLoader(const float* from, int first_row, int rows, int first_k, int depth)
-      : from(from), first_row(first_row), rows(rows), depth(depth) {
+  __device__ MatrixLoader(const float* from, int first_row, int rows, int first_k, int depth, int apart)
+      : from(from), first_row(first_row), rows(rows), depth(depth), apart(apart) {
     line = threadIdx.x / kFours;
     across = threadIdx.x % kFours * 4;
-    apart = ALONG_K ? depth : rows;
-    in_fours = fours(from, apart);
+    // What is beyond a line's end is not 0.
+    in_fours = fours(from, apart) && (ALONG_K ? depth : rows) % 4 == 0;
     place = from + (ALONG_K ? (size_t)(first_row + line) * apart + first_k + across
                             : (size_t)(first_k + line) * apart + first_row + across);
   }
 
   __device__ void load(float* tile, int k) {
-    if (!in_fours) return load_singly<ROWS, DEPTH, ALONG_K>(tile, from, first_row, rows, k, depth);
+    if (!in_fours) return load_singly<ROWS, DEPTH, ALONG_K>(tile, from, first_row, rows, k, depth, apart);
     float* to = tile + line * T::kLine + across;
     const float* own = place;
 #pragma unroll
@@ -443,17 +443,17 @@ __device__ inline void product(const Product& p, float* shared) {
   const int row_0 = blockIdx.x * BM, column_0 = blockIdx.y * BN;
   const auto nothing = [](const float*) {};
   if constexpr (kOfImages) {
-    ShiftedLoader<BM, S::kDepth, TAPS> a(p.a, row_0, p.m, p.k, p.height, p.width, p.images_apart);
+    ShiftedLoader<BM, S::kDepth, TAPS> a(p.a, row_0, p.m, p.k, p.height, p.width, p.apart);
     if constexpr (KIND == kFilterBack) {
       TurnedLoader<BN, S::kDepth, TAPS> b(p.b, column_0, p.n, p.k);
       tile_sums<KIND, BM, BN, PRECISION>(shared, 0, p.k, a, b, nothing);
     } else {
-      MatrixLoader<BN, S::kDepth, true> b(p.b, column_0, p.n, 0, p.k);
+      MatrixLoader<BN, S::kDepth, true> b(p.b, column_0, p.n, 0, p.k, p.k);
       tile_sums<KIND, BM, BN, PRECISION>(shared, 0, p.k, a, b, nothing);
     }
   } else {
-    MatrixLoader<BM, S::kDepth, S::kAAlongK> a(p.a, row_0, p.m, 0, p.k);
-    MatrixLoader<BN, S::kDepth, S::kBAlongK> b(p.b, column_0, p.n, 0, p.k);
+    MatrixLoader<BM, S::kDepth, S::kAAlongK> a(p.a, row_0, p.m, 0, p.k, p.apart);
+    MatrixLoader<BN, S::kDepth, S::kBAlongK> b(p.b, column_0, p.n, 0, p.k, KIND == kLayerBack ? p.n : p.k);
     tile_sums<KIND, BM, BN, PRECISION>(shared, 0, p.k, a, b, nothing);
   }
   const int pixels = kOfImages ? p.height * p.width : 1;
@@ -529,7 +529,7 @@ __device__ inline void short_sums(const Product& p) {
   float v = 0.0f;
   for (int k = 0; k < p.k; ++k) {
     const float b = p.b[KIND == kLayer ? (size_t)n * p.k + k : (size_t)k * p.n + n];
-    v = fmaf(factor<PRECISION>(p.a[(size_t)m * p.k + k]), factor<PRECISION>(b), v);
+    v = fmaf(factor<PRECISION>(p.a[(size_t)m * p.apart + k]), factor<PRECISION>(b), v);
   }
   finish(p, v, m, n);
 }
@@ -540,7 +540,7 @@ __device__ inline void sums_by_warps(const Product& p) {
   const long long i = (long long)blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
   const bool there = i < (long long)p.m * p.n;
   const int m = there ? (int)(i / p.n) : 0, n = there ? (int)(i % p.n) : 0;
-  const float* a = p.a + (size_t)m * p.k;
+  const float* a = p.a + (size_t)m * p.apart;
   const float* b = p.b + (KIND == kLayer ? (size_t)n * p.k : (size_t)n);
   const int apart = KIND == kLayer ? 1 : p.n;
   float v = 0.0f;
@@ -582,8 +582,8 @@ __device__ inline void gradient(const Gradients& all, float* shared) {
     PixelsLoader<BN, S::kDepth> b(job.input, column_0, job.n, last_k, job.height, job.width, job.inputs_apart, job.taps);
     tile_sums<KIND, BM, BN, PRECISION>(shared, first_k, last_k, a, b, look);
   } else {
-    MatrixLoader<BM, S::kDepth, S::kAAlongK> a(job.grad, row_0, job.m, first_k, last_k);
-    MatrixLoader<BN, S::kDepth, S::kBAlongK> b(job.input, column_0, job.n, first_k, last_k);
+    MatrixLoader<BM, S::kDepth, S::kAAlongK> a(job.grad, row_0, job.m, first_k, last_k, job.grads_apart);
+    MatrixLoader<BN, S::kDepth, S::kBAlongK> b(job.input, column_0, job.n, first_k, last_k, job.inputs_apart);
     tile_sums<KIND, BM, BN, PRECISION>(shared, first_k, last_k, a, b, look);
   }
   const bool parts = job.splits > 1;
@@ -654,7 +654,9 @@ extern "C" __global__ void __launch_bounds__(256, 2) kernel(const __grid_constan
   gradient<OF_KIND, OF_ROWS, OF_COLUMNS, OF_PRECISION>(all, (float*)shared_memory);
 }
 #else
-extern "C" __global__ void __launch_bounds__(256, 2) kernel(const __grid_constant__ Product p) {
+// A large tile's numbers want all registers; of others two blocks share a processor.
+extern "C" __global__ void __launch_bounds__(256, OF_KIND == 0 && OF_ROWS == 64 ? 1 : 2)
+    kernel(const __grid_constant__ Product p) {
   product<OF_KIND, OF_ROWS, OF_COLUMNS, OF_PRECISION, OF_TAPS>(p, (float*)shared_memory);
 }
 #endif

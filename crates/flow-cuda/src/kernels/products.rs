@@ -146,7 +146,7 @@ struct Product {
     height: c_int,
     width: c_int,
     taps: c_int,
-    images_apart: c_int,
+    apart: c_int,
     after: c_int,
     slope: f32,
 }
@@ -218,8 +218,10 @@ struct Sizes {
     m: usize,
     n: usize,
     k: usize,
-    /// Of convolutions: height, width, taps, images apart.
-    images: [usize; 4],
+    /// Numbers from one row of A, or one image of it, to the next.
+    apart: usize,
+    /// Of convolutions: height, width, taps.
+    images: [usize; 3],
 }
 
 /// Starts a product into a new tensor of size `result`, and a second of it if that is wanted.
@@ -231,7 +233,7 @@ fn product(
     sizes: &Sizes,
     result: &[i64],
 ) -> (Tensor, Option<Tensor>) {
-    let Sizes { of, m, n, k, images: [height, width, taps, images_apart] } = *sizes;
+    let Sizes { of, m, n, k, apart, images: [height, width, taps] } = *sizes;
     let new = || Tensor::empty(result, (Kind::Float, a.device()));
     let first = new();
     let second = (then.second != Second::None).then(new);
@@ -259,7 +261,7 @@ fn product(
         height: int(height),
         width: int(width),
         taps: int(taps),
-        images_apart: int(images_apart),
+        apart: int(apart),
         after: flags.iter().map(|&(on, bit)| if on { bit } else { 0 }).sum(),
         slope: then.slope,
     };
@@ -303,22 +305,22 @@ fn matrix(t: &Tensor) -> (usize, usize) {
     (rows as usize, columns as usize)
 }
 
-/// `x Wᵀ` and what follows, for contiguous `x: [n, inputs]` and `weight: [outputs, inputs]`.
+/// `x Wᵀ` and what follows, for `x: [n, inputs]` and `weight: [outputs, inputs]`.
 pub fn layer(x: &Tensor, weight: &Tensor, then: &Then, rounding: Rounding) -> (Tensor, Option<Tensor>) {
     let ((m, k), (n, inputs)) = (matrix(x), matrix(weight));
     assert_eq!(k, inputs, "as many inputs as the layer has");
-    let _ = numbers(x);
-    let sizes = Sizes { of: Of::Layer, m, n, k, images: [0, 0, 1, 0] };
-    product(x, weight, then, rounding, &sizes, &[m as i64, n as i64])
+    let (x, apart) = whole_rows(x);
+    let sizes = Sizes { of: Of::Layer, m, n, k, apart, images: [0, 0, 1] };
+    product(&x, weight, then, rounding, &sizes, &[m as i64, n as i64])
 }
 
-/// `grad W` and what follows, for contiguous `grad: [n, outputs]`.
+/// `grad W` and what follows, for `grad: [n, outputs]`.
 pub fn layer_back(grad: &Tensor, weight: &Tensor, then: &Then, rounding: Rounding) -> (Tensor, Option<Tensor>) {
     let ((m, k), (outputs, n)) = (matrix(grad), matrix(weight));
     assert_eq!(k, outputs, "as many outputs as the layer has");
-    let _ = numbers(grad);
-    let sizes = Sizes { of: Of::LayerBack, m, n, k, images: [0, 0, 1, 0] };
-    product(grad, weight, then, rounding, &sizes, &[m as i64, n as i64])
+    let (grad, apart) = whole_rows(grad);
+    let sizes = Sizes { of: Of::LayerBack, m, n, k, apart, images: [0, 0, 1] };
+    product(&grad, weight, then, rounding, &sizes, &[m as i64, n as i64])
 }
 
 /// Count, channels, height, width.
@@ -331,6 +333,16 @@ fn taps(weight: &Tensor) -> usize {
     let [_, _, height, width] = images(weight);
     assert!(height == width && (height == 1 || height == 3), "filters of 1 x 1 or 3 x 3, not of {height} x {width}");
     height * width
+}
+
+/// Rows whose numbers are neighbours, with how many there are from one to the next: some columns of a wider matrix are such.
+fn whole_rows(t: &Tensor) -> (Tensor, usize) {
+    let ((rows, columns), stride) = (matrix(t), t.stride());
+    assert_eq!(t.kind(), Kind::Float, "a kernel reads f32");
+    if (columns <= 1 || stride[1] == 1) && (rows <= 1 || stride[0] >= columns as i64) {
+        return (t.shallow_clone(), if rows <= 1 { columns } else { stride[0] as usize });
+    }
+    (t.contiguous(), columns)
 }
 
 /// Images whose numbers are neighbours, with how many there are from one to the next: some channels of larger images are such.
@@ -375,7 +387,7 @@ fn convolved(
     let taps = taps(weight);
     let (x, apart) = whole_images(x);
     assert_eq!(x.kind(), Kind::Float, "a kernel reads f32");
-    let sizes = Sizes { of, m: count * height * width, n: to, k: from * taps, images: [height, width, taps, apart] };
+    let sizes = Sizes { of, m: count * height * width, n: to, k: from * taps, apart, images: [height, width, taps] };
     product(&x, weight, then, rounding, &sizes, &[count, to, height, width].map(|n| n as i64))
 }
 
@@ -477,21 +489,32 @@ const NO_PARTS: PartsJob = PartsJob {
 /// Adds every layer's gradients to where they belong: `gradᵀ input`, and the sum of `grad` over rows. No two of them the same.
 pub fn layer_gradients(layers: &[Layer], rounding: Rounding) {
     for layers in layers.chunks(MOST) {
-        let job = |layer: &Layer| {
-            let ((k, m), (rows, n)) = (matrix(layer.grad), matrix(layer.input));
-            assert_eq!(k, rows, "as many inputs as gradients");
-            let (grad, input) = (numbers(layer.grad), numbers(layer.input));
-            let bias = layer.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m));
-            let weight = gradient_of(&layer.weight, m * n);
-            Job { grad, input, weight, bias, m: int(m), n: int(n), k: int(k), ..NO_JOB }
-        };
-        let mut jobs: Vec<Job> = layers.iter().map(job).collect();
+        // Kept until all is started.
+        let whole: Vec<_> = layers.iter().map(|layer| [layer.grad, layer.input].map(whole_rows)).collect();
+        let mut jobs: Vec<Job> = layers.iter().zip(&whole).map(|(layer, whole)| layer_job(layer, whole)).collect();
         let sizes: Vec<_> = jobs.iter().map(|job| (job.m as usize, job.n as usize)).collect();
         let long = jobs.iter().all(|job| job.k as usize >= 2 * LEAST_OF_A_PART);
         // Of long sums there are enough blocks by splits.
         let tile = if long { (64, 64) } else { tile(&sizes) };
         let Some(first) = layers.first() else { return };
         gradients(Of::LayerGradient, &mut jobs, tile, rounding, first.grad.device());
+    }
+}
+
+fn layer_job(layer: &Layer, [(grad, grads_apart), (input, inputs_apart)]: &[(Tensor, usize); 2]) -> Job {
+    let ((k, m), (rows, n)) = (matrix(grad), matrix(input));
+    assert_eq!(k, rows, "as many inputs as gradients");
+    Job {
+        grad: grad.data_ptr().cast_const().cast(),
+        input: input.data_ptr().cast_const().cast(),
+        weight: gradient_of(&layer.weight, m * n),
+        bias: layer.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m)),
+        m: int(m),
+        n: int(n),
+        k: int(k),
+        grads_apart: int(*grads_apart),
+        inputs_apart: int(*inputs_apart),
+        ..NO_JOB
     }
 }
 
