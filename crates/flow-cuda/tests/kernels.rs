@@ -22,7 +22,7 @@ thread_local! {
 
 /// Sums of uniform numbers, of mean 0 and variance 1: the same in each test, whatever other threads draw.
 fn draw(size: &[i64], device: Device) -> Tensor {
-    let mut uniform = || {
+    let uniform = || {
         let next = STATE.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         STATE.set(next);
         (next >> 40) as f32 / (1 << 24) as f32 - 0.5

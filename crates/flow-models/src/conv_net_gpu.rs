@@ -48,11 +48,11 @@ impl Net<'_> {
         let mut inputs = vec![x.shallow_clone()];
         // What residual blocks have come to.
         let mut sum: Option<Tensor> = None;
-        for i in 0..self.last() {
+        for (i, bias) in biases[..self.last()].iter().enumerate() {
             // Behind it a block begins, which goes on from the activation and adds to what is before it.
             let sums = self.net.residual() && i.is_multiple_of(2);
             let then = Then {
-                bias: Some(biases[i]),
+                bias: Some(bias),
                 shift: shift.as_ref().filter(|_| i == 0),
                 activate: !sums,
                 added: sum.as_ref().filter(|_| self.adds(i)),

@@ -130,6 +130,7 @@ extern "C" void flow_cuda_emulate(int source, const int* options, unsigned acros
     for (unsigned x = 0; x < across; ++x) {
       blockIdx = {x, y, 0};
       spoil();
+      emulated::hands = {};
       emulated::run_block(256, [&] { kernel(arguments); });
     }
   }

@@ -3,6 +3,10 @@
 
 #pragma once
 
+// Its check of jumps knows of one stack alone.
+#undef _FORTIFY_SOURCE
+
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -31,25 +35,38 @@ using std::max;
 
 namespace emulated {
 
+// A fiber begins by its context, and goes on by a jump, which asks nothing of the system.
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
   std::vector<char> stack;
-  bool done;
+  bool begun, done;
 };
 
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::vector<Fiber> fibers;
 inline std::size_t running;
+inline bool any_left;
 inline const std::function<void()>* work;
 
 inline void begin() {
   (*work)();
   fibers[running].done = true;
-  swapcontext(&fibers[running].context, &scheduler);
+  _longjmp(scheduler, 1);
 }
 
 // Lets every other thread of the block come as far.
-inline void meet() { swapcontext(&fibers[running].context, &scheduler); }
+inline void meet() {
+  if (_setjmp(fibers[running].place) == 0) _longjmp(scheduler, 1);
+}
+
+// Lets one thread go on to where it meets the others, or ends.
+inline void resume(Fiber& fiber) {
+  if (_setjmp(scheduler) != 0) return;
+  if (fiber.begun) _longjmp(fiber.place, 1);
+  fiber.begun = true;
+  setcontext(&fiber.context);
+}
 
 // Runs `each` by so many threads of one block.
 inline void run_block(std::size_t threads, const std::function<void()>& each) {
@@ -57,20 +74,21 @@ inline void run_block(std::size_t threads, const std::function<void()>& each) {
   fibers.resize(threads);
   for (auto& fiber : fibers) {
     fiber.stack.resize(1 << 16);
-    fiber.done = false;
+    fiber.begun = fiber.done = false;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
     fiber.context.uc_stack.ss_size = fiber.stack.size();
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, begin, 0);
   }
-  for (bool any = true; any;) {
-    any = false;
+  for (any_left = true; any_left;) {
+    any_left = false;
     for (running = 0; running < threads; ++running) {
-      if (fibers[running].done) continue;
+      Fiber& fiber = fibers[running];
+      if (fiber.done) continue;
       threadIdx = {static_cast<unsigned>(running), 0, 0};
-      swapcontext(&scheduler, &fibers[running].context);
-      any = any || !fibers[running].done;
+      resume(fiber);
+      any_left = any_left || !fibers[running].done;
     }
   }
 }
@@ -79,7 +97,22 @@ inline void run_block(std::size_t threads, const std::function<void()>& each) {
 struct Handed {
   unsigned a[4], b[2];
 };
-inline Handed handed[1024];
+
+// Two places in turn, so that nobody writes to one that another still reads.
+struct Hands {
+  Handed of[2][256];
+  unsigned turns[256] = {};
+};
+inline Hands hands;
+
+// Hands over `own` and returns everybody's.
+inline const Handed* hand(const Handed& own) {
+  const unsigned thread = threadIdx.x;
+  Handed* place = hands.of[hands.turns[thread]++ % 2];
+  place[thread] = own;
+  meet();
+  return place;
+}
 
 }  // namespace emulated
 
@@ -104,35 +137,31 @@ inline unsigned rounded(float x) {
   return (bits + half - 1 + even) >> cut << cut;
 }
 
+inline float number_of(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+
 inline float __shfl_xor_sync(unsigned, float v, int apart) {
-  const unsigned thread = threadIdx.x;
-  std::memcpy(emulated::handed[thread].a, &v, 4);
-  emulated::meet();
-  float other;
-  std::memcpy(&other, emulated::handed[thread ^ static_cast<unsigned>(apart)].a, 4);
-  emulated::meet();
-  return other;
+  const unsigned other = threadIdx.x ^ static_cast<unsigned>(apart);
+  emulated::Handed own = {};
+  std::memcpy(own.a, &v, 4);
+  return number_of(emulated::hand(own)[other].a[0]);
 }
 
 // As PTX shares a product out among a warp (mma.m16n8k8).
 inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  const unsigned thread = threadIdx.x, first = thread / 32 * 32, lane = thread % 32;
-  std::memcpy(emulated::handed[thread].a, a, sizeof a);
-  std::memcpy(emulated::handed[thread].b, b, sizeof b);
-  emulated::meet();
-  const auto number = [](unsigned bits) {
-    float x;
-    std::memcpy(&x, &bits, 4);
-    return x;
-  };
+  const unsigned first = threadIdx.x / 32 * 32, lane = threadIdx.x % 32;
+  emulated::Handed own;
+  std::memcpy(own.a, a, sizeof a);
+  std::memcpy(own.b, b, sizeof b);
+  const emulated::Handed* all = emulated::hand(own);
   for (unsigned i = 0; i < 4; ++i) {
     const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
     for (unsigned k = 0; k < 8; ++k) {
       const unsigned of_a = first + row % 8 * 4 + k % 4, of_b = first + column * 4 + k % 4;
-      const float left = number(emulated::handed[of_a].a[row / 8 + k / 4 * 2]);
-      const float top = number(emulated::handed[of_b].b[k / 4]);
-      sum[i] += left * top;
+      sum[i] += number_of(all[of_a].a[row / 8 + k / 4 * 2]) * number_of(all[of_b].b[k / 4]);
     }
   }
-  emulated::meet();
 }

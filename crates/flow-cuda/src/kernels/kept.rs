@@ -11,8 +11,7 @@ impl Kept {
     /// Of this source and these options.
     pub fn new(source: &str, options: &[String]) -> Self {
         Kept(
-            folder()
-                .map(|folder| folder.join(format!("{:016x}.cubin", digest(&[source, &options.join(" ")].concat())))),
+            folder().map(|folder| folder.join(format!("{:016x}.cubin", digest([source, &options.join(" ")].concat())))),
         )
     }
 

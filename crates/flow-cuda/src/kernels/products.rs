@@ -415,21 +415,23 @@ const NO_JOB: Job = Job {
 
 /// Of a part of a sum that is split: so many rows or pixels at least.
 const LEAST_OF_A_PART: usize = 256;
-/// Blocks that are computed at once where a processor of the GPU has two.
-const MANY_BLOCKS: usize = 264;
+/// Blocks that a sum is cut into parts for, with tiles and parts together: of layers, and of filters, whose parts are many and short.
+const MANY_BLOCKS: usize = 400;
+const MANY_OF_FILTERS: usize = 264;
 
 /// Starts all jobs, those with long sums in parts that are added up behind, and these where they belong.
 fn gradients(of: Of, jobs: &mut [Job], tile: (usize, usize), rounding: Rounding, device: Device) {
     let (rows, columns) = tile;
     let tiles = |job: &Job| (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns);
     let all: usize = jobs.iter().map(tiles).sum();
+    let many = if of == Of::FilterGradient { MANY_OF_FILTERS } else { MANY_BLOCKS };
     let mut added: Vec<PartsJob> = Vec::new();
     // Kept until all is started.
     let mut parts = Vec::new();
     let (mut blocks, mut blocks_behind) = (0, 0);
     for job in jobs.iter_mut() {
         let (m, n) = (job.m as usize, job.n as usize);
-        let splits = (MANY_BLOCKS / all.max(1)).clamp(1, (job.k as usize / LEAST_OF_A_PART).max(1));
+        let splits = (many / all.max(1)).clamp(1, (job.k as usize / LEAST_OF_A_PART).max(1));
         job.splits = int(splits);
         job.first_block = int(blocks);
         blocks += tiles(job) * splits;
