@@ -52,7 +52,8 @@ pub trait Gradients {
         }
     }
 
-    /// Where a kernel adds the gradient of `parameter` to; `None` for a parameter that is not trained.
+    /// Where a kernel adds the gradient of `parameter` to, which is given with that: as provided, the parameter's own gradient. `None`
+    /// for a parameter that is not trained.
     fn place_of(&mut self, parameter: &Tensor) -> Option<Tensor> {
         gradient_of(parameter)
     }

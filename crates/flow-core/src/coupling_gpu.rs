@@ -67,10 +67,12 @@ impl Backward for Back<'_> {
         let coupled = on_gpu.coupled();
         let grad_z = flat(grad_value).contiguous();
         let (grad_parameters, of_bound) = coupled.parameters_back(&grad_z, &grad_log_det.contiguous());
+        let grad_kept = conditioner.backward(&grad_parameters, wanted, gradients);
+        let grad_x = grad_kept.filter(|_| wanted).map(|grad_kept| coupled.input_back(&grad_z, &grad_kept.contiguous()));
+        // Last, for it is read on the way back to the input.
         if let (Change::BoundedBy(bound), Some(of_bound)) = (on_gpu.change, of_bound) {
             gradients.give(bound, &of_bound.sum_dim_intlist(0i64, false, None::<Kind>));
         }
-        let grad_kept = conditioner.backward(&grad_parameters, wanted, gradients)?;
-        wanted.then(|| coupled.input_back(&grad_z, &grad_kept.contiguous()).reshape(grad_value.size()))
+        grad_x.map(|grad_x| grad_x.reshape(grad_value.size()))
     }
 }

@@ -1,7 +1,7 @@
 //! Layers, convolutions and laws by this toolkit's own kernels on a GPU ([`flow_cuda::kernels`]): when, and how rounded.
 
 use flow_cuda::kernels::{self, Layer, Rounding};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::Gradients;
 use crate::dense::taped;
@@ -36,15 +36,21 @@ pub struct LayerGradients<'a> {
 }
 
 impl LayerGradients<'_> {
-    /// Into the parameters' own gradients; `None` for a layer that is not trained.
+    /// Into the parameters' own gradients; `None` for a layer whose weight is not trained, whose bias is seen to then.
     fn placed(&self, gradients: &mut dyn Gradients) -> Option<Layer<'_>> {
         let LayerGradients { weight, bias, grad, input } = *self;
-        let weight = gradients.place_of(weight)?;
-        Some(Layer { grad, input, weight, bias: bias.and_then(|bias| gradients.place_of(bias)) })
+        if let Some(weight) = gradients.place_of(weight) {
+            return Some(Layer { grad, input, weight, bias: bias.and_then(|bias| gradients.place_of(bias)) });
+        }
+        if let Some(bias) = bias {
+            let others: Vec<i64> = (0..grad.dim() as i64).filter(|&d| d != 1).collect();
+            gradients.give(bias, &grad.sum_dim_intlist(&others[..], false, None::<Kind>));
+        }
+        None
     }
 }
 
-/// Gives the gradients of layers: each weight's is `gradᵀ x`, and each bias's the sum of `grad` over rows.
+/// Gives the gradients of layers, no parameter twice: each weight's is `gradᵀ x`, and each bias's the sum of `grad` over rows.
 pub fn give_layers(gradients: &mut dyn Gradients, layers: &[LayerGradients]) {
     let layers: Vec<Layer> = layers.iter().filter_map(|layer| layer.placed(gradients)).collect();
     kernels::layer_gradients(&layers, rounding());

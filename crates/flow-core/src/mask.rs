@@ -111,8 +111,7 @@ impl Mask {
     ///
     /// If `x` is not `[n, D]`.
     pub fn split(&self, x: &Tensor) -> (Tensor, Tensor) {
-        let (n, dim) = x.size2().expect("a mask splits matrices [n, D]");
-        assert_eq!(dim as usize, self.dim(), "a mask over {} coordinates was given {:?}", self.dim(), x.size());
+        let (n, dim) = self.sizes(x);
         let (first, second) = match &self.layout {
             Layout::Halves { flipped } => {
                 let half = (dim + 1) / 2;
@@ -126,10 +125,17 @@ impl Mask {
         (first, second)
     }
 
+    /// Rows and columns of what is split.
+    fn sizes(&self, x: &Tensor) -> (i64, i64) {
+        let (n, dim) = x.size2().expect("a mask splits matrices [n, D]");
+        assert_eq!(dim as usize, self.dim(), "a mask over {} coordinates was given {:?}", self.dim(), x.size());
+        (n, dim)
+    }
+
     /// The kept part of [`Mask::split`] alone.
     pub(crate) fn kept_of(&self, x: &Tensor) -> Tensor {
         match &self.layout {
-            Layout::Indexed { kept, .. } => pick(x, kept, x.size()[0]),
+            Layout::Indexed { kept, .. } => pick(x, kept, self.sizes(x).0),
             _ => self.split(x).0,
         }
     }

@@ -25,9 +25,10 @@ impl Moved {
     /// Whether a kernel of this crate's own can move them.
     fn is_plain(&self) -> bool {
         let Moved { parameters, gradients, first, second } = self;
-        [parameters, gradients, first, second]
-            .into_iter()
-            .all(|t| kernels::applies(t) && t.is_contiguous() && t.numel() == parameters.numel())
+        [parameters, gradients, first, second].into_iter().all(|t| {
+            let alike = t.numel() == parameters.numel() && t.device() == parameters.device();
+            alike && kernels::applies(t) && t.is_contiguous()
+        })
     }
 }
 
@@ -51,7 +52,7 @@ pub struct Numbers<'a> {
     pub rate: &'a Tensor,
     /// The number of the step, from 1.
     pub step: &'a Tensor,
-    /// What gradients are divided by (and left so).
+    /// What gradients are divided by; what is in their place afterwards says nothing.
     pub shrink: Option<&'a Tensor>,
     /// Where it is 1 nothing is changed.
     pub skip: Option<&'a Tensor>,
@@ -73,7 +74,8 @@ pub fn has_adam_step() -> bool {
 ///
 /// [`Error::Unavailable`] where the libtorch of this program has it not; [`Error::Refused`] for tensors that do not fit.
 pub fn adam_step(moved: &[Moved], constants: Constants, numbers: &Numbers) -> Result<(), Error> {
-    if moved.iter().all(Moved::is_plain) {
+    let one_device = moved.windows(2).all(|two| two[0].parameters.device() == two[1].parameters.device());
+    if one_device && moved.iter().all(Moved::is_plain) {
         kernels::adam(moved, constants, numbers);
         return Ok(());
     }

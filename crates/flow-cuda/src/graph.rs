@@ -35,8 +35,8 @@ impl Graph {
     /// from the first [`Graph::replay`] on, and are overwritten by each.
     ///
     /// `work` must not wait for the GPU (read a number back, copy from the processor's memory), and the tensors that it
-    /// reads must live as long as the graph. Run it once or more before: libraries set themselves up at their first call,
-    /// which cannot be recorded. Random numbers are drawn anew by each replay, from the generator as it is then.
+    /// reads must live as long as the graph. Run it once or more before: libraries set themselves up at their first call, and
+    /// [`kernels`](crate::kernels) are compiled, which cannot be recorded. Random numbers are drawn anew by each replay, from the generator as it is then.
     ///
     /// # Errors
     ///

@@ -130,7 +130,8 @@ impl ConditionerBackward for Back<'_> {
         let (grads, of_images) = net.back(inputs, grad, wanted);
         if let (Some(weight), Some(context)) = (&net.net.context, context) {
             let of_shift = grads[0].sum_dim_intlist(&[2i64, 3][..], false, None::<Kind>);
-            gradients.give_product(weight, &of_shift, context);
+            // In f32, as on the way there.
+            gradients.give(weight, &of_shift.tr().mm(context));
         }
         self.give(&grads, gradients);
         of_images

@@ -155,7 +155,7 @@ impl Mlp {
         if self.drops() { h.dropout(self.dropout, true) } else { h }
     }
 
-    /// The slope of the activation, where [`flow_dense`] can compute the layers.
+    /// The slope of the activation, where layers can be computed by hand, on a processor or a GPU.
     fn by_hand(&self) -> Option<Slope> {
         self.activation.slope().filter(|_| !self.drops()).map(Slope)
     }
@@ -182,7 +182,7 @@ impl Conditioner for Mlp {
         match self.by_hand().filter(|_| dense::applies_to_rows(&x)) {
             Some(slope) => mlp_dense::forward(self, slope, &x),
             None => match self.by_hand().filter(|_| gpu::applies(&x)) {
-                Some(slope) => mlp_gpu::forward(self, slope, &x),
+                Some(slope) => mlp_gpu::forward(self, slope, &dense::in_rows(&x)),
                 None => self.run(&x),
             },
         }
@@ -197,7 +197,7 @@ impl Conditioner for Mlp {
         match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
             Some(slope) => mlp_dense::Trained { net: self, slope, context }.forward_keeping_rows(&x),
             None if let Some(slope) = self.by_hand().filter(|_| gpu::applies(&x)) => {
-                mlp_gpu::forward_keeping(self, slope, &x, context as i64)
+                mlp_gpu::forward_keeping(self, slope, &dense::in_rows(&x), context as i64)
             }
             // Every other column would be copied by each product that reads it.
             None => forward_keeping(self, x.contiguous(), context as i64),

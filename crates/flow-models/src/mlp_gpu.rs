@@ -137,3 +137,48 @@ impl Back<'_> {
         all.narrow(1, 0, all.size()[1] - self.context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flow_core::{ToParameters, gradient_of};
+    use flow_cuda::kernels::emulated;
+    use tch::{Device, Kind, nn};
+
+    use super::*;
+    use crate::{MlpConfig, WeightInit};
+
+    /// A weight that is not trained leaves its bias trained.
+    #[test]
+    fn parameters_that_are_not_trained() {
+        let vs = nn::VarStore::new(Device::Cpu);
+        let config = MlpConfig {
+            hidden: 20,
+            layers: 2,
+            init: WeightInit::Uniform(0.3),
+            zero_last: false,
+            ..MlpConfig::default()
+        };
+        let net = config.build(&vs.root(), 5, 3, 1).unwrap();
+        let frozen = ["layer_0.weight", "layer_1.bias", "out.weight"];
+        let mut variables = vs.variables();
+        for name in frozen {
+            let _ = variables.get_mut(name).expect("it is one").set_requires_grad(false);
+        }
+        let draw = |columns| {
+            flow_core::rng::with_seed(columns as u64, || Tensor::randn([7, columns], (Kind::Float, Device::Cpu)))
+        };
+        let (x, grad) = (draw(5), draw(3));
+        (net.run(&x) * &grad).sum(None::<Kind>).backward();
+        let trained: Vec<(&String, Tensor)> =
+            variables.iter().filter_map(|(name, variable)| Some((name, gradient_of(variable)?))).collect();
+        assert_eq!(trained.len(), variables.len() - frozen.len());
+        let expected: Vec<Tensor> = trained.iter().map(|(_, gradient)| gradient.copy()).collect();
+        trained.iter().for_each(|(_, gradient)| drop(gradient.shallow_clone().zero_()));
+        emulated(|| {
+            tch::no_grad(|| forward_keeping(&net, Slope(0.0), &x, 0).back.backward(&grad, false, &mut ToParameters));
+        });
+        for ((name, here), expected) in trained.iter().zip(&expected) {
+            assert!((here - expected).abs().max().double_value(&[]) < 1e-5, "{name}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 
+use super::arguments::{int, read_if};
 use super::launch::{Source, THREADS, launch};
 use crate::adam::{Constants, Moved, Numbers};
 
@@ -51,7 +52,8 @@ const NOTHING: Segment = Segment {
 /// The step of `moved`, whose tensors are vectors of one length on one device, in f32, as `numbers` are.
 pub(crate) fn adam(moved: &[Moved], constants: Constants, numbers: &Numbers) {
     let Constants { beta1, beta2, decay, epsilon } = constants;
-    let number = |t: Option<&tch::Tensor>| t.map_or(std::ptr::null(), |t| t.data_ptr().cast_const().cast());
+    let Some(device) = moved.first().map(|moved| moved.parameters.device()) else { return };
+    let number = |t| read_if(t, 1, device);
     for moved in moved.chunks(MOST) {
         let mut argument = Adam {
             segments: [NOTHING; MOST],
@@ -86,11 +88,7 @@ pub(crate) fn adam(moved: &[Moved], constants: Constants, numbers: &Numbers) {
         #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
         // SAFETY: all four of a segment have as many numbers, neighbours of one another, as the caller was asked for.
         unsafe {
-            launch(moved[0].parameters.device(), &SOURCE, &[1], (blocks, 1), 0, &argument);
+            launch(device, &SOURCE, &[1], blocks, 0, &argument);
         }
     }
-}
-
-fn int(n: usize) -> c_int {
-    c_int::try_from(n).expect("sizes that a kernel counts to")
 }

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use tch::{Kind, Tensor};
 
+use super::arguments::{int, read};
 use super::launch::{Source, THREADS, launch};
 
 const SOURCE: Source = Source {
@@ -32,7 +33,8 @@ pub enum Places<'a> {
         /// Whether these are changed rather than kept.
         flipped: bool,
     },
-    /// By a number for each coordinate, `[D]` of kind i64: where it is among the kept ones, and behind these the changed ones.
+    /// By a number for each coordinate, `[D]` of kind i64, each of 0..D once: where it is among the kept ones, and behind these the
+    /// changed ones.
     Listed(&'a Tensor),
 }
 
@@ -86,18 +88,6 @@ struct Coupling {
     affine: c_int,
 }
 
-fn int(n: usize) -> c_int {
-    c_int::try_from(n).expect("sizes that a kernel counts to")
-}
-
-fn read(t: &Tensor, len: usize) -> *const f32 {
-    assert!(
-        t.kind() == Kind::Float && t.is_contiguous() && t.numel() == len,
-        "{len} numbers of f32 in rows, not {t:?}"
-    );
-    t.data_ptr().cast_const().cast()
-}
-
 impl Coupled<'_> {
     /// The output, and the log-determinant `[n]` where volume is not kept.
     pub fn forward(&self) -> (Tensor, Option<Tensor>) {
@@ -130,8 +120,8 @@ impl Coupled<'_> {
         let learned = matches!(self.change, Change::BoundedBy(_));
         let grad_bound = learned.then(|| Tensor::empty([rows as i64, self.changed as i64], options));
         self.run(2, |coupling| {
-            coupling.grad_z = read(grad_z, self.input.numel());
-            coupling.grad_log_det = read(grad_log_det, rows);
+            coupling.grad_z = read(grad_z, self.input.numel(), self.input.device());
+            coupling.grad_log_det = read(grad_log_det, rows, self.input.device());
             coupling.grad_parameters = grad.data_ptr().cast();
             coupling.grad_bound = grad_bound.as_ref().map_or(std::ptr::null_mut(), |t| t.data_ptr().cast());
         });
@@ -143,8 +133,8 @@ impl Coupled<'_> {
         let grad = Tensor::empty(self.input.size(), (Kind::Float, self.input.device()));
         let (rows, dim) = self.input.size2().expect("a matrix");
         self.run(3, |coupling| {
-            coupling.grad_z = read(grad_z, self.input.numel());
-            coupling.grad_kept = read(grad_kept, rows as usize * (dim as usize - self.changed));
+            coupling.grad_z = read(grad_z, self.input.numel(), self.input.device());
+            coupling.grad_kept = read(grad_kept, rows as usize * (dim as usize - self.changed), self.input.device());
             coupling.grad_x = grad.data_ptr().cast();
         });
         grad
@@ -152,26 +142,31 @@ impl Coupled<'_> {
 
     fn run(&self, way: c_int, pointers: impl Fn(&mut Coupling)) {
         let (rows, dim) = self.input.size2().expect("a matrix");
-        let (rows, dim) = (rows as usize, dim as usize);
-        assert!(self.changed <= dim, "as many coordinates as are changed");
+        let (rows, dim, device) = (rows as usize, dim as usize, self.input.device());
+        let changed = match self.places {
+            Places::Halves { flipped } | Places::Alternating { flipped } => dim / 2 + if flipped { dim % 2 } else { 0 },
+            Places::Listed(_) => self.changed.min(dim),
+        };
+        assert_eq!(self.changed, changed, "as many coordinates as are changed");
         let (affine, each) = if matches!(self.change, Change::Additive) { (0, 1) } else { (1, 2) };
         let (fixed_bound, bound) = match self.change {
             Change::Additive => (0.0, std::ptr::null()),
             Change::Bounded(bound) => (bound as f32, std::ptr::null()),
-            Change::BoundedBy(bound) => (0.0, read(bound, self.changed)),
+            Change::BoundedBy(bound) => (0.0, read(bound, self.changed, device)),
         };
         let (halves, flipped, places) = match self.places {
             Places::Halves { flipped } => (1, flipped, std::ptr::null()),
             Places::Alternating { flipped } => (0, flipped, std::ptr::null()),
             Places::Listed(places) => {
                 let right = places.kind() == Kind::Int64 && places.is_contiguous() && places.numel() == dim;
+                let right = right && places.device() == device;
                 assert!(right, "a place for each coordinate, not {places:?}");
                 (0, false, places.data_ptr().cast_const().cast())
             }
         };
         let mut coupling = Coupling {
-            x: read(self.input, rows * dim),
-            parameters: read(self.parameters, rows * self.changed * each),
+            x: read(self.input, rows * dim, device),
+            parameters: read(self.parameters, rows * self.changed * each, device),
             bound,
             fixed_bound,
             z: std::ptr::null_mut(),
@@ -199,7 +194,7 @@ impl Coupled<'_> {
         unsafe {
             let wide = dim >= WIDE;
             let blocks = if wide { rows } else { rows.div_ceil(ROWS) };
-            launch(self.input.device(), &SOURCE, &[way, c_int::from(wide)], (blocks, 1), SHARED, &coupling);
+            launch(device, &SOURCE, &[way, c_int::from(wide)], blocks, SHARED, &coupling);
         }
     }
 }

@@ -1,4 +1,4 @@
-// The kernels by their options, as flow_cuda_kernel_compile has them, on the processor.
+// The kernels by their options, as kernels are compiled by them for a GPU, on the processor.
 
 #include "emulated.hpp"
 
@@ -23,19 +23,30 @@ void spoil() { std::fill(std::begin(shared_numbers), std::end(shared_numbers), N
 
 using Kernel = void (*)(const void*);
 
+// A kernel and the numbers of shared memory that it uses.
+struct Found {
+  Kernel kernel;
+  int numbers;
+};
+
 template <int KIND, int BM, int BN, int PRECISION>
-Kernel product_of(int taps) {
-  static_assert(Shape<KIND, BM, BN, PRECISION>::kNumbers <= 1 << 16, "there is as much");
+Found product_of(int taps) {
+  constexpr int kNumbers = Shape<KIND, BM, BN, PRECISION>::kNumbers;
+  static_assert(kNumbers <= 1 << 16, "there is as much");
   if constexpr (KIND == kLayerGradient || KIND == kFilterGradient) {
-    return [](const void* p) { gradient<KIND, BM, BN, PRECISION>(*static_cast<const Gradients*>(p), shared_numbers); };
+    return {[](const void* p) { gradient<KIND, BM, BN, PRECISION>(*static_cast<const Gradients*>(p), shared_numbers); },
+            kNumbers};
+  } else if (taps == 9) {
+    return {[](const void* p) { product<KIND, BM, BN, PRECISION, 9>(*static_cast<const Product*>(p), shared_numbers); },
+            kNumbers};
   } else {
-    return taps == 9 ? [](const void* p) { product<KIND, BM, BN, PRECISION, 9>(*static_cast<const Product*>(p), shared_numbers); }
-                     : [](const void* p) { product<KIND, BM, BN, PRECISION, 1>(*static_cast<const Product*>(p), shared_numbers); };
+    return {[](const void* p) { product<KIND, BM, BN, PRECISION, 1>(*static_cast<const Product*>(p), shared_numbers); },
+            kNumbers};
   }
 }
 
 template <int KIND, int BM, int BN>
-Kernel of_tile(int precision, int taps) {
+Found of_tile(int precision, int taps) {
   switch (precision) {
     case 0: return product_of<KIND, BM, BN, 0>(taps);
     case 1: return product_of<KIND, BM, BN, 1>(taps);
@@ -44,7 +55,7 @@ Kernel of_tile(int precision, int taps) {
 }
 
 template <int KIND>
-Kernel of_kind(int rows, int columns, int precision, int taps) {
+Found of_kind(int rows, int columns, int precision, int taps) {
   if (rows == 64 && columns == 64) return of_tile<KIND, 64, 64>(precision, taps);
   if (rows == 64) return of_tile<KIND, 64, 32>(precision, taps);
   if (rows == 32) return of_tile<KIND, 32, 32>(precision, taps);
@@ -52,19 +63,19 @@ Kernel of_kind(int rows, int columns, int precision, int taps) {
 }
 
 template <int KIND>
-Kernel thin_by(int of, int precision) {
+Found thin_by(int of, int precision) {
   const bool is_short = of == 7;
   switch (precision) {
-    case 0: return is_short ? Kernel([](const void* p) { short_sums<KIND, 0>(*static_cast<const Product*>(p)); })
-                            : Kernel([](const void* p) { sums_by_warps<KIND, 0>(*static_cast<const Product*>(p)); });
-    case 1: return is_short ? Kernel([](const void* p) { short_sums<KIND, 1>(*static_cast<const Product*>(p)); })
-                            : Kernel([](const void* p) { sums_by_warps<KIND, 1>(*static_cast<const Product*>(p)); });
-    default: return is_short ? Kernel([](const void* p) { short_sums<KIND, 2>(*static_cast<const Product*>(p)); })
-                             : Kernel([](const void* p) { sums_by_warps<KIND, 2>(*static_cast<const Product*>(p)); });
+    case 0: return {is_short ? Kernel([](const void* p) { short_sums<KIND, 0>(*static_cast<const Product*>(p)); })
+                             : Kernel([](const void* p) { sums_by_warps<KIND, 0>(*static_cast<const Product*>(p)); }), 0};
+    case 1: return {is_short ? Kernel([](const void* p) { short_sums<KIND, 1>(*static_cast<const Product*>(p)); })
+                             : Kernel([](const void* p) { sums_by_warps<KIND, 1>(*static_cast<const Product*>(p)); }), 0};
+    default: return {is_short ? Kernel([](const void* p) { short_sums<KIND, 2>(*static_cast<const Product*>(p)); })
+                              : Kernel([](const void* p) { sums_by_warps<KIND, 2>(*static_cast<const Product*>(p)); }), 0};
   }
 }
 
-Kernel product_by(const int* o) {
+Found product_by(const int* o) {
   switch (o[0]) {
     case 7:
     case 8: return o[1] == kLayer ? thin_by<kLayer>(o[0], o[3]) : thin_by<kLayerBack>(o[0], o[3]);
@@ -74,7 +85,7 @@ Kernel product_by(const int* o) {
     case 3: return of_kind<3>(o[1], o[2], o[3], o[4]);
     case 4: return of_kind<4>(o[1], o[2], o[3], o[4]);
     case 5: return of_kind<5>(o[1], o[2], o[3], o[4]);
-    default: return [](const void* p) { add_parts(*static_cast<const Parts*>(p)); };
+    default: return {[](const void* p) { add_parts(*static_cast<const Parts*>(p)); }, 0};
   }
 }
 
@@ -112,7 +123,7 @@ Kernel mixing_by(const int* o) {
 
 Kernel kernel_by(int source, const int* o) {
   switch (source) {
-    case 0: return product_by(o);
+    case 0: return product_by(o).kernel;
     case 1: return spline_by(o);
     case 2: return [](const void* p) { adam(*static_cast<const Adam*>(p)); };
     case 3: return coupling_by(o);
@@ -124,14 +135,19 @@ Kernel kernel_by(int source, const int* o) {
 
 // One block after the other. `source` counts products.cu, spline.cu (of 8 bins alone), adam.cu, coupling.cu,
 // mixing.cu.
-extern "C" void flow_cuda_emulate(int source, const int* options, unsigned across, unsigned down, const void* arguments) {
+extern "C" void flow_cuda_emulate(int source, const int* options, unsigned blocks, const void* arguments) {
   const Kernel kernel = kernel_by(source, options);
-  for (unsigned y = 0; y < down; ++y) {
-    for (unsigned x = 0; x < across; ++x) {
-      blockIdx = {x, y, 0};
-      spoil();
-      emulated::hands = {};
-      emulated::run_block(256, [&] { kernel(arguments); });
+  for (unsigned block = 0; block < blocks; ++block) {
+    blockIdx = {block, 0, 0};
+    spoil();
+    emulated::hands = {};
+    for (auto& copies : emulated::copies) copies = {};
+    emulated::run_block(256, [&] { kernel(arguments); });
+    for (const auto& copies : emulated::copies) {
+      if (!copies.done()) std::abort();
     }
   }
 }
+
+// Numbers of shared memory that a kernel of products.cu uses.
+extern "C" int flow_cuda_emulate_shared(const int* options) { return product_by(options).numbers; }

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -118,13 +119,66 @@ inline const Handed* hand(const Handed& own) {
 
 inline void __syncthreads() { emulated::meet(); }
 
-inline void copy_later(float* to, const float* from, bool there) { *to = there ? *from : 0.0f; }
-inline void copy_four_later(float* to, const float* from, bool there) {
-  for (int i = 0; i < 4; ++i) to[i] = there ? from[i] : 0.0f;
+namespace emulated {
+
+// A copy that has been asked for, and is carried out when it is waited for.
+struct Copy {
+  float* to;
+  const float* from;
+  int count;
+};
+
+// A thread's copies in groups: those that wait, oldest first, and the one that is open.
+struct Copies {
+  static constexpr std::size_t kMost = 8;
+  std::vector<Copy> groups[kMost];
+  std::size_t first = 0, ended = 0;
+
+  std::vector<Copy>& open() { return groups[ended % kMost]; }
+
+  void end() {
+    ++ended;
+    if (ended - first == kMost) std::abort();
+    open().clear();
+  }
+
+  void wait(std::size_t left) {
+    for (; ended - first > left; ++first) {
+      for (const Copy& copy : groups[first % kMost]) {
+        for (int i = 0; i < copy.count; ++i) copy.to[i] = copy.from ? copy.from[i] : 0.0f;
+      }
+    }
+  }
+
+  // Nothing may be left when a block ends.
+  bool done() const {
+    for (std::size_t group = first; group <= ended; ++group) {
+      if (!groups[group % kMost].empty()) return false;
+    }
+    return true;
+  }
+};
+inline Copies copies[256];
+
+// Until it is waited for there is no number.
+inline void ask_for(float* to, const float* from, bool there, int count) {
+  for (int i = 0; i < count; ++i) to[i] = NAN;
+  copies[threadIdx.x].open().push_back({to, there ? from : nullptr, count});
 }
-inline void end_of_copies() {}
+
+}  // namespace emulated
+
+inline void copy_later(float* to, const float* from, bool there) { emulated::ask_for(to, from, there, 1); }
+inline void copy_four_later(float* to, const float* from, bool there) {
+  // A GPU copies sixteen bytes between places that are multiples of as many.
+  if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0) std::abort();
+  emulated::ask_for(to, from, there, 4);
+}
+inline void end_of_copies() { emulated::copies[threadIdx.x].end(); }
 template <int LEFT>
-inline void wait_for_copies() {}
+inline void wait_for_copies() {
+  emulated::copies[threadIdx.x].wait(LEFT);
+}
 
 template <int PRECISION>
 inline unsigned rounded(float x) {

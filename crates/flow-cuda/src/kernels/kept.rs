@@ -8,18 +8,18 @@ use std::path::PathBuf;
 pub(super) struct Kept(Option<PathBuf>);
 
 impl Kept {
-    /// Of this source and these options.
-    pub fn new(source: &str, options: &[String]) -> Self {
-        Kept(
-            folder().map(|folder| folder.join(format!("{:016x}.cubin", digest([source, &options.join(" ")].concat())))),
-        )
+    /// Of this source and these options, by this version of the compiler.
+    pub fn new(source: &str, options: &[String], version: i32) -> Self {
+        Kept(folder().map(|folder| {
+            folder.join(format!("{:016x}.cubin", digest([source, &options.join(" "), &version.to_string()].concat())))
+        }))
     }
 
     /// The code, if it is there and whole.
     pub fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = fs::read(self.0.as_ref()?).ok()?;
         let (start, code) = bytes.split_first_chunk::<8>()?;
-        let whole = u64::from_le_bytes(*start) == digest(code);
+        let whole = !code.is_empty() && u64::from_le_bytes(*start) == digest(code);
         whole.then(|| bytes.split_off(8))
     }
 
@@ -63,7 +63,8 @@ mod tests {
         assert_eq!(kept.read().as_deref(), Some(&b"code"[..]));
         kept.write(b"other code");
         assert_eq!(kept.read().as_deref(), Some(&b"other code"[..]));
-        for broken in [&b"short"[..], b"", b"12345678other code"] {
+        let nothing = digest(b"").to_le_bytes();
+        for broken in [&b"short"[..], b"", b"12345678other code", &nothing] {
             fs::write(folder.join("a.cubin"), broken).unwrap();
             assert_eq!(kept.read(), None);
         }

@@ -20,6 +20,7 @@ struct Stream {
 
 struct Functions {
   // NVRTC
+  int (*version)(int* major, int* minor);
   int (*create)(void** program, const char* source, const char* name, int, const char* const*, const char* const*);
   int (*compile)(void* program, int count, const char* const* options);
   int (*log_size)(void* program, std::size_t*);
@@ -55,7 +56,7 @@ struct Functions {
       function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(from, name));
       return function != nullptr;
     };
-    complete = find(library, create, "nvrtcCreateProgram") && find(library, compile, "nvrtcCompileProgram") &&
+    complete = find(library, version, "nvrtcVersion") && find(library, create, "nvrtcCreateProgram") && find(library, compile, "nvrtcCompileProgram") &&
                find(library, log_size, "nvrtcGetProgramLogSize") && find(library, log, "nvrtcGetProgramLog") &&
                find(library, size, "nvrtcGetCUBINSize") && find(library, code, "nvrtcGetCUBIN") &&
                find(library, destroy, "nvrtcDestroyProgram") && find(library, device, "cuDeviceGet") &&
@@ -73,7 +74,9 @@ const Functions& functions() {
   return found;
 }
 
-constexpr int kMajor = 75, kMinor = 76, kMostShared = 8;
+// Of devices, and one of functions.
+constexpr int kMajor = 75, kMinor = 76, kSharedOfABlock = 97;
+constexpr int kMostShared = 8;
 
 void need(int result, const char* what) {
   if (result != 0) throw std::runtime_error(std::string(what) + " failed with CUDA error " + std::to_string(result));
@@ -164,6 +167,21 @@ int flow_cuda_kernels_capability(int ordinal) {
   return capability;
 }
 
+// Bytes of shared memory that a block can have.
+int flow_cuda_kernels_shared(int ordinal) {
+  int bytes = 0;
+  char why[64];
+  attempt(why, sizeof why, [&] { bytes = attribute(ordinal, kSharedOfABlock); });
+  return bytes;
+}
+
+// NVRTC's version, 13000 for 13.0; 0 where there is none.
+int flow_cuda_kernels_version() {
+  int major = 0, minor = 0;
+  if (!functions().complete || functions().version(&major, &minor) != 0) return 0;
+  return 1000 * major + 10 * minor;
+}
+
 // A source compiled, to be asked for its size and its code, and to be freed. Null on failure.
 Program* flow_cuda_kernels_compile(const char* source, const char* const* options, int count, std::size_t* size, char* why,
                                    std::size_t room) {
@@ -198,14 +216,16 @@ void* flow_cuda_kernels_load(int ordinal, const char* code, int shared, char* wh
 }
 
 // Starts it on libtorch's current stream, with one argument, in blocks of 256 threads.
-bool flow_cuda_kernels_launch(int ordinal, void* function, unsigned across, unsigned down, int shared, void* argument,
+bool flow_cuda_kernels_launch(int ordinal, void* function, unsigned blocks, int shared, void* argument,
                               char* why, std::size_t room) {
   return attempt(why, room, [&] {
     const Functions& f = functions();
-    const Stream stream = f.current(static_cast<std::int8_t>(ordinal));
+    // Asked for first: libtorch changes the current context for it, and back.
+    const Stream current_stream = f.current(static_cast<std::int8_t>(ordinal));
+    void* stream = f.stream(&current_stream);
     const Current current(ordinal);
     void* arguments[] = {argument};
-    need(f.launch(function, across, down, 1, 256, 1, 1, static_cast<unsigned>(shared), f.stream(&stream), arguments, nullptr),
+    need(f.launch(function, blocks, 1, 1, 256, 1, 1, static_cast<unsigned>(shared), stream, arguments, nullptr),
          "cuLaunchKernel");
   });
 }

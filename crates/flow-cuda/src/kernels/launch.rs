@@ -7,6 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
+use super::arguments::int;
 use super::kept::Kept;
 use crate::Error;
 use crate::told::told;
@@ -25,8 +26,8 @@ pub(super) const THREADS: usize = 256;
 /// The first GPUs that copy to shared memory while they compute, and multiply TF32.
 const LEAST_CAPABILITY: c_int = 80;
 
-/// Whether this crate's own kernels compute on `x`: f32 on a GPU of compute capability 8.0 or above, outside of autograd's sight,
-/// unless the environment has `FLOW_PRODUCTS=libtorch`; or within [`emulated`].
+/// Whether this crate's own kernels can compute on `x`: f32, not of no rows, on a GPU of compute capability 8.0 or above, unless the
+/// environment has `FLOW_PRODUCTS=libtorch`; or within [`emulated`]. Autograd knows nothing of them, and is for the caller to see to.
 pub fn applies(x: &Tensor) -> bool {
     let there = match x.device() {
         Device::Cuda(ordinal) => capability(ordinal) >= LEAST_CAPABILITY,
@@ -64,9 +65,26 @@ fn capability(ordinal: usize) -> c_int {
         }
         #[allow(unsafe_code, reason = "a function of another language")]
         // SAFETY: it asks the driver about a GPU by its number, if there is a driver.
-        unsafe {
-            flow_cuda_kernels_capability(ordinal as c_int)
-        }
+        let capability = unsafe { flow_cuda_kernels_capability(ordinal as c_int) };
+        // An NVRTC that is older than the GPU does not know it.
+        let works = capability >= LEAST_CAPABILITY && compile(ordinal, capability, &SMALLEST, &[], 0).is_ok();
+        if works { capability } else { 0 }
+    })
+}
+
+/// A kernel that does nothing.
+const SMALLEST: Source = Source { text: "extern \"C\" __global__ void kernel(int) {}", options: &[], number: -1 };
+
+/// Bytes of shared memory that a block on `device` can have: the H100 has 227 KiB for one, GeForces have 99.
+pub(super) fn room(device: Device) -> usize {
+    static KNOWN: LazyLock<Mutex<HashMap<usize, usize>>> = LazyLock::new(Mutex::default);
+    let Device::Cuda(ordinal) = device else { return usize::MAX };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(ordinal).or_insert_with(|| {
+        #[allow(unsafe_code, reason = "a function of another language")]
+        // SAFETY: it asks the driver about a GPU by its number.
+        let bytes = unsafe { flow_cuda_kernels_shared(ordinal as c_int) };
+        usize::try_from(bytes).unwrap_or(0)
     })
 }
 
@@ -80,7 +98,7 @@ unsafe impl Send for Function {}
 
 type Compiled = HashMap<(usize, c_int, Vec<c_int>), Function>;
 
-/// Starts the kernel of `source` by `options` in a grid of blocks, with so many bytes of shared memory, on the current stream of
+/// Starts the kernel of `source` by `options` in so many blocks, with so many bytes of shared memory, on the current stream of
 /// `device`.
 ///
 /// # Safety
@@ -92,18 +110,18 @@ pub(super) unsafe fn launch<A>(
     device: Device,
     source: &Source,
     options: &[c_int],
-    (across, down): (usize, usize),
+    blocks: usize,
     shared: usize,
     argument: &A,
 ) {
     let argument = std::ptr::from_ref(argument).cast::<c_void>();
-    let [across, down] = [across, down].map(|n| u32::try_from(n).expect("a grid that fits"));
+    let blocks = u32::try_from(int(blocks)).expect("no fewer than none");
     let Device::Cuda(ordinal) = device else {
-        assert!(options.len() <= source.options.len(), "as many options as have names");
+        assert!(EMULATES.get(), "a kernel cannot compute on {device:?}");
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _only = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: by the contract.
-        unsafe { flow_cuda_emulate(source.number, options.as_ptr(), across, down, argument) };
+        unsafe { flow_cuda_emulate(source.number, options.as_ptr(), blocks, argument) };
         return;
     };
     let shared = shared as c_int;
@@ -111,7 +129,7 @@ pub(super) unsafe fn launch<A>(
     let ordinal = ordinal as c_int;
     let started = told(|why, room| {
         // SAFETY: by the contract; the argument is read before the call returns. `why` has `room` bytes.
-        unsafe { flow_cuda_kernels_launch(ordinal, function.0, across, down, shared, argument.cast_mut(), why, room) }
+        unsafe { flow_cuda_kernels_launch(ordinal, function.0, blocks, shared, argument.cast_mut(), why, room) }
             .then_some(())
     });
     started.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"));
@@ -124,27 +142,39 @@ fn compiled(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -
     if let Some(function) = known.get(&key) {
         return *function;
     }
-    let function = compile(ordinal, source, options, shared);
+    let function = compile(ordinal, capability(ordinal), source, options, shared)
+        .unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"));
     known.insert(key, function);
     function
 }
 
-fn compile(ordinal: usize, source: &Source, options: &[c_int], shared: c_int) -> Function {
+fn compile(
+    ordinal: usize,
+    capability: c_int,
+    source: &Source,
+    options: &[c_int],
+    shared: c_int,
+) -> Result<Function, Error> {
     let named = source.options.iter().zip(options).map(|(name, value)| format!("-D{name}={value}"));
-    let common = [format!("--gpu-architecture=sm_{}", capability(ordinal)), "--std=c++17".to_owned()];
+    let common = [format!("--gpu-architecture=sm_{capability}"), "--std=c++17".to_owned()];
     let options: Vec<String> = common.into_iter().chain(named).collect();
-    let kept = Kept::new(source.text, &options);
+    let kept = Kept::new(source.text, &options, version());
     // What was kept by another driver may be no good to this one.
-    let loaded = kept.read().and_then(|code| load(ordinal, &code, shared).ok());
-    let function = loaded.map_or_else(
-        || {
-            let code = code(source, &options)?;
-            kept.write(&code);
-            load(ordinal, &code, shared)
-        },
-        Ok,
-    );
-    function.unwrap_or_else(|error| panic!("{error} (FLOW_PRODUCTS=libtorch does without)"))
+    if let Some(function) = kept.read().and_then(|code| load(ordinal, &code, shared).ok()) {
+        return Ok(function);
+    }
+    let code = code(source, &options)?;
+    kept.write(&code);
+    load(ordinal, &code, shared)
+}
+
+/// NVRTC's, 13000 for 13.0.
+fn version() -> c_int {
+    #[allow(unsafe_code, reason = "a function of another language")]
+    // SAFETY: it takes nothing.
+    unsafe {
+        flow_cuda_kernels_version()
+    }
 }
 
 fn load(ordinal: usize, code: &[u8], shared: c_int) -> Result<Function, Error> {
@@ -184,6 +214,8 @@ fn code(source: &Source, options: &[String]) -> Result<Vec<u8>, Error> {
 // SAFETY: these are the functions of kernels.cpp and emulated.cpp, by their types there.
 unsafe extern "C" {
     fn flow_cuda_kernels_capability(ordinal: c_int) -> c_int;
+    fn flow_cuda_kernels_shared(ordinal: c_int) -> c_int;
+    fn flow_cuda_kernels_version() -> c_int;
     fn flow_cuda_kernels_compile(
         source: *const c_char,
         options: *const *const c_char,
@@ -203,12 +235,11 @@ unsafe extern "C" {
     fn flow_cuda_kernels_launch(
         ordinal: c_int,
         function: *mut c_void,
-        across: u32,
-        down: u32,
+        blocks: u32,
         shared: c_int,
         argument: *mut c_void,
         why: *mut c_char,
         room: usize,
     ) -> bool;
-    fn flow_cuda_emulate(source: c_int, options: *const c_int, across: u32, down: u32, argument: *const c_void);
+    fn flow_cuda_emulate(source: c_int, options: *const c_int, blocks: u32, argument: *const c_void);
 }

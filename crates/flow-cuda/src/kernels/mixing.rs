@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use tch::{Device, Kind, Tensor};
 
+use super::arguments::{int, read, write_if};
 use super::launch::{Source, THREADS, launch};
 
 const SOURCE: Source =
@@ -49,22 +50,6 @@ struct ActNormArgument {
     places: c_int,
 }
 
-fn int(n: usize) -> c_int {
-    c_int::try_from(n).expect("sizes that a kernel counts to")
-}
-
-fn read(t: &Tensor, len: usize) -> *const f32 {
-    assert!(
-        t.kind() == Kind::Float && t.is_contiguous() && t.numel() == len,
-        "{len} numbers of f32 in rows, not {t:?}"
-    );
-    t.data_ptr().cast_const().cast()
-}
-
-fn add_to(t: Option<&Tensor>, len: usize) -> *mut f32 {
-    t.map_or(std::ptr::null_mut(), |t| read(t, len).cast_mut())
-}
-
 /// Of `x: [n, channels, ..]`.
 fn sizes(x: &Tensor) -> [usize; 3] {
     let size = x.size();
@@ -74,10 +59,12 @@ fn sizes(x: &Tensor) -> [usize; 3] {
 impl ActNorm<'_> {
     fn argument(&self, x: &Tensor) -> ActNormArgument {
         let [rows, channels, places] = sizes(x);
+        // What a channel has is counted together.
+        let _ = int(rows * places);
         ActNormArgument {
-            x: read(x, x.numel()),
-            log_scale: read(self.log_scale, channels),
-            shift: read(self.shift, channels),
+            x: read(x, x.numel(), x.device()),
+            log_scale: read(self.log_scale, channels, x.device()),
+            shift: read(self.shift, channels, x.device()),
             z: std::ptr::null_mut(),
             log_det: std::ptr::null_mut(),
             grad_z: std::ptr::null(),
@@ -117,11 +104,11 @@ impl ActNorm<'_> {
         let [rows, channels, _] = sizes(x);
         let grad_x = Tensor::empty(x.size(), (Kind::Float, x.device()));
         let mut argument = self.argument(x);
-        argument.grad_z = read(grad_z, x.numel());
-        argument.grad_log_det = read(grad_log_det, rows);
+        argument.grad_z = read(grad_z, x.numel(), x.device());
+        argument.grad_log_det = read(grad_log_det, rows, x.device());
         argument.grad_x = grad_x.data_ptr().cast();
-        argument.grad_log_scale = add_to(gradients.log_scale.as_ref(), channels);
-        argument.grad_shift = add_to(gradients.shift.as_ref(), channels);
+        argument.grad_log_scale = write_if(gradients.log_scale.as_ref(), channels, x.device());
+        argument.grad_shift = write_if(gradients.shift.as_ref(), channels, x.device());
         start(x.device(), 2, channels, &argument);
         grad_x
     }
@@ -138,7 +125,7 @@ pub struct Lu<'a> {
     pub log_diagonal: &'a Tensor,
     /// `[c]`.
     pub sign: &'a Tensor,
-    /// `[c]` of kind i64: row i of `W` is row `order[i]` of the product of the triangles.
+    /// `[c]` of kind i64, each of 0..c once: row i of `W` is row `order[i]` of the product of the triangles.
     pub order: &'a Tensor,
 }
 
@@ -179,16 +166,14 @@ impl Lu<'_> {
 
     fn argument(&self, rows: usize, places: usize) -> LuArgument {
         let c = self.channels();
-        let order = self.order;
-        assert!(
-            order.kind() == Kind::Int64 && order.is_contiguous() && order.numel() == c,
-            "an order of rows, not {order:?}"
-        );
+        let (order, device) = (self.order, self.sign.device());
+        let right = order.kind() == Kind::Int64 && order.is_contiguous() && order.numel() == c;
+        assert!(right && order.device() == device, "an order of rows, not {order:?}");
         LuArgument {
-            lower: read(self.lower, c * c),
-            upper: read(self.upper, c * c),
-            log_diagonal: read(self.log_diagonal, c),
-            sign: read(self.sign, c),
+            lower: read(self.lower, c * c, device),
+            upper: read(self.upper, c * c, device),
+            log_diagonal: read(self.log_diagonal, c, device),
+            sign: read(self.sign, c, device),
             order: order.data_ptr().cast_const().cast(),
             matrix: std::ptr::null_mut(),
             log_det: std::ptr::null_mut(),
@@ -219,11 +204,11 @@ impl Lu<'_> {
     pub fn backward(&self, grad_matrix: &Tensor, grad_log_det: &Tensor, places: usize, gradients: &LuGradients) {
         let (c, rows) = (self.channels(), grad_log_det.numel());
         let mut argument = self.argument(rows, places);
-        argument.grad_matrix = read(grad_matrix, c * c);
-        argument.grad_log_det = read(grad_log_det, rows);
-        argument.grad_lower = add_to(gradients.lower.as_ref(), c * c);
-        argument.grad_upper = add_to(gradients.upper.as_ref(), c * c);
-        argument.grad_log_diagonal = add_to(gradients.log_diagonal.as_ref(), c);
+        argument.grad_matrix = read(grad_matrix, c * c, self.sign.device());
+        argument.grad_log_det = read(grad_log_det, rows, self.sign.device());
+        argument.grad_lower = write_if(gradients.lower.as_ref(), c * c, self.sign.device());
+        argument.grad_upper = write_if(gradients.upper.as_ref(), c * c, self.sign.device());
+        argument.grad_log_diagonal = write_if(gradients.log_diagonal.as_ref(), c, self.sign.device());
         start(self.sign.device(), 4, (c * c).div_ceil(THREADS), &argument);
     }
 }
@@ -235,6 +220,6 @@ fn start<A>(device: Device, way: c_int, blocks: usize, argument: &A) {
     #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
     // SAFETY: every tensor is as large as the sizes say, which was checked.
     unsafe {
-        launch(device, &SOURCE, &[way], (blocks, 1), SHARED, argument);
+        launch(device, &SOURCE, &[way], blocks, SHARED, argument);
     }
 }

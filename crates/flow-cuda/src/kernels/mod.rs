@@ -2,7 +2,9 @@
 //! are first wanted.
 
 mod adam;
+mod arguments;
 mod coupling;
+mod gradients;
 mod kept;
 mod launch;
 mod mixing;
@@ -11,9 +13,8 @@ mod spline;
 
 pub(crate) use adam::adam;
 pub use coupling::{Change, Coupled, Places};
+pub use gradients::{Layer, filter_gradients, layer_gradients};
 pub use launch::{applies, emulated};
 pub use mixing::{ActNorm, ActNormGradients, Lu, LuGradients};
-pub use products::{
-    Layer, Rounding, Second, Then, filter, filter_back, filter_gradients, layer, layer_back, layer_gradients,
-};
+pub use products::{Rounding, Second, Then, filter, filter_back, layer, layer_back};
 pub use spline::{SplineGradients, spline_backward, spline_forward, spline_has, spline_inverse};

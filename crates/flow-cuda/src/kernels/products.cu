@@ -434,13 +434,14 @@ __device__ inline float sum_of_groups(const float* shared, int row, int column) 
 
 __device__ inline float leaky(float v, float by, float slope) { return by > 0.0f ? v : slope * v; }
 
-// blockIdx.x counts tiles along m, blockIdx.y along n.
+// blockIdx.x counts tiles along m, and then along n.
 template <int KIND, int BM, int BN, int PRECISION, int TAPS>
 __device__ inline void product(const Product& p, float* shared) {
   using S = Shape<KIND, BM, BN, PRECISION>;
   constexpr bool kOfImages = KIND == kFilter || KIND == kFilterBack;
   const int thread = threadIdx.x;
-  const int row_0 = blockIdx.x * BM, column_0 = blockIdx.y * BN;
+  const int tiles_down = (p.m + BM - 1) / BM;
+  const int row_0 = (int)blockIdx.x % tiles_down * BM, column_0 = (int)blockIdx.x / tiles_down * BN;
   const auto nothing = [](const float*) {};
   if constexpr (kOfImages) {
     ShiftedLoader<BM, S::kDepth, TAPS> a(p.a, row_0, p.m, p.k, p.height, p.width, p.apart);
@@ -563,7 +564,7 @@ __device__ inline void gradient(const Gradients& all, float* shared) {
   const Gradients::Job& job = all.jobs[index];
   const int block = blockIdx.x - job.first_block;
   const int split = block % job.splits, tile = block / job.splits;
-  const int across = (job.n + BN - 1) / BN;
+  const int across = max((job.n + BN - 1) / BN, 1);
   const int row_0 = tile / across * BM, column_0 = tile % across * BN;
   // Whole stages, so that no split but the last has an end within one.
   const int each = ((job.k + job.splits - 1) / job.splits + S::kDepth - 1) / S::kDepth * S::kDepth;

@@ -4,7 +4,8 @@ use std::ffi::c_int;
 
 use tch::{Device, Kind, Tensor};
 
-use super::launch::{Source, THREADS, launch};
+use super::arguments::{int, read, read_if, whole_rows};
+use super::launch::{Source, THREADS, launch, room};
 
 /// How factors are rounded before they are multiplied; sums are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,21 +53,7 @@ pub enum Second {
     Gated,
 }
 
-/// A layer or a convolution whose gradients are wanted: of `weight: [outputs, inputs]`, or `[outputs, inputs, k, k]` with k 1 or 3,
-/// and of `bias: [outputs]`.
-#[derive(Debug)]
-pub struct Layer<'a> {
-    /// The gradient of its output, `[n, outputs, ..]`.
-    pub grad: &'a Tensor,
-    /// Its input, `[n, inputs, ..]`.
-    pub input: &'a Tensor,
-    /// The weight's gradient, to be added to.
-    pub weight: Tensor,
-    /// The bias's, likewise.
-    pub bias: Option<Tensor>,
-}
-
-const SOURCE: Source = Source {
+pub(super) const SOURCE: Source = Source {
     text: concat!(include_str!("sums.cuh"), include_str!("products.cu")),
     options: &["OF_KIND", "OF_ROWS", "OF_COLUMNS", "OF_PRECISION", "OF_TAPS"],
     number: 0,
@@ -74,7 +61,7 @@ const SOURCE: Source = Source {
 
 /// `enum Kind` of `products.cu`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
+pub(super) enum Of {
     Layer,
     LayerBack,
     LayerGradient,
@@ -92,18 +79,29 @@ const TILES: [(usize, usize, f64); 4] = [(64, 64, 1.0), (64, 32, 0.9), (32, 32, 
 /// Blocks that are computed at once, one on each processor of a large GPU.
 const AT_ONCE: f64 = 132.0;
 
-/// The tile by which products of these rows and columns take the least time.
-fn tile(products: &[(usize, usize)]) -> (usize, usize) {
+/// The tile by which products of these rows and columns take the least time, of those that a block on `device` has room for.
+pub(super) fn tile(of: Of, products: &[(usize, usize)], rounding: Rounding, device: Device) -> (usize, usize) {
+    let room = room(device);
+    let fits = |&&(rows, columns, _): &&(usize, usize, f64)| shared(of, (rows, columns), rounding) <= room;
     let cost = |&(rows, columns, share): &(usize, usize, f64)| {
         let blocks: usize = products.iter().map(|&(m, n)| m.div_ceil(rows) * n.div_ceil(columns)).sum();
         (blocks as f64 / AT_ONCE).max(1.0) * (rows * columns) as f64 / share
     };
-    let least = TILES.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-    least.map(|&(rows, columns, _)| (rows, columns)).expect("there are some")
+    let least = tiles().filter(fits).min_by(|a, b| cost(a).total_cmp(&cost(b)));
+    least.map(|&(rows, columns, _)| (rows, columns)).expect("the smallest fits everywhere")
+}
+
+/// Those to choose from.
+fn tiles() -> impl Iterator<Item = &'static (usize, usize, f64)> {
+    #[cfg(test)]
+    let only = tests::ONLY.get();
+    #[cfg(not(test))]
+    let only: Option<usize> = None;
+    TILES.iter().enumerate().filter(move |(i, _)| only.is_none_or(|only| only == *i)).map(|(_, tile)| tile)
 }
 
 /// Bytes of shared memory, as `Shape` in `products.cu` has it.
-fn shared(of: Of, (rows, columns): (usize, usize), rounding: Rounding) -> usize {
+pub(super) fn shared(of: Of, (rows, columns): (usize, usize), rounding: Rounding) -> usize {
     let group_threads = match rounding {
         Rounding::None => {
             let (own_rows, own_columns) = (if rows == 16 { 4 } else { 8 }, if rows <= 32 { 4 } else { 8 });
@@ -121,7 +119,7 @@ fn shared(of: Of, (rows, columns): (usize, usize), rounding: Rounding) -> usize 
     4 * (stages * stage).max(groups * rows * (columns + 1))
 }
 
-fn precision(rounding: Rounding) -> c_int {
+pub(super) fn precision(rounding: Rounding) -> c_int {
     match rounding {
         Rounding::None => 0,
         Rounding::Tf32 => 1,
@@ -151,67 +149,6 @@ struct Product {
     slope: f32,
 }
 
-const MOST: usize = 24;
-
-/// `struct Gradients` of `products.cu`.
-#[repr(C)]
-struct Gradients {
-    jobs: [Job; MOST],
-    count: c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Job {
-    grad: *const f32,
-    input: *const f32,
-    weight: *mut f32,
-    bias: *mut f32,
-    m: c_int,
-    n: c_int,
-    k: c_int,
-    height: c_int,
-    width: c_int,
-    taps: c_int,
-    grads_apart: c_int,
-    inputs_apart: c_int,
-    splits: c_int,
-    first_block: c_int,
-}
-
-/// `struct Parts` of `products.cu`.
-#[repr(C)]
-struct Parts {
-    jobs: [PartsJob; MOST],
-    count: c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct PartsJob {
-    parts: *const f32,
-    weight: *mut f32,
-    bias: *mut f32,
-    m: c_int,
-    n: c_int,
-    splits: c_int,
-    first_block: c_int,
-}
-
-fn int(n: usize) -> c_int {
-    c_int::try_from(n).expect("sizes that a kernel counts to")
-}
-
-fn numbers(t: &Tensor) -> *const f32 {
-    assert!(t.kind() == Kind::Float && t.is_contiguous(), "a kernel reads f32 in rows: {t:?}");
-    t.data_ptr().cast_const().cast()
-}
-
-fn numbers_if(t: Option<&Tensor>, len: usize) -> *const f32 {
-    let check = |t: &Tensor| assert_eq!(t.numel(), len, "as many numbers as are read of {t:?}");
-    t.inspect(|t| check(t)).map_or(std::ptr::null(), numbers)
-}
-
 /// What a product is of, in the kernel's terms.
 struct Sizes {
     of: Of,
@@ -234,7 +171,8 @@ fn product(
     result: &[i64],
 ) -> (Tensor, Option<Tensor>) {
     let Sizes { of, m, n, k, apart, images: [height, width, taps] } = *sizes;
-    let new = || Tensor::empty(result, (Kind::Float, a.device()));
+    let device = a.device();
+    let new = || Tensor::empty(result, (Kind::Float, device));
     let first = new();
     let second = (then.second != Second::None).then(new);
     let all = m * n;
@@ -248,11 +186,11 @@ fn product(
     let flags = [(then.activate, 1), (then.gate.is_some() && !late, 2), (then.second == Second::Early, 4), (late, 8)];
     let argument = Product {
         a: a.data_ptr().cast_const().cast(),
-        b: numbers(b),
-        bias: numbers_if(then.bias, n),
-        shift: numbers_if(then.shift, images * n),
-        added: numbers_if(then.added, all),
-        gate: numbers_if(then.gate, all),
+        b: read(b, b.numel(), device),
+        bias: read_if(then.bias, n, device),
+        shift: read_if(then.shift, images * n, device),
+        added: read_if(then.added, all, device),
+        gate: read_if(then.gate, all, device),
         first: first.data_ptr().cast(),
         second: second.as_ref().map_or(std::ptr::null_mut(), |t| t.data_ptr().cast()),
         m: int(m),
@@ -270,17 +208,17 @@ fn product(
         #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
         // SAFETY: as below.
         unsafe {
-            launch(a.device(), &SOURCE, &options, (blocks, 1), 0, &argument);
+            launch(device, &SOURCE, &options, blocks, 0, &argument);
         }
         return (first, second);
     }
-    let (rows, columns) = tile(&[(m, n)]);
+    let (rows, columns) = tile(of, &[(m, n)], rounding, device);
     let options = [of as c_int, int(rows), int(columns), precision(rounding), int(taps)];
-    let grid = (m.div_ceil(rows), n.div_ceil(columns));
+    let blocks = m.div_ceil(rows) * n.div_ceil(columns);
     #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
     // SAFETY: every tensor is as large as the sizes say: checked here and by the callers.
     unsafe {
-        launch(a.device(), &SOURCE, &options, grid, shared(of, (rows, columns), rounding), &argument);
+        launch(device, &SOURCE, &options, blocks, shared(of, (rows, columns), rounding), &argument);
     }
     (first, second)
 }
@@ -300,7 +238,7 @@ fn thin(&Sizes { of, m, n, k, .. }: &Sizes) -> Option<(Of, usize)> {
     }
 }
 
-fn matrix(t: &Tensor) -> (usize, usize) {
+pub(super) fn matrix(t: &Tensor) -> (usize, usize) {
     let (rows, columns) = t.size2().expect("a matrix");
     (rows as usize, columns as usize)
 }
@@ -324,39 +262,15 @@ pub fn layer_back(grad: &Tensor, weight: &Tensor, then: &Then, rounding: Roundin
 }
 
 /// Count, channels, height, width.
-fn images(t: &Tensor) -> [usize; 4] {
+pub(super) fn images(t: &Tensor) -> [usize; 4] {
     let size = t.size();
     <[i64; 4]>::try_from(size).expect("images [n, channels, h, w]").map(|n| n as usize)
 }
 
-fn taps(weight: &Tensor) -> usize {
+pub(super) fn taps(weight: &Tensor) -> usize {
     let [_, _, height, width] = images(weight);
     assert!(height == width && (height == 1 || height == 3), "filters of 1 x 1 or 3 x 3, not of {height} x {width}");
     height * width
-}
-
-/// Rows whose numbers are neighbours, with how many there are from one to the next: some columns of a wider matrix are such.
-fn whole_rows(t: &Tensor) -> (Tensor, usize) {
-    let ((rows, columns), stride) = (matrix(t), t.stride());
-    assert_eq!(t.kind(), Kind::Float, "a kernel reads f32");
-    if (columns <= 1 || stride[1] == 1) && (rows <= 1 || stride[0] >= columns as i64) {
-        return (t.shallow_clone(), if rows <= 1 { columns } else { stride[0] as usize });
-    }
-    (t.contiguous(), columns)
-}
-
-/// Images whose numbers are neighbours, with how many there are from one to the next: some channels of larger images are such.
-fn whole_images(t: &Tensor) -> (Tensor, usize) {
-    let [n, channels, height, width] = images(t);
-    let stride = t.stride();
-    let within = [(channels, height * width), (height, width), (width, 1)];
-    let neighbours =
-        within.iter().zip(&stride[1..]).all(|(&(size, whole), &stride)| size <= 1 || stride == whole as i64);
-    let each = channels * height * width;
-    if neighbours && (n <= 1 || stride[0] >= each as i64) {
-        return (t.shallow_clone(), if n <= 1 { each } else { stride[0] as usize });
-    }
-    (t.contiguous(), each)
 }
 
 /// `x * W`, padded with zeros, and what follows, for `x: [n, inputs, h, w]` and `weight: [outputs, inputs, k, k]`, k 1 or 3.
@@ -385,173 +299,88 @@ fn convolved(
     to: usize,
 ) -> (Tensor, Option<Tensor>) {
     let taps = taps(weight);
-    let (x, apart) = whole_images(x);
-    assert_eq!(x.kind(), Kind::Float, "a kernel reads f32");
+    let (x, apart) = whole_rows(x);
     let sizes = Sizes { of, m: count * height * width, n: to, k: from * taps, apart, images: [height, width, taps] };
     product(&x, weight, then, rounding, &sizes, &[count, to, height, width].map(|n| n as i64))
 }
 
-fn gradient_of(t: &Tensor, len: usize) -> *mut f32 {
-    assert_eq!(t.numel(), len, "a gradient of its parameter's size");
-    numbers(t).cast_mut()
-}
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
 
-const NO_JOB: Job = Job {
-    grad: std::ptr::null(),
-    input: std::ptr::null(),
-    weight: std::ptr::null_mut(),
-    bias: std::ptr::null_mut(),
-    m: 0,
-    n: 0,
-    k: 0,
-    height: 0,
-    width: 0,
-    taps: 1,
-    grads_apart: 0,
-    inputs_apart: 0,
-    splits: 1,
-    first_block: 0,
-};
+    use super::*;
+    use crate::kernels::{Layer, emulated, layer_gradients};
 
-/// Of a part of a sum that is split: so many rows or pixels at least.
-const LEAST_OF_A_PART: usize = 256;
-/// Blocks that a sum is cut into parts for, with tiles and parts together: of layers, and of filters, whose parts are many and short.
-const MANY_BLOCKS: usize = 400;
-const MANY_OF_FILTERS: usize = 264;
+    thread_local! {
+        /// The only tile that there is, where a test wants one.
+        pub(super) static ONLY: Cell<Option<usize>> = const { Cell::new(None) };
+    }
 
-/// Starts all jobs, those with long sums in parts that are added up behind, and these where they belong.
-fn gradients(of: Of, jobs: &mut [Job], tile: (usize, usize), rounding: Rounding, device: Device) {
-    let (rows, columns) = tile;
-    let tiles = |job: &Job| (job.m as usize).div_ceil(rows) * (job.n as usize).div_ceil(columns);
-    let all: usize = jobs.iter().map(tiles).sum();
-    let many = if of == Of::FilterGradient { MANY_OF_FILTERS } else { MANY_BLOCKS };
-    let mut added: Vec<PartsJob> = Vec::new();
-    // Kept until all is started.
-    let mut parts = Vec::new();
-    let (mut blocks, mut blocks_behind) = (0, 0);
-    for job in jobs.iter_mut() {
-        let (m, n) = (job.m as usize, job.n as usize);
-        let splits = (many / all.max(1)).clamp(1, (job.k as usize / LEAST_OF_A_PART).max(1));
-        job.splits = int(splits);
-        job.first_block = int(blocks);
-        blocks += tiles(job) * splits;
-        if splits > 1 {
-            let part = Tensor::empty([splits, m, n + 1].map(|n| n as i64), (Kind::Float, device));
-            let first_block = int(blocks_behind);
-            blocks_behind += (m * (n + 1)).div_ceil(THREADS);
-            let (weight, bias) = (job.weight, job.bias);
-            job.weight = part.data_ptr().cast();
-            // In a column of the parts, whether it is wanted or not.
-            job.bias = job.weight;
-            added.push(PartsJob {
-                parts: job.weight,
-                weight,
-                bias,
-                m: job.m,
-                n: job.n,
-                splits: job.splits,
-                first_block,
+    fn draw(size: &[i64]) -> Tensor {
+        let len: i64 = size.iter().product();
+        ((Tensor::arange(len, (Kind::Float, Device::Cpu)) * 12.9898 + 78.233).sin() * 43_758.547).frac().reshape(size)
+    }
+
+    fn close(what: &str, got: &Tensor, expected: &Tensor, rounding: Rounding) {
+        let most = if rounding == Rounding::None { 1e-5 } else { 2e-2 };
+        let off = (got.to_kind(Kind::Double) - expected).abs().max() / (expected.abs().max() + 1.0);
+        assert!(off.double_value(&[]) < most, "{what} by tile {:?} is off by {}", ONLY.get(), off.double_value(&[]));
+    }
+
+    /// Sizes that no tile divides, and whole ones.
+    #[test]
+    fn every_tile_gives_the_same() {
+        let double = |t: &Tensor| t.to_kind(Kind::Double);
+        for (only, rounding) in (0..TILES.len()).flat_map(|only| [(only, Rounding::None), (only, Rounding::Tf32)]) {
+            ONLY.set(Some(only));
+            emulated(|| {
+                for (m, n, k) in [(70, 75, 37), (64, 128, 128), (130, 66, 300)] {
+                    let (x, w, g) = (draw(&[m, k]), draw(&[n, k]), draw(&[m, n]));
+                    let (y, _) = layer(&x, &w, &Then::default(), rounding);
+                    close("a layer", &y, &double(&x).mm(&double(&w).tr()), rounding);
+                    let (back, _) = layer_back(&g, &w, &Then::default(), rounding);
+                    close("its way back", &back, &double(&g).mm(&double(&w)), rounding);
+                    let own = Layer { grad: &g, input: &x, weight: w.zeros_like(), bias: None };
+                    layer_gradients(std::slice::from_ref(&own), rounding);
+                    close("its gradient", &own.weight, &double(&g).tr().mm(&double(&x)), rounding);
+                }
+                for size in [1, 3] {
+                    let (x, g) = (draw(&[2, 9, 7, 6]), draw(&[2, 70, 7, 6]));
+                    let w = draw(&[70, 9, size, size]);
+                    let (y, _) = filter(&x, &w, &Then::default(), rounding);
+                    let exact = double(&x).conv2d(&double(&w), None::<&Tensor>, 1, size / 2, 1, 1);
+                    close("a convolution", &y, &exact, rounding);
+                    let (back, _) = filter_back(&g, &w, &Then::default(), rounding);
+                    let exact = double(&g).conv_transpose2d(&double(&w), None::<&Tensor>, 1, size / 2, 0, 1, 1);
+                    close("its way back", &back, &exact, rounding);
+                }
             });
-            parts.push(part);
         }
+        ONLY.set(None);
     }
-    if blocks == 0 {
-        return;
-    }
-    let mut argument = Gradients { jobs: [NO_JOB; MOST], count: int(jobs.len()) };
-    argument.jobs[..jobs.len()].copy_from_slice(jobs);
-    let options = [of as c_int, int(rows), int(columns), precision(rounding), 1];
-    #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
-    // SAFETY: every tensor is as large as the job says: checked where jobs are made.
-    unsafe {
-        launch(device, &SOURCE, &options, (blocks, 1), shared(of, tile, rounding), &argument);
-    }
-    if added.is_empty() {
-        return;
-    }
-    let mut argument = Parts { jobs: [NO_PARTS; MOST], count: int(added.len()) };
-    argument.jobs[..added.len()].copy_from_slice(&added);
-    #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
-    // SAFETY: the parts are as large as the jobs say, and so are gradients.
-    unsafe {
-        launch(device, &SOURCE, &[Of::Parts as c_int, 0, 0, 0, 0], (blocks_behind, 1), 0, &argument);
-    }
-}
 
-const NO_PARTS: PartsJob = PartsJob {
-    parts: std::ptr::null(),
-    weight: std::ptr::null_mut(),
-    bias: std::ptr::null_mut(),
-    m: 0,
-    n: 0,
-    splits: 0,
-    first_block: 0,
-};
-
-/// Adds every layer's gradients to where they belong: `gradᵀ input`, and the sum of `grad` over rows. No two of them the same.
-pub fn layer_gradients(layers: &[Layer], rounding: Rounding) {
-    for layers in layers.chunks(MOST) {
-        // Kept until all is started.
-        let whole: Vec<_> = layers.iter().map(|layer| [layer.grad, layer.input].map(whole_rows)).collect();
-        let mut jobs: Vec<Job> = layers.iter().zip(&whole).map(|(layer, whole)| layer_job(layer, whole)).collect();
-        let sizes: Vec<_> = jobs.iter().map(|job| (job.m as usize, job.n as usize)).collect();
-        let long = jobs.iter().all(|job| job.k as usize >= 2 * LEAST_OF_A_PART);
-        // Of long sums there are enough blocks by splits.
-        let tile = if long { (64, 64) } else { tile(&sizes) };
-        let Some(first) = layers.first() else { return };
-        gradients(Of::LayerGradient, &mut jobs, tile, rounding, first.grad.device());
+    #[allow(unsafe_code, reason = "a function of another language")]
+    // SAFETY: this is the function of emulated.cpp, by its type there.
+    unsafe extern "C" {
+        fn flow_cuda_emulate_shared(options: *const c_int) -> c_int;
     }
-}
 
-fn layer_job(layer: &Layer, [(grad, grads_apart), (input, inputs_apart)]: &[(Tensor, usize); 2]) -> Job {
-    let ((k, m), (rows, n)) = (matrix(grad), matrix(input));
-    assert_eq!(k, rows, "as many inputs as gradients");
-    Job {
-        grad: grad.data_ptr().cast_const().cast(),
-        input: input.data_ptr().cast_const().cast(),
-        weight: gradient_of(&layer.weight, m * n),
-        bias: layer.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m)),
-        m: int(m),
-        n: int(n),
-        k: int(k),
-        grads_apart: int(*grads_apart),
-        inputs_apart: int(*inputs_apart),
-        ..NO_JOB
-    }
-}
-
-/// The tile of filters' gradients, which have few rows and columns and many pixels.
-const FILTER_TILE: (usize, usize) = (32, 32);
-
-/// Adds every convolution's gradients to where they belong. No two of them the same.
-pub fn filter_gradients(filters: &[Layer], rounding: Rounding) {
-    for filters in filters.chunks(MOST) {
-        // Kept until all is started.
-        let whole: Vec<_> = filters.iter().map(|filter| [filter.grad, filter.input].map(whole_images)).collect();
-        let mut jobs: Vec<Job> = filters.iter().zip(&whole).map(|(filter, whole)| filter_job(filter, whole)).collect();
-        let Some(first) = filters.first() else { return };
-        gradients(Of::FilterGradient, &mut jobs, FILTER_TILE, rounding, first.grad.device());
-    }
-}
-
-fn filter_job(filter: &Layer, [(grad, grads_apart), (input, inputs_apart)]: &[(Tensor, usize); 2]) -> Job {
-    let taps = taps(&filter.weight);
-    let ([count, m, height, width], [_, channels, ..]) = (images(grad), images(input));
-    assert_eq!(images(input), [count, channels, height, width], "as many images as gradients");
-    assert!(grad.kind() == Kind::Float && input.kind() == Kind::Float, "a kernel reads f32");
-    Job {
-        grad: grad.data_ptr().cast_const().cast(),
-        input: input.data_ptr().cast_const().cast(),
-        weight: gradient_of(&filter.weight, m * channels * taps),
-        bias: filter.bias.as_ref().map_or(std::ptr::null_mut(), |bias| gradient_of(bias, m)),
-        m: int(m),
-        n: int(channels * taps),
-        k: int(count * height * width),
-        height: int(height),
-        width: int(width),
-        taps: int(taps),
-        grads_apart: int(*grads_apart),
-        inputs_apart: int(*inputs_apart),
-        ..NO_JOB
+    #[test]
+    fn shared_memory_is_as_much_as_the_kernels_use() {
+        let all = [Of::Layer, Of::LayerBack, Of::LayerGradient, Of::Filter, Of::FilterBack, Of::FilterGradient];
+        for of in all {
+            for (rows, columns, _) in TILES {
+                for rounding in [Rounding::None, Rounding::Tf32, Rounding::Bf16] {
+                    let options = [of as c_int, int(rows), int(columns), precision(rounding), 1];
+                    #[allow(unsafe_code, reason = "a function of another language")]
+                    // SAFETY: it reads five options.
+                    let numbers = unsafe { flow_cuda_emulate_shared(options.as_ptr()) };
+                    let bytes = shared(of, (rows, columns), rounding);
+                    assert_eq!(bytes, 4 * numbers as usize, "{options:?}");
+                    // 99 KiB is what GPUs for players have for a block.
+                    assert!(bytes <= 99 << 10 || (rows, columns) == (64, 64), "{options:?} wants {bytes}");
+                }
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 // are those of flow-core's `spline_law` and `rational_quadratic`, in their order.
 
 struct Spline {
-  const float* x;           // [n][changed][places], whole but for images_apart; z on the way back to data
+  const float* x;           // [n][changed][places], each row whole; z on the way back to data
   const float* parameters;  // [n][3 BINS + 1][changed][places]
   float* z;                 // [n][changed][places]; x on the way back to data
   float* log_slope;         // the same: ln dz/dx either way

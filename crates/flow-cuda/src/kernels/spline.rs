@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use tch::{Kind, Tensor};
 
+use super::arguments::{int, read, whole_rows};
 use super::launch::{Source, THREADS, launch};
 
 const SOURCE: Source = Source { text: include_str!("spline.cu"), options: &["OF_WAY", "OF_BINS"], number: 1 };
@@ -45,26 +46,6 @@ pub struct SplineGradients<'a> {
     pub log_slope: &'a Tensor,
 }
 
-fn int(n: usize) -> c_int {
-    c_int::try_from(n).expect("sizes that a kernel counts to")
-}
-
-/// Each row's numbers as neighbours, and how many there are from one row to the next.
-fn whole_rows(t: &Tensor) -> (Tensor, usize) {
-    let (size, stride) = (t.size(), t.stride());
-    let each: i64 = size[1..].iter().product();
-    let mut whole = 1;
-    let mut neighbours = true;
-    for (&n, &apart) in size[1..].iter().zip(&stride[1..]).rev() {
-        neighbours &= n <= 1 || apart == whole;
-        whole *= n;
-    }
-    if neighbours && (size[0] <= 1 || stride[0] >= each) {
-        return (t.shallow_clone(), if size[0] <= 1 { each } else { stride[0] } as usize);
-    }
-    (t.contiguous(), each as usize)
-}
-
 /// `(z, ln dz/dx)` for `x: [n, changed, ..]` and `parameters: [n, (3 bins + 1) * changed, ..]`.
 pub fn spline_forward(x: &Tensor, parameters: &Tensor, bins: usize) -> (Tensor, Tensor) {
     either_way(0, x, parameters, bins)
@@ -94,7 +75,6 @@ pub fn spline_backward(x: &Tensor, parameters: &Tensor, bins: usize, grads: Spli
     let (grad_log_slope, log_slopes_apart) = whole_rows(grads.log_slope);
     assert_eq!(grad_z.size(), x.size(), "a gradient of the result's size");
     assert!(of_rows || grad_log_slope.size() == x.size(), "a gradient of each slope, or of each row");
-    assert!(grad_z.kind() == Kind::Float && grad_log_slope.kind() == Kind::Float, "a kernel reads f32");
     let pointers = |spline: &mut Spline| {
         spline.grad_z = grad_z.data_ptr().cast_const().cast();
         spline.grad_log_slope = grad_log_slope.data_ptr().cast_const().cast();
@@ -114,10 +94,9 @@ fn run(way: c_int, x: &Tensor, parameters: &Tensor, bins: usize, pointers: impl 
     let places: usize = size[2..].iter().map(|&n| n as usize).product();
     assert_eq!(parameters.numel(), x.numel() * (3 * bins + 1), "as many parameters as the law takes");
     let ((x, x_apart), parameters) = (whole_rows(x), parameters.contiguous());
-    assert!(x.kind() == Kind::Float && parameters.kind() == Kind::Float, "a kernel reads f32");
     let mut spline = Spline {
         x: x.data_ptr().cast_const().cast(),
-        parameters: parameters.data_ptr().cast_const().cast(),
+        parameters: read(&parameters, x.numel() * (3 * bins + 1), x.device()),
         z: std::ptr::null_mut(),
         log_slope: std::ptr::null_mut(),
         grad_z: std::ptr::null(),
@@ -140,6 +119,6 @@ fn run(way: c_int, x: &Tensor, parameters: &Tensor, bins: usize, pointers: impl 
     #[allow(unsafe_code, reason = "a kernel reads and writes by pointers")]
     // SAFETY: every tensor is as large as the sizes say, which was checked.
     unsafe {
-        launch(x.device(), &SOURCE, &[way, int(bins)], (blocks, 1), 0, &spline);
+        launch(x.device(), &SOURCE, &[way, int(bins)], blocks, 0, &spline);
     }
 }
