@@ -221,8 +221,8 @@ fn how(report: &Report) -> String {
         let _ = write!(
             page,
             "- Everything lies on the GPU, on every side, data included; a call is timed until the GPU has done all of it. \
-             Kernels are libtorch's own; f32 is f32 on every side, in convolutions, too (libtorch's default there is TF32), and peers \
-             have cuDNN choose by trial what is fastest, where this project has it compute the same bits each time.\n\
+             f32 is f32 on every side, in convolutions, too (libtorch's default there is TF32). Peers have cuDNN choose by trial what \
+             is fastest; this project has kernels of its own, and libtorch's where it has not, of which the same bits come each time.\n\
              - How busy the GPU is, is the part of the time in which it computed anything, as nvidia-smi tells, in a turn of \
              {WATCHED_SECONDS} s of training after the others, from {settled} s on.\n",
             settled = SETTLED.as_secs(),

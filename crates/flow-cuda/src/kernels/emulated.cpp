@@ -1,4 +1,4 @@
-// The kernels by their options, as kernels are compiled by them for a GPU, on the processor.
+// The kernels on the processor, by the options that they are compiled with for a GPU.
 
 #include "emulated.hpp"
 

@@ -7,6 +7,7 @@
 //
 // PRECISION 0 multiplies in f32; 1 and 2 round factors to TF32 and to bf16, and multiply by the card's matrix units.
 
+// Behind these, where kernels are numbered: 6 add_parts, 7 short_sums, 8 sums_by_warps.
 enum Kind {
   kLayer,         // y = x W^T:            A = x [m][k],         B = W [n][k]
   kLayerBack,     // g_x = g_y W:          A = g_y [m][k],       B = W [k][n]
@@ -131,8 +132,8 @@ struct Shape {
   static constexpr int kNumbers = kStages * kStage > kSums ? kStages * kStage : kSums;
 };
 
-// The loaders below copy a tile's part of an operand, `rows` by `depth`, stage after stage: `start` before the first of them,
-// then `load` for each in turn. What a thread can know from the first stage on it finds out then.
+// The loaders below copy a tile's part of an operand, `rows` by `depth`, stage after stage, by a `load` for each in turn. What a
+// thread can know before the first stage it finds out when the loader is made.
 
 __device__ inline bool fours(const float* from, int line) { return line % 4 == 0 && (size_t)from % 16 == 0; }
 

@@ -59,7 +59,7 @@ pub(super) const SOURCE: Source = Source {
     number: 0,
 };
 
-/// `enum Kind` of `products.cu`.
+/// `enum Kind` of `products.cu`, and what is numbered behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     Layer,
