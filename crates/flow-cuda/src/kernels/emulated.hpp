@@ -3,6 +3,12 @@
 
 #pragma once
 
+#ifdef __APPLE__
+// There contexts are to be asked for.
+#define _XOPEN_SOURCE 700
+#define _DARWIN_C_SOURCE
+#endif
+
 // Its check of jumps knows of one stack alone.
 #undef _FORTIFY_SOURCE
 
