@@ -108,8 +108,9 @@ impl<N: Conditioner> Coupling<N> {
 
     fn map(&self, input: &Tensor, context: Option<&Tensor>, direction: Direction) -> (Tensor, Tensor) {
         if let Some(change) = coupling_gpu::change(&self.law, input) {
-            let on_gpu = self.on_gpu(change, input, |kept| self.conditioner.forward(kept, context));
-            return on_gpu.take(direction, input);
+            let (rows, kept) = self.in_rows(input);
+            let parameters = self.conditioner.forward(&kept, context);
+            return self.on_gpu(change, rows, &kept, &parameters).take(direction, input);
         }
         let (kept, changed) = self.mask.split(&flat(input));
         let parameters = self.conditioner.forward(&kept, context);
@@ -122,17 +123,16 @@ impl<N: Conditioner> Coupling<N> {
         (self.mask.merge(&kept, &changed).reshape(input.size()), log_det)
     }
 
-    fn on_gpu<'a>(
-        &'a self,
-        change: Change<'a>,
-        input: &Tensor,
-        conditioner: impl FnOnce(&Tensor) -> Tensor,
-    ) -> OnGpu<'a> {
+    /// What kernels take of `input`: all of it in rows, and what is kept.
+    fn in_rows(&self, input: &Tensor) -> (Tensor, Tensor) {
         let input = flat(input).contiguous();
         let kept = self.mask.kept_of(&input);
-        let parameters = conditioner(&kept).contiguous();
-        self.assert_fits(&parameters, &kept);
-        OnGpu { mask: &self.mask, change, input, parameters }
+        (input, kept)
+    }
+
+    fn on_gpu<'a>(&'a self, change: Change<'a>, input: Tensor, kept: &Tensor, parameters: &Tensor) -> OnGpu<'a> {
+        self.assert_fits(parameters, kept);
+        OnGpu { mask: &self.mask, change, input, parameters: parameters.contiguous() }
     }
 
     /// A single column would broadcast, and be counted once in the log-determinant.
@@ -153,13 +153,9 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
         if let Some(change) = coupling_gpu::change(&self.law, x) {
-            let mut back = None;
-            let on_gpu = self.on_gpu(change, x, |kept| {
-                let conditioner = self.conditioner.forward_keeping(kept, context);
-                back = Some(conditioner.back);
-                conditioner.parameters
-            });
-            return on_gpu.keep(x, back.expect("the conditioner was called"));
+            let (rows, kept) = self.in_rows(x);
+            let conditioner = self.conditioner.forward_keeping(&kept, context);
+            return self.on_gpu(change, rows, &kept, &conditioner.parameters).keep(x, conditioner.back);
         }
         let (kept, changed) = self.mask.split(&flat(x));
         let conditioner = self.conditioner.forward_keeping(&kept, context);

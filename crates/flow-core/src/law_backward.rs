@@ -1,8 +1,7 @@
 //! The gradients of a coupling's law: by hand where they are short, by autograd where they are not.
 
-use tch::Tensor;
-
 use flow_cuda::kernels::{SplineGradients, spline_backward};
+use tch::Tensor;
 
 use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::by_kernel;

@@ -9,8 +9,7 @@ use tch::{Kind, Tensor, nn};
 use crate::error::require;
 use crate::image::shifted;
 use crate::init::uniform;
-use crate::{Activation, Result};
-use crate::{conv_net_dense, conv_net_gpu};
+use crate::{Activation, Result, conv_net_dense, conv_net_gpu};
 
 /// A convolutional net from `[n, inputs, h, w]` to `[n, outputs, h, w]`, all convolutions padded with zeros.
 ///

@@ -3,8 +3,7 @@
 use flow_core::plain::PlainConditioner;
 use flow_core::plain_training::PlainTrainedConditioner;
 use flow_core::product::linear;
-use flow_core::{Conditioner, ConditionerKept, Gradients};
-use flow_core::{dense, gpu};
+use flow_core::{Conditioner, ConditionerKept, Gradients, dense, gpu};
 use flow_dense::Slope;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
@@ -12,8 +11,7 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::error::require;
 use crate::init::uniform;
 use crate::mlp_backward::forward_keeping;
-use crate::{Activation, Result};
-use crate::{mlp_dense, mlp_gpu};
+use crate::{Activation, Result, mlp_dense, mlp_gpu};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
 ///
@@ -179,12 +177,10 @@ fn input(kept: &Tensor, context: Option<&Tensor>) -> Tensor {
 impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
-        match self.by_hand().filter(|_| dense::applies_to_rows(&x)) {
-            Some(slope) => mlp_dense::forward(self, slope, &x),
-            None => match self.by_hand().filter(|_| gpu::applies(&x)) {
-                Some(slope) => mlp_gpu::forward(self, slope, &dense::in_rows(&x)),
-                None => self.run(&x),
-            },
+        match self.by_hand() {
+            Some(slope) if dense::applies_to_rows(&x) => mlp_dense::forward(self, slope, &x),
+            Some(slope) if gpu::applies(&x) => mlp_gpu::forward(self, slope, &dense::in_rows(&x)),
+            _ => self.run(&x),
         }
     }
 
@@ -194,13 +190,15 @@ impl Conditioner for Mlp {
         }
         let x = input(kept, context);
         let context = context.map_or(0, |context| context.size()[1] as usize);
-        match self.by_hand().filter(|_| dense::applies_in_training(&x)) {
-            Some(slope) => mlp_dense::Trained { net: self, slope, context }.forward_keeping_rows(&x),
-            None if let Some(slope) = self.by_hand().filter(|_| gpu::applies(&x)) => {
+        match self.by_hand() {
+            Some(slope) if dense::applies_in_training(&x) => {
+                mlp_dense::Trained { net: self, slope, context }.forward_keeping_rows(&x)
+            }
+            Some(slope) if gpu::applies(&x) => {
                 mlp_gpu::forward_keeping(self, slope, &dense::in_rows(&x), context as i64)
             }
             // Every other column would be copied by each product that reads it.
-            None => forward_keeping(self, x.contiguous(), context as i64),
+            _ => forward_keeping(self, x.contiguous(), context as i64),
         }
     }
 

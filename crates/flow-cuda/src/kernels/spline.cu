@@ -111,15 +111,30 @@ __device__ inline Curve curve(const Bin& b, float t) {
   return c;
 }
 
+// A coordinate's bin along x, its place there, free and kept between 0 and 1, and the curve at that.
+struct Along {
+  Bin bin;
+  float free, t;
+  Curve curve;
+};
+
+template <int BINS>
+__device__ inline Along along_x(const Spline& s, const Coordinate& c, float (&widths)[BINS], float (&heights)[BINS]) {
+  const float x = s.x[(size_t)c.row * s.x_apart + c.within];
+  const Bin bin = bin_of<BINS>(s, c, x, true, widths, heights);
+  const float free = (x - bin.x) / bin.w, t = fminf(fmaxf(free, 0.0f), 1.0f);
+  return Along{bin, free, t, curve(bin, t)};
+}
+
 template <int BINS>
 __device__ inline void spline_forward(const Spline& s) {
   const Coordinate c = coordinate(s);
   if (!c.there) return;
-  const float x = s.x[(size_t)c.row * s.x_apart + c.within];
   float widths[BINS], heights[BINS];
-  const Bin b = bin_of<BINS>(s, c, x, true, widths, heights);
-  const float free = (x - b.x) / b.w, t = fminf(fmaxf(free, 0.0f), 1.0f);
-  const Curve f = curve(b, t);
+  const Along along = along_x<BINS>(s, c, widths, heights);
+  const Bin& b = along.bin;
+  const Curve& f = along.curve;
+  const float free = along.free, t = along.t;
   const size_t place = (size_t)c.row * s.changed * s.places + c.within;
   const float inside = b.z + b.h * (f.s * t * t + b.d0 * f.both) / f.denominator;
   s.z[place] = inside + (free - t) * b.w * expf(f.log_slope);
@@ -166,11 +181,11 @@ template <int BINS>
 __device__ inline void spline_backward(const Spline& s) {
   const Coordinate c = coordinate(s);
   if (!c.there) return;
-  const float x = s.x[(size_t)c.row * s.x_apart + c.within];
   float widths[BINS], heights[BINS];
-  const Bin b = bin_of<BINS>(s, c, x, true, widths, heights);
-  const float free = (x - b.x) / b.w, t = fminf(fmaxf(free, 0.0f), 1.0f);
-  const Curve f = curve(b, t);
+  const Along along = along_x<BINS>(s, c, widths, heights);
+  const Bin& b = along.bin;
+  const Curve& f = along.curve;
+  const float free = along.free, t = along.t;
   const float slope = expf(f.log_slope), rest = 1.0f - t;
   const float of_z = s.grad_z[(size_t)c.row * s.grad_z_apart + c.within];
   const float of_log = s.grad_log_slope[(size_t)c.row * s.log_slopes_apart + (s.of_rows ? 0 : c.within)];
