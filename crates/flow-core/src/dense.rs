@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use flow_dense::{Images, Panels, Planes};
+use flow_dense::{Images, Instructions, Panels, Planes, instructions};
 use tch::{Device, Kind, Tensor};
 
 use crate::product::Precision;
@@ -10,7 +10,9 @@ use crate::product::Precision;
 /// Rows from which on panels of 32 are worth filling.
 const FEWEST_ROWS: i64 = 16;
 /// Rows with which training gains by it. With more, products take nearly all of the time, and a library's are as fast.
-const TRAINED_ROWS: RangeInclusive<i64> = 32..=512;
+fn trained_rows() -> RangeInclusive<i64> {
+    32..=if instructions() == Some(Instructions::Avx512) { 512 } else { 1024 }
+}
 
 /// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: in f32 on a processor that has the instructions
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for however many rows. It is the same
@@ -39,7 +41,7 @@ pub fn are_few(rows: usize) -> bool {
 
 /// [`applies_to_rows`] for a layer whose gradient will be wanted.
 pub fn applies_in_training(x: &Tensor) -> bool {
-    applies_to_rows(x) && TRAINED_ROWS.contains(&x.size()[0])
+    applies_to_rows(x) && trained_rows().contains(&x.size()[0])
 }
 
 /// Whether autograd looks on. libtorch tells only what was before a change.
@@ -61,6 +63,18 @@ pub fn in_parts(parts: usize, work: &(dyn Fn(usize) + Sync)) {
         let _ = most_threads();
         let _ = flow_dense::alone();
         work(part);
+    });
+}
+
+/// [`flow_dense::in_turn`] for work that may be libtorch's.
+pub fn in_turn(count: usize, threads: usize, work: &(dyn Fn(usize) + Sync)) {
+    let _ = most_threads();
+    flow_dense::in_turn(count, threads, &|i| {
+        if flow_dense::within() {
+            let _ = most_threads();
+            let _ = flow_dense::alone();
+        }
+        work(i);
     });
 }
 

@@ -8,15 +8,12 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_dense::{exp, in_parallel, scale_and_shift, share, shift_and_scale};
+use flow_dense::{exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{Rows, in_parts, in_rows, numbers, numbers_mut, threads};
+use crate::dense::{Rows, in_rows, in_turn, numbers, numbers_mut, threads};
 use crate::law::{Bound, Law};
 use crate::{Direction, Mask};
-
-/// Rows that go through all maps before the next.
-const BLOCK: usize = 256;
 
 /// Some rows of f32, and what their log-determinants have come to.
 #[derive(Debug)]
@@ -112,46 +109,48 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     #[allow(unsafe_code, reason = "a new tensor is written to")]
     // SAFETY: nobody else has it yet.
     let to = unsafe { numbers_mut(&mut value) };
-    let parts = parts(n);
-    let shares = split(to, columns, &parts).into_iter().zip(split(&mut log_det, 1, &parts));
-    let shares: Vec<_> = shares.zip(&parts).map(Mutex::new).collect();
-    in_parts(shares.len(), &|part| {
-        let ((to, log_det), blocks) = &mut *lock(&shares[part]);
-        for ((numbers, log_det), block) in to.iter_mut().zip(log_det).zip(blocks.iter()) {
-            from.copy_to(block.start, numbers);
-            let mut rows = PlainRows { columns, numbers, log_det };
-            maps.iter().for_each(|map| map.take(direction, &mut rows));
-        }
+    let blocks = Blocks::of(n);
+    let shares = blocks.split(to, columns).into_iter().zip(blocks.split(&mut log_det, 1));
+    let shares: Vec<_> = shares.map(Mutex::new).collect();
+    in_turn(shares.len(), blocks.threads, &|i| {
+        let (numbers, log_det) = &mut *lock(&shares[i]);
+        from.copy_to(blocks.rows[i].start, numbers);
+        let mut rows = PlainRows { columns, numbers, log_det };
+        maps.iter().for_each(|map| map.take(direction, &mut rows));
     });
     drop(shares);
     let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
     (value, Tensor::from_slice(&log_det))
 }
 
-/// The blocks of `n` rows that each thread takes, where there are enough for all of them; else all are one thread's, and what is
-/// done with a block is what threads share. Blocks are as equal as can be, so that none is of a few rows unless all are.
-pub fn parts(n: usize) -> Vec<Vec<Range<usize>>> {
-    let parts = if n >= threads() * BLOCK / 2 { threads() } else { 1 };
-    let blocks = |part| {
-        let own = share(n, part, parts);
-        let count = own.len().div_ceil(BLOCK);
-        let of = move |block| {
-            let block = share(own.len(), block, count);
-            own.start + block.start..own.start + block.end
-        };
-        (0..count).map(of).collect()
-    };
-    (0..parts).map(blocks).collect()
+/// Rows in blocks, of which each goes through all maps or layers before the next.
+#[derive(Debug)]
+pub struct Blocks {
+    /// Those of each block, as equal as can be, so that none is of a few rows unless all are.
+    pub rows: Vec<Range<usize>>,
+    /// Threads that take them in turn: all that there are, where there is enough for them; else one, and what is done with a block
+    /// is what threads share.
+    pub threads: usize,
 }
 
-/// The rows of every part's blocks, of so many numbers each.
-pub fn split<'a, T>(mut numbers: &'a mut [T], columns: usize, parts: &[Vec<Range<usize>>]) -> Vec<Vec<&'a mut [T]>> {
-    let mut of = |block: &Range<usize>| {
-        let (first, rest) = std::mem::take(&mut numbers).split_at_mut(block.len() * columns);
-        numbers = rest;
-        first
-    };
-    parts.iter().map(|blocks| blocks.iter().map(&mut of).collect()).collect()
+impl Blocks {
+    /// Of `n` rows.
+    pub fn of(n: usize) -> Self {
+        let most = rows_at_a_time();
+        let count = n.div_ceil(most);
+        let threads = if n >= threads() * most / 2 { threads() } else { 1 };
+        Blocks { rows: (0..count).map(|block| share(n, block, count)).collect(), threads }
+    }
+
+    /// The rows of every block, of so many numbers each.
+    pub fn split<'a, T>(&self, mut numbers: &'a mut [T], columns: usize) -> Vec<&'a mut [T]> {
+        let mut of = |block: &Range<usize>| {
+            let (first, rest) = std::mem::take(&mut numbers).split_at_mut(block.len() * columns);
+            numbers = rest;
+            first
+        };
+        self.rows.iter().map(&mut of).collect()
+    }
 }
 
 /// What one thread has to itself.

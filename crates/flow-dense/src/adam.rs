@@ -1,6 +1,6 @@
 //! Adam's step of some numbers.
 
-use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::lanes::{Lanes, with_lanes};
 use crate::{adam_plain, available};
 
 /// What is the same for every number of one variable in one step of Adam (Kingma and Ba 2015, algorithm 1) with decoupled
@@ -89,7 +89,7 @@ impl<V: Lanes> Wide<V> {
     #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
     unsafe fn step(&self, g: V, p: *mut f32, m: *mut f32, v: *mut f32, count: usize) {
         unsafe {
-            if count == LANES {
+            if count == V::LANES {
                 let (next, first, second) = self.stepped(g, V::load(p), V::load(m), V::load(v));
                 next.store(p);
                 first.store(m);
@@ -162,14 +162,14 @@ pub(crate) unsafe fn block_by<V: Lanes>(
         let (wide, shorten) = (Wide::<V>::new(c), V::splat(c.shorten));
         // Several sums, so that none waits for the one before.
         let mut sums = [V::splat(0.0); 4];
-        for (i, at) in (0..len).step_by(LANES).enumerate() {
-            let g = V::load_first(g.add(at), LANES.min(len - at)).mul(shorten);
+        for (i, at) in (0..len).step_by(V::LANES).enumerate() {
+            let g = V::load_first(g.add(at), V::LANES.min(len - at)).mul(shorten);
             sums[i % 4] = g.mul_add(g, sums[i % 4]);
         }
         let squares = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
         if squares.is_finite() {
-            for at in (0..len).step_by(LANES) {
-                let count = LANES.min(len - at);
+            for at in (0..len).step_by(V::LANES) {
+                let count = V::LANES.min(len - at);
                 let g = V::load_first(g.add(at), count).mul(shorten);
                 wide.step(g, p.add(at), m.add(at), v.add(at), count);
             }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::Lanes;
 
 /// A register of sixteen numbers.
 #[derive(Clone, Copy)]
@@ -21,6 +21,10 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 // written is there by the same.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
 impl Lanes for Avx512 {
+    const LANES: usize = 16;
+    const REGISTERS: usize = 32;
+    type Square = [Self; 16];
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         unsafe { Avx512(_mm512_set1_ps(x)) }
@@ -162,17 +166,22 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES] {
+    unsafe fn zeros() -> Self::Square {
+        unsafe { [Self::splat(0.0); 16] }
+    }
+
+    #[inline(always)]
+    unsafe fn transposed(rows: Self::Square) -> Self::Square {
         unsafe {
             let mut a = rows;
             // Pairs of rows, then of pairs, within quarters of registers.
-            for i in (0..LANES).step_by(2) {
+            for i in (0..16).step_by(2) {
                 let (x, y) = (rows[i].0, rows[i + 1].0);
                 a[i] = Avx512(_mm512_unpacklo_ps(x, y));
                 a[i + 1] = Avx512(_mm512_unpackhi_ps(x, y));
             }
             let mut b = a;
-            for i in (0..LANES).step_by(4) {
+            for i in (0..16).step_by(4) {
                 for half in 0..2 {
                     let x = _mm512_castps_pd(a[i + half].0);
                     let y = _mm512_castps_pd(a[i + half + 2].0);

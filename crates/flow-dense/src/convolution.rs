@@ -1,10 +1,11 @@
 //! Convolutions of planes, there and back, with all that follows them while a tile is in registers.
 
+use std::ops::Range;
+
 use crate::forward::{Slope, below};
-use crate::lanes::{LANES, Lanes, with_lanes};
-use crate::panels::PANEL;
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::planes::Planes;
-use crate::tile::{ROWS, Tile, by_rows, tiles};
+use crate::tile::{Tile, by_rows, tiles};
 
 /// The weight of a convolution, `[outputs, inputs, k, k]` with `k` 1 or 3, one number after the other.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,7 @@ fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Pla
         taps,
         x: x.pointer(),
         plane: x.images().plane(),
-        strips: x.images().places() / PANEL,
+        places: x.images().places(),
         end,
     };
     // SAFETY: sizes were compared above, and nobody else has what is written.
@@ -152,7 +153,7 @@ struct Work<'a> {
     taps: [isize; 9],
     x: *const f32,
     plane: usize,
-    strips: usize,
+    places: usize,
     end: End<'a>,
 }
 
@@ -179,68 +180,168 @@ with_lanes! {
 ///
 /// The pointers in `work` are to as many numbers as its sizes say, and nobody else writes what it writes.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the same contract")]
 unsafe fn run_1_by<V: Lanes>(work: &Work) {
-    for (channel, count) in tiles(work.shape.outputs, 0..work.shape.outputs.div_ceil(ROWS)) {
-        unsafe { by_rows!(count, tile_row::<V, 1>(work, channel)) }
-    }
+    unsafe { run_by::<V, 1>(work) }
 }
 
 /// # Safety
 ///
 /// As [`run_1_by`].
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the same contract")]
 unsafe fn run_9_by<V: Lanes>(work: &Work) {
-    for (channel, count) in tiles(work.shape.outputs, 0..work.shape.outputs.div_ceil(ROWS)) {
-        unsafe { by_rows!(count, tile_row::<V, 9>(work, channel)) }
+    unsafe { run_by::<V, 9>(work) }
+}
+
+/// # Safety
+///
+/// As [`run_1_by`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "the same contract")]
+unsafe fn run_by<V: Lanes, const TAPS: usize>(work: &Work) {
+    let all = || tiles::<V>(work.shape.outputs, 0..work.shape.outputs.div_ceil(V::ROWS));
+    if V::REGISTERS >= 32 {
+        for (channel, count) in all() {
+            unsafe { by_rows!(count, tile_row::<V, TAPS>(work, None, channel, 0..work.places)) }
+        }
+        return;
+    }
+    let copied = Copied::new(work, TAPS);
+    let filters: Vec<Vec<f32>> =
+        all().map(|(channel, count)| unsafe { copied.filters(work, channel, count, V::LANES) }).collect();
+    let some = (CACHED / work.shape.depth.max(1)).next_multiple_of(LINE * 4);
+    for start in (0..work.places).step_by(some) {
+        let places = start..work.places.min(start + some);
+        for ((channel, count), filters) in all().zip(&filters) {
+            let copied = Some((&copied.offsets[..], &filters[..]));
+            unsafe { by_rows!(count, tile_row::<V, TAPS>(work, copied, channel, places.clone())) }
+        }
     }
 }
 
-/// `R` channels of all places.
+/// Numbers that go in which all channels that come out are computed of before the next.
+const CACHED: usize = 1 << 14;
+
+/// Where there are few registers filters are copied into the order in which they are read: else there are more places to be kept in
+/// mind than registers.
+struct Copied {
+    /// Where each reads, from the place that is written.
+    offsets: Vec<isize>,
+    taps: usize,
+}
+
+impl Copied {
+    fn new(work: &Work, taps: usize) -> Self {
+        let of = |channel: usize| work.taps[..taps].iter().map(move |tap| tap + (channel * work.plane) as isize);
+        Copied { offsets: (0..work.shape.depth).flat_map(of).collect(), taps }
+    }
+
+    /// Those of `count` channels that come out, from this one on: `[channels that go in, taps, width]`.
+    ///
+    /// # Safety
+    ///
+    /// There are so many.
+    #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+    unsafe fn filters(&self, work: &Work, channel: usize, count: usize, width: usize) -> Vec<f32> {
+        let Shape { row, channel: step, .. } = work.shape;
+        let mut filters = vec![0.0; self.offsets.len() * width];
+        for (i, to) in filters.chunks_exact_mut(width).enumerate() {
+            let at = channel * row + i / self.taps * step + i % self.taps;
+            to.iter_mut().take(count).enumerate().for_each(|(r, to)| *to = unsafe { *work.filters.add(at + r * row) });
+        }
+        filters
+    }
+}
+
+/// `R` channels of these places.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
-unsafe fn tile_row<V: Lanes, const R: usize, const TAPS: usize>(work: &Work, channel: usize) {
-    let Shape { depth, row, channel: step, .. } = work.shape;
-    for strip in 0..work.strips {
+unsafe fn tile_row<V: Lanes, const R: usize, const TAPS: usize>(
+    work: &Work,
+    copied: Option<(&[isize], &[f32])>,
+    channel: usize,
+    places: Range<usize>,
+) {
+    for place in places.step_by(V::ACROSS) {
         unsafe {
-            let at = channel * work.plane + strip * PANEL;
-            let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+            let at = channel * work.plane + place;
             for r in 0..R {
                 let to = work.end.out.add(at + r * work.plane);
                 V::prefetch_to_write(to);
-                V::prefetch_to_write(to.add(LANES));
+                V::prefetch_to_write(to.add(V::LANES));
             }
-            let mut x = work.x.add(strip * PANEL);
-            let mut left = work.filters.add(channel * row);
-            for _ in 0..depth {
-                for tap in 0..TAPS {
-                    let line = x.wrapping_offset(work.taps[tap]);
-                    let (first, second) = (V::load(line), V::load(line.wrapping_add(LANES)));
-                    for (r, [low, high]) in tile.iter_mut().enumerate() {
-                        let all = V::splat(*left.add(r * row + tap));
-                        *low = all.mul_add(first, *low);
-                        *high = all.mul_add(second, *high);
-                    }
-                }
-                left = left.wrapping_add(step);
-                x = x.wrapping_add(work.plane);
-            }
-            finish(tile, work, channel, strip);
+            let x = work.x.add(place);
+            let tile = match copied {
+                Some((offsets, filters)) => sum_copied::<V, R>(offsets, filters, x),
+                None => sum::<V, R, TAPS>(work, channel, x),
+            };
+            finish(tile, work, channel, place);
         }
+    }
+}
+
+/// The sum for the places from `x` on, of filters that were copied.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
+unsafe fn sum_copied<V: Lanes, const R: usize>(offsets: &[isize], filters: &[f32], x: *const f32) -> Tile<V, R> {
+    unsafe {
+        let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+        let mut left = filters.as_ptr();
+        for &offset in offsets {
+            let line = x.wrapping_offset(offset);
+            let (first, second) = (V::load(line), V::load(line.wrapping_add(V::LANES)));
+            for (r, [low, high]) in tile.iter_mut().enumerate() {
+                let all = V::splat(*left.add(r));
+                *low = all.mul_add(first, *low);
+                *high = all.mul_add(second, *high);
+            }
+            left = left.wrapping_add(V::LANES);
+        }
+        tile
+    }
+}
+
+/// The sum for the places from `x` on, of filters where they lie.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
+unsafe fn sum<V: Lanes, const R: usize, const TAPS: usize>(
+    work: &Work,
+    channel: usize,
+    mut x: *const f32,
+) -> Tile<V, R> {
+    let Shape { depth, row, channel: step, .. } = work.shape;
+    unsafe {
+        let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+        let mut left = work.filters.add(channel * row);
+        for _ in 0..depth {
+            for tap in 0..TAPS {
+                let line = x.wrapping_offset(work.taps[tap]);
+                let (first, second) = (V::load(line), V::load(line.wrapping_add(V::LANES)));
+                for (r, [low, high]) in tile.iter_mut().enumerate() {
+                    let all = V::splat(*left.add(r * row + tap));
+                    *low = all.mul_add(first, *low);
+                    *high = all.mul_add(second, *high);
+                }
+            }
+            left = left.wrapping_add(step);
+            x = x.wrapping_add(work.plane);
+        }
+        tile
     }
 }
 
 /// All that follows the sum.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
-unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, work: &Work, channel: usize, strip: usize) {
+unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, work: &Work, channel: usize, place: usize) {
     let end = &work.end;
-    let masks = [end.mask[2 * strip], end.mask[2 * strip + 1]];
+    // The lowest bit is that of the vector's first number.
+    let masks = [place, place + V::LANES].map(|at| end.mask[at / LINE] >> (at % LINE));
     unsafe {
         for (r, row) in tile.into_iter().enumerate() {
             for (half, mut y) in row.into_iter().enumerate() {
-                let at = (channel + r) * work.plane + strip * PANEL + half * LANES;
+                let at = (channel + r) * work.plane + place + half * V::LANES;
                 if let Some(bias) = end.bias {
                     y = y.add(V::splat(*bias.get_unchecked(channel + r)));
                 }

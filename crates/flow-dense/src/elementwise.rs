@@ -1,6 +1,6 @@
 //! Exponentials of many numbers, and the scale and shift of an affine coupling.
 
-use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::lanes::{Lanes, with_lanes};
 
 /// `exp x` of each, to a few units in the last place.
 pub fn exp(numbers: &mut [f32]) {
@@ -18,8 +18,8 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn exp_of_by<V: Lanes>(numbers: *mut f32, count: usize) {
-    for i in (0..count).step_by(LANES) {
-        let some = LANES.min(count - i);
+    for i in (0..count).step_by(V::LANES) {
+        let some = V::LANES.min(count - i);
         unsafe { V::load_first(numbers.add(i), some).exp().store_first(numbers.add(i), some) }
     }
 }
@@ -102,8 +102,8 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn back_by<V: Lanes>(work: &Back) {
-    for i in (0..work.count).step_by(LANES) {
-        let some = LANES.min(work.count - i);
+    for i in (0..work.count).step_by(V::LANES) {
+        let some = V::LANES.min(work.count - i);
         unsafe {
             let tanh = V::load_first(work.raw.add(i), some).tanh();
             let mut bound = V::splat(work.bound);
@@ -164,8 +164,8 @@ with_lanes! {
 unsafe fn forward_by<V: Lanes>(work: &Work) -> f32 {
     unsafe {
         let mut sum = V::splat(0.0);
-        for i in (0..work.count).step_by(LANES) {
-            let some = LANES.min(work.count - i);
+        for i in (0..work.count).step_by(V::LANES) {
+            let some = V::LANES.min(work.count - i);
             let log_s = log_scale::<V>(work, i, some);
             sum = sum.add(log_s);
             let x = V::load_first(work.x.add(i), some);
@@ -184,8 +184,8 @@ unsafe fn inverse_by<V: Lanes>(work: &Work) -> f32 {
     unsafe {
         let minus = V::splat(-1.0);
         let mut sum = V::splat(0.0);
-        for i in (0..work.count).step_by(LANES) {
-            let some = LANES.min(work.count - i);
+        for i in (0..work.count).step_by(V::LANES) {
+            let some = V::LANES.min(work.count - i);
             let log_s = log_scale::<V>(work, i, some).mul(minus);
             sum = sum.add(log_s);
             let x = V::load_first(work.shift.add(i), some).mul_add(minus, V::load_first(work.x.add(i), some));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::forward::{Slope, worth};
-use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::lanes::{Lanes, with_lanes};
 use crate::pool::{Shared, in_team, share};
 use crate::weight::Weight;
 
@@ -99,8 +99,10 @@ struct Work<'a> {
 
 /// Outputs of a tile.
 const WIDE: usize = 4;
-/// Rows of a tile.
+/// Rows of a tile, where there are 32 registers.
 const HIGH: usize = 4;
+/// The same where there are 16.
+const LOW: usize = 2;
 
 with_lanes! {
     unsafe fn run(work: &Work, own: Range<usize>) = run_by
@@ -112,17 +114,18 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>) {
-    if work.layer.weight.inputs() < LANES && work.skip.is_none() {
+    if work.layer.weight.inputs() < V::LANES && work.skip.is_none() {
         return unsafe { narrow(work, own) };
     }
+    let high = if V::REGISTERS >= 32 { HIGH } else { LOW };
     for output in own.clone().step_by(WIDE) {
-        for row in (0..work.rows).step_by(HIGH) {
+        for row in (0..work.rows).step_by(high) {
             unsafe {
-                match (WIDE.min(own.end - output), HIGH.min(work.rows - row)) {
+                match (WIDE.min(own.end - output), high.min(work.rows - row)) {
                     (WIDE, 1) => tile::<V, WIDE, 1>(work, output, row),
                     (WIDE, 2) => tile::<V, WIDE, 2>(work, output, row),
-                    (WIDE, 3) => tile::<V, WIDE, 3>(work, output, row),
-                    (WIDE, _) => tile::<V, WIDE, HIGH>(work, output, row),
+                    (WIDE, 3) if V::REGISTERS >= 32 => tile::<V, WIDE, 3>(work, output, row),
+                    (WIDE, HIGH) if V::REGISTERS >= 32 => tile::<V, WIDE, HIGH>(work, output, row),
                     (outputs, rows) => {
                         for output in output..output + outputs {
                             (row..row + rows).for_each(|row| tile::<V, 1, 1>(work, output, row));
@@ -204,8 +207,8 @@ unsafe fn products<V: Lanes, const O: usize, const R: usize>(
     let depth = weight.inputs();
     unsafe {
         let (w, x) = (weight.pointer().add(output * depth), x.at(row * depth).cast_const());
-        let whole = depth / LANES * LANES;
-        for i in (0..whole).step_by(LANES) {
+        let whole = depth / V::LANES * V::LANES;
+        for i in (0..whole).step_by(V::LANES) {
             let rows: [V; R] = std::array::from_fn(|r| V::load(x.add(r * depth + i)));
             for (o, sums) in sums.iter_mut().enumerate() {
                 let weights = V::load(w.add(o * depth + i));

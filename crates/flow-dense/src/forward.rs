@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use crate::grid::First;
-use crate::lanes::{LANES, Lanes, with_lanes};
-use crate::panels::{PANEL, Panels};
+use crate::grid::{First, Grid};
+use crate::lanes::{LINE, Lanes, with_lanes};
+use crate::panels::{PANEL, Panels, apart};
 use crate::pool::in_parallel;
-use crate::tile::{Left, ROWS, TO_READ, Tile, by_rows, multiply_asking, tiles};
+use crate::tile::{self, Left, Lines, TO_READ, Tile, by_rows, multiply_asking, tiles};
 use crate::weight::Weight;
+use crate::{Instructions, instructions};
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,13 +50,15 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
         sum: then.sum.map_or(std::ptr::null(), Panels::pointer),
         out: out.pointer_mut(),
     };
-    let (panels, tiles) = (out.panels(), columns.div_ceil(ROWS));
+    let panels = out.panels();
     let work = Work { terms, columns, end };
     let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
-    in_parallel(worth(operations, threads), &|part, parts| {
-        let (tiles, panels) = First::of_products(panels, parts).own(tiles, panels, part, parts);
+    let threads = worth(operations, threads);
+    let first = First::of_products(panels, threads);
+    let grid = Grid::new(first, (tile::count(columns), panels), (1, group()), threads);
+    in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
-        unsafe { run(&work, tiles, panels) }
+        unsafe { run(&work, &grid, part) }
     });
     if let Some(kept) = then.before_sum {
         *kept = before_sum;
@@ -68,9 +71,11 @@ pub(crate) fn worth(operations: usize, threads: usize) -> usize {
     if operations < 1 << 16 { 1 } else { threads.max(1) }
 }
 
-/// Panels that are taken by a tile of weights before the next tile: 256 rows of 512 columns are half a megabyte, and a core's
-/// own cache holds them.
-pub(crate) const GROUP: usize = 8;
+/// Panels that are taken by a tile of weights before the next tile. 256 rows of 512 columns are half a megabyte, which the cores'
+/// own caches of processors with AVX-512 hold; with AVX2 tiles are so small that weights are read anew as quickly.
+fn group() -> usize {
+    if instructions() == Some(Instructions::Avx2) { 1 } else { 8 }
+}
 
 struct Work<'a> {
     terms: &'a [(Weight<'a>, &'a Panels)],
@@ -91,46 +96,59 @@ struct End {
 unsafe impl Sync for Work<'_> {}
 
 with_lanes! {
-    unsafe fn run(work: &Work, tiles: Range<usize>, panels: Range<usize>) = run_by
+    unsafe fn run(work: &Work, grid: &Grid, part: usize) = run_by
 }
 
 /// # Safety
 ///
-/// The pointers in `work` are to as many numbers as its sizes say, and nobody else writes these tiles of these panels.
+/// The pointers in `work` are to as many numbers as its sizes say, and nobody writes these tiles but the parts of the grid.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>, panels: Range<usize>) {
-    let mut start = panels.start;
-    while start < panels.end {
-        let group = start..panels.end.min(start + GROUP);
-        for (column, count) in tiles(work.columns, own.clone()) {
-            unsafe { by_rows!(count, tile_row::<V>(work, column, group.clone())) }
+unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
+    while let Some((own, panels)) = grid.next(part) {
+        for (column, count) in tiles::<V>(work.columns, own) {
+            unsafe { by_rows!(count, tile_row::<V>(work, column, panels.clone())) }
         }
-        start = group.end;
     }
 }
 
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
+    // Pieces of panels, as wide as a tile.
+    let pieces = PANEL / V::ACROSS;
     let Range { start, end } = panels;
-    for panel in start..end {
+    for (turn, piece) in (start * pieces..end * pieces).enumerate() {
+        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-            let to = work.end.out.add((panel * work.columns + column) * PANEL);
-            for line in 0..2 * R {
-                V::prefetch_to_write(to.add(line * LANES));
-            }
+            let at = panel * apart(work.columns) + column * PANEL + inside;
+            ask_for_lines::<V, R>(work.end.out.add(at));
             for (weight, x) in work.terms {
                 let depth = weight.inputs();
                 let left = Left { at: weight.pointer().add(column * depth), row: depth, step: 1 };
-                let lines = x.pointer().add(panel * depth * PANEL);
-                // The rows of the next tile are asked for meanwhile, a share with each panel.
-                let apart = R.div_ceil(end - start);
-                let next = left.at.wrapping_add(R * depth + (panel - start) * apart * depth);
-                tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, depth, (next, apart));
+                let lines = Lines::of_panel(x.pointer().add(panel * apart(depth) + inside));
+                // The rows of the next tile are asked for meanwhile, a share with each piece.
+                let share = R.div_ceil((end - start) * pieces);
+                let next = left.at.wrapping_add(R * depth + turn * share * depth);
+                tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, depth, (next, share));
             }
-            finish(tile, &work.end, column, (panel * work.columns + column) * PANEL);
+            finish(tile, &work.end, column, at);
+        }
+    }
+}
+
+/// Asks for the lines of a tile of panels that will be written.
+///
+/// # Safety
+///
+/// That of [`Lanes`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
+pub(crate) unsafe fn ask_for_lines<V: Lanes, const R: usize>(to: *mut f32) {
+    for r in 0..R {
+        for line in (0..V::ACROSS).step_by(LINE) {
+            unsafe { V::prefetch_to_write(to.wrapping_add(r * PANEL + line)) }
         }
     }
 }
@@ -142,7 +160,7 @@ unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, end: &End, column: 
     unsafe {
         for (r, row) in tile.into_iter().enumerate() {
             for (half, mut y) in row.into_iter().enumerate() {
-                let at = at + r * PANEL + half * LANES;
+                let at = at + r * PANEL + half * V::LANES;
                 if !end.bias.is_null() {
                     y = y.add(V::splat(*end.bias.add(column + r)));
                 }

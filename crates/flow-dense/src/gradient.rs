@@ -5,11 +5,12 @@ use std::sync::Mutex;
 
 use crate::adam::{Coefficients, block_by};
 use crate::forward::worth;
-use crate::grid::First;
-use crate::lanes::{LANES, Lanes, with_lanes};
-use crate::panels::{PANEL, Panels};
+use crate::grid::{First, Grid};
+use crate::lanes::{Lanes, with_lanes};
+use crate::panels::{PANEL, Panels, apart};
 use crate::pool::{Shared, in_parallel};
-use crate::tile::{Left, ROWS, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{self, Left, Lines, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::{Instructions, instructions};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
 pub enum Destination<'a> {
@@ -45,14 +46,18 @@ pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize
     let target = Target::new(into, outputs * inputs);
     let work = Work { grad, input, outputs, inputs, target };
     let threads = worth(outputs * inputs * grad.rows(), threads);
-    let sums = Mutex::new(vec![0.0; threads]);
-    in_parallel(threads, &|part, parts| {
-        let (own, panels) = First::Rows.own(outputs.div_ceil(ROWS), input.panels(), part, parts);
+    let group = cached() / (input.columns().max(1) * PANEL);
+    let grid = Grid::new(First::Rows, (tile::count(outputs), input.panels()), (1, group), threads);
+    let sums = Mutex::new(Vec::new());
+    in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
-        let squares = unsafe { run(&work, own, panels) };
-        sums.lock().expect("no thread panics while it has it")[part] = squares;
+        let squares = unsafe { run(&work, &grid, part) };
+        sums.lock().expect("no thread panics while it has it").extend(squares);
     });
-    sums.into_inner().expect("as above").into_iter().sum()
+    let mut sums = sums.into_inner().expect("as above");
+    // In one order, whoever computed what, so that the same numbers come to the same.
+    sums.sort_unstable_by_key(|&(at, _)| at);
+    sums.into_iter().map(|(_, squares)| squares).sum()
 }
 
 struct Work<'a> {
@@ -90,87 +95,89 @@ impl Target {
 }
 
 with_lanes! {
-    unsafe fn run(work: &Work, own: Range<usize>, panels: Range<usize>) -> f64 = run_by
+    unsafe fn run(work: &Work, grid: &Grid, part: usize) -> Vec<(usize, f64)> = run_by
 }
 
 /// # Safety
 ///
-/// The pointers of the target are to as many numbers as the weight has, and nobody else writes these rows of these panels.
+/// The pointers of the target are to as many numbers as the weight has, and nobody writes these rows but the parts of the grid.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>, panels: Range<usize>) -> f64 {
-    let mut squares = 0.0;
-    let width = (CACHED / (work.input.columns().max(1) * PANEL)).clamp(1, panels.len().max(1));
+unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
+    let mut sums = Vec::new();
     // The gradient of a row of tiles, which is taken row after row: so memory is gone through as processors foresee.
-    let mut rows = Panels::empty(PANEL, width * ROWS);
-    for start in panels.clone().step_by(width) {
-        let group = start..panels.end.min(start + width);
-        let (first, end) = (group.start * PANEL, work.inputs.min(group.end * PANEL));
-        for (row, count) in tiles(work.outputs, own.clone()) {
+    let mut rows = Panels::empty(PANEL, 0);
+    while let Some((own, panels)) = grid.next(part) {
+        let (first, end) = (panels.start * PANEL, work.inputs.min(panels.end * PANEL));
+        if rows.columns() < panels.len() * V::ROWS {
+            rows = Panels::empty(PANEL, panels.len() * V::ROWS);
+        }
+        for (row, count) in tiles::<V>(work.outputs, own) {
             unsafe {
-                by_rows!(count, tile_row::<V>(work, row, group.clone(), rows.pointer_mut()));
+                by_rows!(count, tile_row::<V>(work, row, panels.clone(), rows.pointer_mut()));
                 for r in 0..count {
-                    let g = rows.pointer().add(r * group.len() * PANEL);
+                    let g = rows.pointer().add(r * panels.len() * PANEL);
                     let g = std::slice::from_raw_parts(g, end - first);
-                    squares += f64::from(work.target.take::<V>(g, (row + r) * work.inputs + first));
+                    let at = (row + r) * work.inputs + first;
+                    sums.push((at, f64::from(work.target.take::<V>(g, at))));
                 }
             }
         }
     }
-    squares
+    sums
 }
 
-/// Numbers of the input that go through all rows of a weight before the next: half a megabyte, which a core's own cache holds.
-const CACHED: usize = 1 << 17;
+/// Numbers of the input that go through all rows of a weight before the next: with AVX-512 half a megabyte, which a core's own cache
+/// holds; with AVX2 tiles take so long that a cache of all cores is quick enough, and rows of a step should be whole.
+fn cached() -> usize {
+    if instructions() == Some(Instructions::Avx2) { 1 << 19 } else { 1 << 17 }
+}
 
 /// `R` rows of the gradient to `to`, as many panels wide.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, row: usize, panels: Range<usize>, to: *mut f32) {
     let blocks = work.grad.panels();
-    let apart = panels.len() * PANEL;
+    let across = panels.len() * PANEL;
     // Only what is whole rows lies together in memory.
-    let whole = apart >= work.inputs;
-    for (i, panel) in panels.clone().enumerate() {
+    let arrays = work.target.arrays().filter(|_| across >= work.inputs);
+    let asking = arrays.as_ref().map_or(&[][..], |arrays| &arrays[3 - blocks.min(3)..]);
+    let pieces = PANEL / V::ACROSS;
+    for (turn, piece) in (panels.start * pieces..panels.end * pieces).enumerate() {
+        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-            for block in 0..blocks {
-                let left = work.grad.pointer().add((block * work.outputs + row) * PANEL);
-                let lines = work.input.pointer().add((panel * blocks + block) * PANEL * PANEL);
-                let left = Left { at: left, row: PANEL, step: 1 };
-                // What the step will change is asked for meanwhile, an array with each block.
-                tile = match work.target.asked(blocks - block).filter(|_| whole) {
-                    Some(array) => {
-                        let at = row * work.inputs + panels.start * PANEL + i * R * PANEL;
-                        multiply_asking::<V, R, TO_WRITE>(
-                            tile,
-                            left,
-                            lines,
-                            PANEL,
-                            (array.0.wrapping_add(at).cast_const(), R),
-                        )
-                    }
-                    None => multiply(tile, left, lines, PANEL),
-                };
+            let factors = |block: usize| {
+                let left = work.grad.pointer().add(block * apart(work.outputs) + row * PANEL);
+                let lines = work.input.pointer().add(panel * apart(blocks * PANEL) + block * PANEL * PANEL + inside);
+                (Left { at: left, row: PANEL, step: 1 }, Lines::of_panel(lines))
+            };
+            for block in 0..blocks - asking.len() {
+                let (left, lines) = factors(block);
+                tile = multiply(tile, left, lines, PANEL);
+            }
+            // What the step will change is asked for meanwhile, an array with each of the last blocks.
+            for (array, block) in asking.iter().zip(blocks - asking.len()..) {
+                let (left, lines) = factors(block);
+                let at = row * work.inputs + panels.start * PANEL + turn * R * V::ACROSS;
+                let soon = (array.0.wrapping_add(at).cast_const(), R * V::ACROSS / PANEL);
+                tile = multiply_asking::<V, R, TO_WRITE>(tile, left, lines, PANEL, soon);
             }
             for (r, [low, high]) in tile.into_iter().enumerate() {
-                let to = to.add(r * apart + i * PANEL);
+                let to = to.add(r * across + turn * V::ACROSS);
                 low.store(to);
-                high.store(to.add(LANES));
+                high.store(to.add(V::LANES));
             }
         }
     }
 }
 
 impl Target {
-    /// What to ask for when so many blocks are left.
-    #[inline(always)]
-    fn asked(&self, left: usize) -> Option<Shared> {
-        match (self, left) {
-            (Target::Step { weight, .. }, 3) => Some(*weight),
-            (Target::Step { first, .. }, 2) => Some(*first),
-            (Target::Step { second, .. }, 1) => Some(*second),
-            _ => None,
+    /// What will be read and changed.
+    fn arrays(&self) -> Option<[Shared; 3]> {
+        match self {
+            Target::Step { weight, first, second, .. } => Some([*weight, *first, *second]),
+            Target::Store(_) | Target::Add(_) => None,
         }
     }
 
@@ -188,8 +195,8 @@ impl Target {
                 return block_by::<V>(p, g.as_ptr(), m, v, g.len(), coefficients);
             }
             let mut sum = V::splat(0.0);
-            for start in (0..g.len()).step_by(LANES) {
-                let count = LANES.min(g.len() - start);
+            for start in (0..g.len()).step_by(V::LANES) {
+                let count = V::LANES.min(g.len() - start);
                 let own = V::load_first(g.as_ptr().add(start), count);
                 sum = own.mul_add(own, sum);
                 match self {

@@ -1,23 +1,34 @@
-//! Vectors of 16 numbers, in the instructions that the processor has.
+//! Vectors of as many numbers as the processor's registers hold.
 //!
 //! What is generic over [`Lanes`] is always inlined, down to the function that was compiled for those instructions
 //! ([`with_lanes!`]); that alone makes vectors of registers.
 
-/// Numbers in a vector.
-pub(crate) const LANES: usize = 16;
+/// Numbers in a cache line; whatever is laid out in lines is so for every processor.
+pub(crate) const LINE: usize = 16;
 
-/// A vector of [`LANES`] numbers.
+/// A vector of [`Lanes::LANES`] numbers.
 ///
 /// # Safety of all methods
 ///
 /// The processor has the instructions that the type is for, and pointers are to so many numbers as are read or written.
 pub(crate) trait Lanes: Copy {
+    /// Numbers in a vector: a whole line, or half of one.
+    const LANES: usize;
+    /// Numbers across a tile of a product, two vectors.
+    const ACROSS: usize = 2 * Self::LANES;
+    /// How many vectors the processor holds at a time.
+    const REGISTERS: usize;
+    /// Rows of such a tile: two registers each, two that hold a line of a panel, and one a weight.
+    const ROWS: usize = (Self::REGISTERS - 3) / 2;
+    /// As many vectors as each has numbers.
+    type Square: Copy + AsRef<[Self]> + AsMut<[Self]>;
+
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
-    /// The first `count` (at most 16), and zeros.
+    /// The first `count` (at most all), and zeros.
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
-    /// The first `count` (at most 16) and no other.
+    /// The first `count` (at most all) and no other.
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -29,7 +40,7 @@ pub(crate) trait Lanes: Copy {
     unsafe fn max_or(self, other: Self) -> Self;
     /// `self` where `sign > 0`, `otherwise` elsewhere.
     unsafe fn where_positive(self, sign: Self, otherwise: Self) -> Self;
-    /// 0 where the bit of `mask` is 0.
+    /// 0 where the bit of `mask` is 0, the lowest bit being for the first number.
     unsafe fn masked(self, mask: u16) -> Self;
     /// 0 where the magnitude is below `limit`.
     unsafe fn flush(self, limit: Self) -> Self;
@@ -41,8 +52,9 @@ pub(crate) trait Lanes: Copy {
     /// `tanh x`, to a few units in the last place.
     unsafe fn tanh(self) -> Self;
     unsafe fn sum(self) -> f32;
-    /// Sixteen rows of sixteen, to columns.
-    unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES];
+    unsafe fn zeros() -> Self::Square;
+    /// Rows to columns.
+    unsafe fn transposed(rows: Self::Square) -> Self::Square;
     /// A hint that the number will be wanted soon.
     unsafe fn prefetch(at: *const f32);
     /// The same of one that will be written.
@@ -51,7 +63,7 @@ pub(crate) trait Lanes: Copy {
 
 /// For every processor.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([f32; LANES]);
+pub(crate) struct Portable([f32; LINE]);
 
 impl Portable {
     #[inline(always)]
@@ -61,21 +73,25 @@ impl Portable {
 }
 
 impl Lanes for Portable {
+    const LANES: usize = LINE;
+    const REGISTERS: usize = 16;
+    type Square = [Self; LINE];
+
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
-        Portable([x; LANES])
+        Portable([x; LINE])
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: sixteen numbers are there, by the contract; an array has the alignment of its elements.
-        Portable(unsafe { from.cast::<[f32; LANES]>().read() })
+        Portable(unsafe { from.cast::<[f32; LINE]>().read() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
-        unsafe { to.cast::<[f32; LANES]>().write(self.0) }
+        unsafe { to.cast::<[f32; LINE]>().write(self.0) }
     }
 
     #[inline(always)]
@@ -155,7 +171,12 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn transposed(rows: [Self; LANES]) -> [Self; LANES] {
+    unsafe fn zeros() -> Self::Square {
+        [Portable([0.0; LINE]); LINE]
+    }
+
+    #[inline(always)]
+    unsafe fn transposed(rows: Self::Square) -> Self::Square {
         std::array::from_fn(|i| Portable(std::array::from_fn(|j| rows[j].0[i])))
     }
 
@@ -180,17 +201,16 @@ macro_rules! with_lanes {
                     unsafe { $body::<$crate::avx512::Avx512>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
-                unsafe fn middle($($arg: $ty),*) $(-> $out)? {
-                    // SAFETY: the caller's; a compiler makes of these lanes what it can with the instructions.
-                    unsafe { $body::<$crate::lanes::Portable>($($arg),*) }
-                }
-                if $crate::available() {
-                    // SAFETY: the caller's, and the processor was just asked.
-                    return unsafe { wide($($arg),*) };
-                }
-                if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                unsafe fn narrow($($arg: $ty),*) $(-> $out)? {
                     // SAFETY: as above.
-                    return unsafe { middle($($arg),*) };
+                    unsafe { $body::<$crate::avx2::Avx2>($($arg),*) }
+                }
+                match $crate::instructions() {
+                    // SAFETY: the caller's, and the processor has these instructions.
+                    Some($crate::Instructions::Avx512) => return unsafe { wide($($arg),*) },
+                    // SAFETY: as above.
+                    Some($crate::Instructions::Avx2) => return unsafe { narrow($($arg),*) },
+                    None => {}
                 }
             }
             // SAFETY: the caller's; these lanes need nothing of a processor.

@@ -21,8 +21,11 @@
 mod adam;
 mod adam_plain;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
+mod blocks;
 mod convolution;
 mod elementwise;
 mod few;
@@ -34,6 +37,7 @@ mod lanes;
 mod panels;
 mod planes;
 mod pool;
+mod strips;
 mod tile;
 mod weight;
 
@@ -49,24 +53,52 @@ pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, gradient};
 pub use panels::Panels;
 pub use planes::{Images, Planes};
-pub use pool::{alone, in_parallel, in_team, on_its_threads, share, within};
+pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
 pub use weight::Weight;
 
-/// Whether this processor has AVX-512, which the tiles here are made for. With `FLOW_PRODUCTS=libtorch` in the environment it is
-/// taken for one that has not, and libtorch computes what it can.
-pub fn available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| std::env::var("FLOW_PRODUCTS").as_deref() != Ok("libtorch") && has_avx512())
+/// Instructions that tiles here are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// AVX-512F: 32 registers of 16 numbers.
+    Avx512,
+    /// AVX2 and FMA: 16 registers of 8 numbers.
+    Avx2,
 }
 
+/// The best instructions that this processor has. With `FLOW_PRODUCTS=libtorch` in the environment it is taken for one that has
+/// none, and libtorch computes what it can; with `FLOW_PRODUCTS=avx2` for one without AVX-512.
+pub fn instructions() -> Option<Instructions> {
+    static INSTRUCTIONS: OnceLock<Option<Instructions>> = OnceLock::new();
+    *INSTRUCTIONS.get_or_init(|| match std::env::var("FLOW_PRODUCTS").as_deref() {
+        Ok("libtorch") => None,
+        Ok("avx2") => there().map(|_| Instructions::Avx2),
+        _ => there(),
+    })
+}
+
+/// Rows of a batch that are worth taking through all layers before the next: what is between two layers stays in a core's own cache,
+/// and each time all weights are read. Processors with AVX-512 have more of it.
+pub fn rows_at_a_time() -> usize {
+    if instructions() == Some(Instructions::Avx512) { 256 } else { 64 }
+}
+
+/// Whether this processor has any of them.
+pub fn available() -> bool {
+    instructions().is_some()
+}
+
+/// Whoever has AVX-512 has AVX2, too.
 #[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("fma")
+fn there() -> Option<Instructions> {
+    use std::arch::is_x86_feature_detected as has;
+    let narrow = has!("avx2") && has!("fma");
+    let wide = narrow && has!("avx512f");
+    wide.then_some(Instructions::Avx512).or(narrow.then_some(Instructions::Avx2))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
+fn there() -> Option<Instructions> {
+    None
 }
 
 /// The README's code is a test, too.

@@ -1,18 +1,26 @@
-//! Matrices in panels: 32 rows side by side, so that a product reads two registers of them in a row.
+//! Matrices in panels: 32 rows side by side, so that a product reads lines of them in a row.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
 
-/// Rows of a panel: two vectors.
-pub(crate) const PANEL: usize = 2 * LANES;
+/// Rows of a panel: two lines.
+pub(crate) const PANEL: usize = 2 * LINE;
 
 /// A cache line of numbers, and what panels are aligned to.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(crate) struct Line([f32; LANES]);
+pub(crate) struct Line([f32; LINE]);
+
+/// Numbers from the first of a panel of so many columns to the first of the next. Where these would lie a power of two apart there
+/// are some lines between them that are nobody's: caches have few places for numbers that lie so, and a gradient goes through all
+/// panels at once.
+pub(crate) fn apart(columns: usize) -> usize {
+    let lines = columns * (PANEL / LINE);
+    (lines + if lines.is_multiple_of(16) { 13 } else { 0 }) * LINE
+}
 
 /// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory. Rows that fill up the last
 /// panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them
@@ -27,8 +35,9 @@ pub struct Panels {
 impl Panels {
     /// Numbers that mean nothing yet.
     pub(crate) fn empty(rows: usize, columns: usize) -> Self {
-        let lines = columns.checked_mul(PANEL / LANES);
-        let count = lines.and_then(|lines| rows.div_ceil(PANEL).checked_mul(lines)).expect("as many as memory can be");
+        let lines =
+            columns.checked_mul(PANEL / LINE).and_then(|_| rows.div_ceil(PANEL).checked_mul(apart(columns) / LINE));
+        let count = lines.expect("as many as memory can be");
         let mut lines = Vec::with_capacity(count);
         // SAFETY: the capacity is `count`, and nothing is claimed of what is there; whoever makes panels writes all of them.
         unsafe {
@@ -87,7 +96,7 @@ impl Panels {
                 let count = PANEL.min(rows - first);
                 // SAFETY: the panel has `columns` times 32 numbers, which no other part writes, and `count` rows are there.
                 unsafe {
-                    let out = out.at(panel * columns * PANEL);
+                    let out = out.at(panel * self::apart(columns));
                     transpose_rows(numbers.as_ptr().add(first * apart), apart, count, columns, out);
                 }
             }
@@ -109,8 +118,8 @@ impl Panels {
                 for block in 0..depth / PANEL {
                     // SAFETY: 32 numbers of `count` columns are there, and 32 rows of this panel, which is this part's.
                     unsafe {
-                        let from = from.at((block * columns + first) * PANEL);
-                        transpose_block(from, count, to.at((panel * depth + block * PANEL) * PANEL));
+                        let from = from.at(block * apart(columns) + first * PANEL);
+                        transpose_block(from, count, to.at(panel * apart(depth) + block * PANEL * PANEL));
                     }
                 }
             }
@@ -160,7 +169,7 @@ impl Panels {
                 // SAFETY: the panel is there, and so are its `count` rows, which no other part writes.
                 unsafe {
                     let to = to.at(panel * PANEL * apart);
-                    untranspose_rows(from.at(panel * columns * PANEL), count, columns, to, apart, add);
+                    untranspose_rows(from.at(panel * self::apart(columns)), count, columns, to, apart, add);
                 }
             }
         });
@@ -192,17 +201,17 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, apart: usize, count: usize, columns: usize, to: *mut f32) {
     unsafe {
-        for column in (0..columns).step_by(LANES) {
-            let across = LANES.min(columns - column);
-            for half in 0..2 {
-                let mut rows = [V::splat(0.0); LANES];
-                let there = count.saturating_sub(half * LANES).min(LANES);
-                for (i, row) in rows.iter_mut().enumerate().take(there) {
-                    *row = V::load_first(from.add((half * LANES + i) * apart + column), across);
+        for column in (0..columns).step_by(V::LANES) {
+            let across = V::LANES.min(columns - column);
+            for first in (0..PANEL).step_by(V::LANES) {
+                let mut rows = V::zeros();
+                let there = count.saturating_sub(first).min(V::LANES);
+                for (i, row) in rows.as_mut().iter_mut().enumerate().take(there) {
+                    *row = V::load_first(from.add((first + i) * apart + column), across);
                 }
                 let turned = V::transposed(rows);
-                for (i, vector) in turned.into_iter().enumerate().take(across) {
-                    vector.store(to.add((column + i) * PANEL + half * LANES));
+                for (i, vector) in turned.as_ref().iter().enumerate().take(across) {
+                    vector.store(to.add((column + i) * PANEL + first));
                 }
             }
         }
@@ -221,14 +230,16 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn transpose_block_by<V: Lanes>(from: *const f32, count: usize, to: *mut f32) {
     unsafe {
-        for (up, side) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let mut rows = [V::splat(0.0); LANES];
-            let there = count.saturating_sub(up * LANES).min(LANES);
-            for (i, row) in rows.iter_mut().enumerate().take(there) {
-                *row = V::load(from.add((up * LANES + i) * PANEL + side * LANES));
-            }
-            for (i, vector) in V::transposed(rows).into_iter().enumerate() {
-                vector.store(to.add((side * LANES + i) * PANEL + up * LANES));
+        for up in (0..PANEL).step_by(V::LANES) {
+            let there = count.saturating_sub(up).min(V::LANES);
+            for side in (0..PANEL).step_by(V::LANES) {
+                let mut rows = V::zeros();
+                for (i, row) in rows.as_mut().iter_mut().enumerate().take(there) {
+                    *row = V::load(from.add((up + i) * PANEL + side));
+                }
+                for (i, vector) in V::transposed(rows).as_ref().iter().enumerate() {
+                    vector.store(to.add((side + i) * PANEL + up));
+                }
             }
         }
     }
@@ -260,17 +271,17 @@ unsafe fn untranspose_rows_by<V: Lanes>(
     add: bool,
 ) {
     unsafe {
-        for column in (0..columns).step_by(LANES) {
-            let across = LANES.min(columns - column);
-            for half in 0..2 {
-                let there = count.saturating_sub(half * LANES).min(LANES);
-                let mut rows = [V::splat(0.0); LANES];
-                for (i, row) in rows.iter_mut().enumerate().take(across) {
-                    *row = V::load(from.add((column + i) * PANEL + half * LANES));
+        for column in (0..columns).step_by(V::LANES) {
+            let across = V::LANES.min(columns - column);
+            for first in (0..PANEL).step_by(V::LANES) {
+                let there = count.saturating_sub(first).min(V::LANES);
+                let mut rows = V::zeros();
+                for (i, row) in rows.as_mut().iter_mut().enumerate().take(across) {
+                    *row = V::load(from.add((column + i) * PANEL + first));
                 }
                 let turned = V::transposed(rows);
-                for (i, mut vector) in turned.into_iter().enumerate().take(there) {
-                    let to = to.add((half * LANES + i) * apart + column);
+                for (i, &(mut vector)) in turned.as_ref().iter().enumerate().take(there) {
+                    let to = to.add((first + i) * apart + column);
                     if add {
                         vector = vector.add(V::load_first(to, across));
                     }
@@ -295,8 +306,10 @@ unsafe fn sum_columns_by<V: Lanes>(from: *const f32, panels: usize, columns: usi
         unsafe {
             let mut total = V::splat(0.0);
             for panel in 0..panels {
-                let line = from.add((panel * columns + column) * PANEL);
-                total = total.add(V::load(line).add(V::load(line.add(LANES))));
+                for line in (0..PANEL).step_by(V::ACROSS) {
+                    let from = from.add(panel * apart(columns) + column * PANEL + line);
+                    total = total.add(V::load(from).add(V::load(from.add(V::LANES))));
+                }
             }
             *to.at(column) = total.sum();
         }

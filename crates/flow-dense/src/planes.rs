@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Line, PANEL};
 
 /// How many images of which size.
@@ -36,23 +36,23 @@ impl Images {
 
     /// Zeros before the first pixel: what is above it and to the left.
     fn front(self) -> usize {
-        (self.row() + 1).next_multiple_of(LANES)
+        (self.row() + 1).next_multiple_of(LINE)
     }
 
     /// Numbers of a plane: as many zeros behind the last place; an odd number of cache lines, for planes of a power of two
     /// would share the few places that a cache has for such.
     pub(crate) fn plane(self) -> usize {
-        let lines = (2 * self.front() + self.places()) / LANES;
-        (lines | 1) * LANES
+        let lines = (2 * self.front() + self.places()) / LINE;
+        (lines | 1) * LINE
     }
 
     /// A bit for each place, set where there is a pixel.
     fn mask(self) -> Arc<[u16]> {
-        let mut mask = vec![0u16; self.places() / LANES];
+        let mut mask = vec![0u16; self.places() / LINE];
         for image in 0..self.count {
             for y in 0..self.height {
                 let start = image * self.image() + y * self.row();
-                (start..start + self.width).for_each(|place| mask[place / LANES] |= 1 << (place % LANES));
+                (start..start + self.width).for_each(|place| mask[place / LINE] |= 1 << (place % LINE));
             }
         }
         mask.into()
@@ -76,14 +76,14 @@ pub struct Planes {
 impl Planes {
     /// Zeros around images whose places are yet to be written, all of them.
     fn with_mask(images: Images, channels: usize, mask: Arc<[u16]>) -> Self {
-        let count = (images.plane() / LANES).checked_mul(channels).expect("as many as memory can be");
+        let count = (images.plane() / LINE).checked_mul(channels).expect("as many as memory can be");
         let mut lines: Vec<MaybeUninit<Line>> = Vec::with_capacity(count);
         // SAFETY: the capacity is `count`, and nothing is claimed of what is there; whoever makes planes writes all of them.
         unsafe {
             lines.set_len(count);
         }
-        let (front, end) = (images.front() / LANES, (images.front() + images.places()) / LANES);
-        for plane in lines.chunks_mut(images.plane() / LANES) {
+        let (front, end) = (images.front() / LINE, (images.front() + images.places()) / LINE);
+        for plane in lines.chunks_mut(images.plane() / LINE) {
             plane[..front].fill(MaybeUninit::zeroed());
             plane[end..].fill(MaybeUninit::zeroed());
         }
@@ -203,7 +203,7 @@ unsafe fn spread_by<V: Lanes>(from: *const f32, images: Images, channels: usize,
     for channel in 0..channels {
         unsafe {
             let plane = to.add(channel * images.plane());
-            for place in (0..images.places()).step_by(LANES) {
+            for place in (0..images.places()).step_by(V::LANES) {
                 V::splat(0.0).store(plane.add(place));
             }
             for image in 0..count {
@@ -246,8 +246,8 @@ unsafe fn gather_by<V: Lanes>(from: *const f32, images: Images, channels: usize,
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn copy<V: Lanes>(from: *const f32, to: *mut f32, count: usize) {
-    for i in (0..count).step_by(LANES) {
-        let some = LANES.min(count - i);
+    for i in (0..count).step_by(V::LANES) {
+        let some = V::LANES.min(count - i);
         unsafe { V::load_first(from.add(i), some).store_first(to.add(i), some) }
     }
 }
@@ -264,9 +264,9 @@ with_lanes! {
 unsafe fn sum_by<V: Lanes>(from: *const f32, count: usize) -> f32 {
     unsafe {
         let mut sums = [V::splat(0.0); 2];
-        for i in (0..count).step_by(PANEL) {
+        for i in (0..count).step_by(V::ACROSS) {
             for (half, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.add(V::load(from.add(i + half * LANES)));
+                *sum = sum.add(V::load(from.add(i + half * V::LANES)));
             }
         }
         sums[0].add(sums[1]).sum()

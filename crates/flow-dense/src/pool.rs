@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Calls `work(0, parts)`, ..., `work(parts - 1, parts)`, all at the same time, and returns when all have. Within such work
@@ -30,6 +31,21 @@ pub fn in_parallel(parts: usize, work: &(dyn Fn(usize, usize) + Sync)) {
             }
         }),
     }
+}
+
+/// Calls `work(0)`, ..., `work(count - 1)` on so many threads, of which each takes the next when it is done with one, and returns when
+/// all have: so none has to wait for another whose processor is busy with something else.
+///
+/// # Panics
+///
+/// As [`in_parallel`].
+pub fn in_turn(count: usize, threads: usize, work: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    in_parallel(threads.min(count), &|_, _| {
+        // What the calls write is seen by others when all parts are back.
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count);
+        std::iter::from_fn(take).for_each(work);
+    });
 }
 
 /// Calls `work(0, members)`, ..., `work(members - 1, members)`, truly all at the same time, so that they may wait for each other;
@@ -244,6 +260,17 @@ mod tests {
             });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 3), "{parts}: {counts:?}");
             assert!(!within());
+        }
+    }
+
+    #[test]
+    fn every_turn_is_taken_once() {
+        for (count, threads) in [(0, 2), (1, 2), (2, 1), (17, 3)] {
+            let counts: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            in_turn(count, threads, &|i| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{count} {threads}: {counts:?}");
         }
     }
 

@@ -1,10 +1,22 @@
-//! The innermost loop: a tile of up to 14 by 32 numbers of a product, all of it in registers.
+//! The innermost loop: a tile of a product, 14 by 32 or 6 by 16 numbers, all of it in registers.
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{Lanes, with_lanes};
 use crate::panels::PANEL;
 
-/// Rows of a tile: with two vectors each these are 28 of the 32 registers; two hold a line of a panel, one a weight.
-pub(crate) const ROWS: usize = 14;
+/// How many tiles so many rows are.
+pub(crate) fn count(rows: usize) -> usize {
+    // SAFETY: it does nothing to memory.
+    unsafe { count_of(rows) }
+}
+
+with_lanes! {
+    unsafe fn count_of(rows: usize) -> usize = count_by
+}
+
+#[inline(always)]
+unsafe fn count_by<V: Lanes>(rows: usize) -> usize {
+    rows.div_ceil(V::ROWS)
+}
 
 /// `R` rows of two vectors.
 pub(crate) type Tile<V, const R: usize> = [[V; 2]; R];
@@ -17,20 +29,35 @@ pub(crate) struct Left {
     pub step: usize,
 }
 
-/// `tile += left · panel`, over `depth` lines of the panel.
+/// The other factor: lines of numbers side by side, so many from one to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Lines {
+    pub at: *const f32,
+    pub apart: usize,
+}
+
+impl Lines {
+    /// Those of a panel, from a number of the first on.
+    #[inline(always)]
+    pub(crate) fn of_panel(at: *const f32) -> Self {
+        Lines { at, apart: PANEL }
+    }
+}
+
+/// `tile += left · lines`, over `depth` lines.
 ///
 /// # Safety
 ///
-/// All numbers are there: `R` rows and `depth` steps of `left`, `depth` lines of 32 from `panel` on.
+/// All numbers are there: `R` rows and `depth` steps of `left`, as many lines.
 #[inline(always)]
 pub(crate) unsafe fn multiply<V: Lanes, const R: usize>(
     tile: Tile<V, R>,
     left: Left,
-    panel: *const f32,
+    lines: Lines,
     depth: usize,
 ) -> Tile<V, R> {
     // SAFETY: the same contract.
-    unsafe { multiply_asking::<V, R, NOTHING>(tile, left, panel, depth, (left.at, 0)) }
+    unsafe { multiply_asking::<V, R, NOTHING>(tile, left, lines, depth, (left.at, 0)) }
 }
 
 /// What [`multiply_asking`] asks for: nothing, numbers to read, numbers to write.
@@ -38,43 +65,84 @@ pub(crate) const NOTHING: u8 = 0;
 pub(crate) const TO_READ: u8 = 1;
 pub(crate) const TO_WRITE: u8 = 2;
 
-/// [`multiply`], and asks meanwhile for what will be wanted soon: a number at each step, so many apart.
+/// [`multiply`], and asks meanwhile for what will be wanted soon: numbers `apart` at each step, on a processor of few registers at
+/// each fourth those that lie four times as far apart; to ask for whole lines this should be no more than a quarter of one.
 ///
 /// # Safety
 ///
 /// As [`multiply`]; what is asked for need not be there.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
-    mut tile: Tile<V, R>,
+    tile: Tile<V, R>,
     left: Left,
-    panel: *const f32,
+    lines: Lines,
+    depth: usize,
+    soon: (*const f32, usize),
+) -> Tile<V, R> {
+    // SAFETY: the same contract.
+    unsafe {
+        if V::REGISTERS >= 32 {
+            return steps::<V, R, ASK, 1>(tile, left, lines, depth, soon).0;
+        }
+        // Small tiles have a processor count and jump more than multiply, unless several steps are taken at once.
+        let (tile, left, lines) = steps::<V, R, ASK, 4>(tile, left, lines, depth, soon);
+        steps::<V, R, NOTHING, 1>(tile, left, lines, depth % 4, soon).0
+    }
+}
+
+/// [`multiply_asking`] at each step, on every processor.
+///
+/// # Safety
+///
+/// The same.
+#[inline(always)]
+pub(crate) unsafe fn multiply_asking_often<V: Lanes, const R: usize, const ASK: u8>(
+    tile: Tile<V, R>,
+    left: Left,
+    lines: Lines,
+    depth: usize,
+    soon: (*const f32, usize),
+) -> Tile<V, R> {
+    // SAFETY: the same contract.
+    unsafe { steps::<V, R, ASK, 1>(tile, left, lines, depth, soon).0 }
+}
+
+/// As many times `AT_ONCE` steps as there are in `depth`; where the rest begins is returned, too.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `multiply_asking`")]
+unsafe fn steps<V: Lanes, const R: usize, const ASK: u8, const AT_ONCE: usize>(
+    mut tile: Tile<V, R>,
+    mut left: Left,
+    mut lines: Lines,
     depth: usize,
     (mut soon, apart): (*const f32, usize),
-) -> Tile<V, R> {
-    let (mut left_at, mut line) = (left.at, panel);
-    for _ in 0..depth {
+) -> (Tile<V, R>, Left, Lines) {
+    for _ in 0..depth / AT_ONCE {
         unsafe {
             match ASK {
                 TO_READ => V::prefetch(soon),
                 TO_WRITE => V::prefetch_to_write(soon.cast_mut()),
                 _ => {}
             }
-            soon = soon.wrapping_add(apart);
-            let (first, second) = (V::load(line), V::load(line.add(LANES)));
-            for (r, [low, high]) in tile.iter_mut().enumerate() {
-                let all = V::splat(*left_at.add(r * left.row));
-                *low = all.mul_add(first, *low);
-                *high = all.mul_add(second, *high);
+            soon = soon.wrapping_add(AT_ONCE * apart);
+            for step in 0..AT_ONCE {
+                let line = lines.at.add(step * lines.apart);
+                let at = left.at.add(step * left.step);
+                let (first, second) = (V::load(line), V::load(line.add(V::LANES)));
+                for (r, [low, high]) in tile.iter_mut().enumerate() {
+                    let all = V::splat(*at.add(r * left.row));
+                    *low = all.mul_add(first, *low);
+                    *high = all.mul_add(second, *high);
+                }
             }
-            left_at = left_at.wrapping_add(left.step);
-            line = line.wrapping_add(PANEL);
+            left.at = left.at.wrapping_add(AT_ONCE * left.step);
+            lines.at = lines.at.wrapping_add(AT_ONCE * lines.apart);
         }
     }
-    tile
+    (tile, left, lines)
 }
 
-/// Calls `$f::<V, R>` for the `R` that is `$rows`, 1 to 14; or `$f::<V, R, $more>`.
+/// Calls `$f::<V, R>` for the `R` that is `$rows`, 1 to `V::ROWS`; or `$f::<V, R, $more>`.
 macro_rules! by_rows {
     ($rows:expr, $f:ident::<$v:ident $(, $more:tt)?>($($arg:expr),* $(,)?)) => {
         match $rows {
@@ -84,22 +152,24 @@ macro_rules! by_rows {
             4 => $f::<$v, 4 $(, $more)?>($($arg),*),
             5 => $f::<$v, 5 $(, $more)?>($($arg),*),
             6 => $f::<$v, 6 $(, $more)?>($($arg),*),
-            7 => $f::<$v, 7 $(, $more)?>($($arg),*),
-            8 => $f::<$v, 8 $(, $more)?>($($arg),*),
-            9 => $f::<$v, 9 $(, $more)?>($($arg),*),
-            10 => $f::<$v, 10 $(, $more)?>($($arg),*),
-            11 => $f::<$v, 11 $(, $more)?>($($arg),*),
-            12 => $f::<$v, 12 $(, $more)?>($($arg),*),
-            13 => $f::<$v, 13 $(, $more)?>($($arg),*),
-            _ => $f::<$v, 14 $(, $more)?>($($arg),*),
+            7 if $v::ROWS >= 7 => $f::<$v, 7 $(, $more)?>($($arg),*),
+            8 if $v::ROWS >= 8 => $f::<$v, 8 $(, $more)?>($($arg),*),
+            9 if $v::ROWS >= 9 => $f::<$v, 9 $(, $more)?>($($arg),*),
+            10 if $v::ROWS >= 10 => $f::<$v, 10 $(, $more)?>($($arg),*),
+            11 if $v::ROWS >= 11 => $f::<$v, 11 $(, $more)?>($($arg),*),
+            12 if $v::ROWS >= 12 => $f::<$v, 12 $(, $more)?>($($arg),*),
+            13 if $v::ROWS >= 13 => $f::<$v, 13 $(, $more)?>($($arg),*),
+            14 if $v::ROWS >= 14 => $f::<$v, 14 $(, $more)?>($($arg),*),
+            rows => unreachable!("a tile of {rows} rows"),
         }
     };
 }
 pub(crate) use by_rows;
 
 /// Those of the tiles of `rows`, as equal as can be, whose numbers are in `own`: `(first, count)` of each.
-pub(crate) fn tiles(rows: usize, own: std::ops::Range<usize>) -> impl Iterator<Item = (usize, usize)> {
-    let count = rows.div_ceil(ROWS);
+#[inline(always)]
+pub(crate) fn tiles<V: Lanes>(rows: usize, own: std::ops::Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(V::ROWS);
     own.map(move |i| {
         let rows = crate::pool::share(rows, i, count);
         (rows.start, rows.len())

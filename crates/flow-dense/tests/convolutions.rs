@@ -5,7 +5,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{ROUNDING, again_without_the_instructions, close, draw};
+use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient};
 
 /// Heights and widths.
@@ -407,5 +407,5 @@ fn sizes_that_do_not_go_together_are_told() {
 
 #[test]
 fn the_same_without_the_instructions() {
-    again_without_the_instructions("the_same_without_the_instructions");
+    again_with_fewer_instructions("the_same_without_the_instructions");
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{ROUNDING, again_without_the_instructions, close, draw};
+use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{Layer, Slope, Weight, in_parallel, in_team, through_layers, within};
 
 /// Inputs of a net, and of each layer its outputs and whether it is residual.
@@ -250,5 +250,5 @@ fn a_team_within_a_team() {
 
 #[test]
 fn the_same_without_the_instructions() {
-    again_without_the_instructions("the_same_without_the_instructions");
+    again_with_fewer_instructions("the_same_without_the_instructions");
 }

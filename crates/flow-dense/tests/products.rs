@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ROUNDING, again_without_the_instructions, close, draw};
+use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{
     Coefficients, Destination, Panels, Slope, Then, ThenBack, Weight, adam_step, backward, forward, gradient,
 };
@@ -237,5 +237,5 @@ fn sizes_that_do_not_go_together_are_told() {
 
 #[test]
 fn the_same_without_the_instructions() {
-    again_without_the_instructions("the_same_without_the_instructions");
+    again_with_fewer_instructions("the_same_without_the_instructions");
 }

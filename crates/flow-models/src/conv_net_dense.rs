@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use flow_core::dense::{ImageRows, in_images, numbers, numbers_mut, threads};
 use flow_core::plain::lock;
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
-use flow_dense::{Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient, in_parallel};
+use flow_dense::{
+    Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient, in_parallel, in_turn,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::conv_net::{Conv, ConvNet};
@@ -21,17 +23,14 @@ pub(crate) fn forward(net: &ConvNet, slope: Slope, x: &Tensor, context: Option<&
     let x = in_images(x);
     let x = plain.images(&x);
     let width = plain.convs[0].0.outputs();
-    let block = (CACHED / (width * x.images.height * x.images.width).max(1)).max(1);
-    let own = own(x.images);
-    by_parts(x.images, plain.outputs(), own, |part, y, each| {
-        for (i, y) in y.chunks_mut(block * each).enumerate() {
-            let first = part * own + i * block;
-            plain.run(&mut vec![x.planes(first, y.len() / each)], first, false).to_images(y);
-        }
+    let block = (CACHED / (width * x.images.height * x.images.width).max(1)).clamp(1, own(x.images));
+    by_parts(x.images, plain.outputs(), block, |part, y, each| {
+        let first = part * block;
+        plain.run(&mut vec![x.planes(first, y.len() / each)], first, false).to_images(y);
     })
 }
 
-/// Images of each thread's part; the last may have fewer.
+/// Images of a thread's part where threads share all of them; the last may have fewer.
 fn own(images: Images) -> usize {
     images.count.div_ceil(threads()).max(1)
 }
@@ -46,7 +45,7 @@ fn by_parts(images: Images, channels: usize, own: usize, work: impl Fn(usize, &m
     // SAFETY: nobody else has it yet.
     let numbers = unsafe { numbers_mut(&mut y) };
     let parts: Vec<_> = numbers.chunks_mut((own * each).max(1)).map(Mutex::new).collect();
-    in_parallel(parts.len(), &|part, _| work(part, &mut lock(&parts[part]), each));
+    in_turn(parts.len(), threads(), &|part| work(part, &mut lock(&parts[part]), each));
     drop(parts);
     y
 }

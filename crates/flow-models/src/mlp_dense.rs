@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 
 use flow_core::dense::{Rows, are_few, in_rows, numbers, numbers_mut, panels, tensor, threads};
-use flow_core::plain::{PlainConditioner, lock, parts, split};
+use flow_core::plain::{Blocks, PlainConditioner, lock};
 use flow_core::plain_training::{PlainConditionerBackward, PlainTrainedConditioner};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
-    Layer, Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_parallel, through_layers,
+    Layer, Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn, through_layers,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -25,14 +25,11 @@ pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
     #[allow(unsafe_code, reason = "a new tensor is written to")]
     // SAFETY: nobody else has it yet.
     let numbers = unsafe { numbers_mut(&mut y) };
-    let parts = parts(x.rows);
-    let shares: Vec<_> = split(numbers, outputs, &parts).into_iter().zip(&parts).map(Mutex::new).collect();
-    in_parallel(shares.len(), &|part, _| {
-        let (y, blocks) = &mut *lock(&shares[part]);
-        for (y, block) in y.iter_mut().zip(blocks.iter()) {
-            let (kept, apart) = x.numbers_from(block.start);
-            plain.run(kept, apart, y);
-        }
+    let blocks = Blocks::of(x.rows);
+    let shares: Vec<_> = blocks.split(numbers, outputs).into_iter().map(Mutex::new).collect();
+    in_turn(shares.len(), blocks.threads, &|i| {
+        let (kept, apart) = x.numbers_from(blocks.rows[i].start);
+        plain.run(kept, apart, &mut lock(&shares[i]));
     });
     drop(shares);
     y

@@ -27,11 +27,14 @@ pub fn close(fast: &[f32], plain: &[f64], tolerance: f64) {
     }
 }
 
-/// Runs all tests of a file but that of this name by the loops for every other processor, which are held to the same.
-pub fn again_without_the_instructions(but: &str) {
-    let own = std::env::current_exe().expect("a test has a file");
-    let mut again = std::process::Command::new(own);
-    again.env("FLOW_PRODUCTS", "libtorch").args(["--skip", but]);
-    let output = again.output().expect("what runs can be run again");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+/// Runs all tests of a file but that of this name by the loops for processors with fewer instructions and with none, which are held
+/// to the same.
+pub fn again_with_fewer_instructions(but: &str) {
+    for products in ["avx2", "libtorch"] {
+        let own = std::env::current_exe().expect("a test has a file");
+        let mut again = std::process::Command::new(own);
+        again.env("FLOW_PRODUCTS", products).args(["--skip", but]);
+        let output = again.output().expect("what runs can be run again");
+        assert!(output.status.success(), "{products}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }

@@ -1,0 +1,119 @@
+//! The way back through layers where there are many registers: columns of a weight are what a tile has, some rows at a time.
+
+use std::ops::Range;
+
+use crate::backward::{Work, finish};
+use crate::forward::ask_for_lines;
+use crate::grid::Grid;
+use crate::lanes::Lanes;
+use crate::panels::{PANEL, Panels, apart};
+use crate::tile::{Left, Lines, TO_READ, Tile, by_rows, multiply, multiply_asking_often, tiles};
+use crate::weight::Weight;
+
+/// Tiles by panels that are taken through a weight together.
+pub(crate) const SIZE: (usize, usize) = (8, 8);
+
+/// How many tiles so many columns are.
+pub(crate) fn count<V: Lanes>(columns: usize) -> usize {
+    columns.div_ceil(V::ROWS)
+}
+
+/// # Safety
+///
+/// The pointers in `work` are to as many numbers as its sizes say, and nobody writes these tiles but the parts of the grid.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
+    let blocks = blocks(work.terms);
+    while let Some((own, panels)) = grid.next(part) {
+        for (i, block) in blocks.iter().enumerate() {
+            let place = Place { first: i == 0, last: i + 1 == blocks.len() };
+            for (column, count) in tiles::<V>(work.used, own.clone()) {
+                unsafe { by_rows!(count, tile_row::<V>(work, block, place, column, panels.clone())) }
+            }
+        }
+    }
+}
+
+/// Rows of a weight that are taken at a time; what they come to is added to what came before. Of each of them a tile reads one line
+/// or two, and the next panel and the next tile read the same ones: so many lines, a row apart, a core's cache and its table of pages
+/// hold.
+const DEEP: usize = 48;
+
+/// Some rows of one term's weight.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    weight: Weight<'a>,
+    grad: &'a Panels,
+    row: usize,
+    count: usize,
+}
+
+/// Which of all blocks it is.
+#[derive(Clone, Copy)]
+struct Place {
+    first: bool,
+    last: bool,
+}
+
+fn blocks<'a>(terms: &[(Weight<'a>, &'a Panels)]) -> Vec<Block<'a>> {
+    let of = |&(weight, grad): &(Weight<'a>, &'a Panels)| {
+        let rows = (0..weight.outputs()).step_by(DEEP);
+        rows.map(move |row| Block { weight, grad, row, count: DEEP.min(weight.outputs() - row) })
+    };
+    terms.iter().flat_map(of).collect()
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
+unsafe fn tile_row<V: Lanes, const R: usize>(
+    work: &Work,
+    block: &Block,
+    place: Place,
+    column: usize,
+    panels: Range<usize>,
+) {
+    let inputs = block.weight.inputs();
+    let at = block.weight.pointer().wrapping_add(block.row * inputs + column);
+    let left = Left { at, row: 1, step: inputs };
+    // The next block is asked for meanwhile, of each of its rows the last column of this tile; behind the last one the first of the
+    // tiles behind these.
+    let (row, ahead) = if place.last { (0, SIZE.0 * V::ROWS) } else { (block.row + block.count, 0) };
+    let next = block.weight.pointer().wrapping_add(row * inputs + column + R - 1 + ahead);
+    let pieces = PANEL / V::ACROSS;
+    let share = block.count.div_ceil(panels.len() * pieces);
+    for (turn, piece) in (panels.start * pieces..panels.end * pieces).enumerate() {
+        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
+        unsafe {
+            let at = panel * apart(work.used) + column * PANEL + inside;
+            let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
+            ask_for_lines::<V, R>(work.end.out.add(at));
+            if !place.first {
+                for (r, row) in tile.iter_mut().enumerate() {
+                    let before = work.end.out.add(at + r * PANEL);
+                    *row = [V::load(before), V::load(before.add(V::LANES))];
+                }
+            }
+            let lines = block.grad.pointer().add(panel * apart(block.weight.outputs()) + block.row * PANEL + inside);
+            let rest = Lines::of_panel(lines.add(share.min(block.count) * PANEL));
+            let lines = Lines::of_panel(lines);
+            let (next, asking) = (next.wrapping_add(turn * share * inputs), share.min(block.count));
+            tile = multiply_asking_often::<V, R, TO_READ>(tile, left, lines, asking, (next, inputs));
+            let left = Left { at: left.at.wrapping_add(asking * inputs), ..left };
+            tile = multiply(tile, left, rest, block.count - asking);
+            if place.last {
+                for (r, row) in tile.into_iter().enumerate() {
+                    for (half, y) in row.into_iter().enumerate() {
+                        finish(y, &work.end, at + r * PANEL + half * V::LANES);
+                    }
+                }
+            } else {
+                for (r, [low, high]) in tile.into_iter().enumerate() {
+                    let to = work.end.out.add(at + r * PANEL);
+                    low.store(to);
+                    high.store(to.add(V::LANES));
+                }
+            }
+        }
+    }
+}
