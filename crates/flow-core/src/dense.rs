@@ -9,7 +9,8 @@ use crate::product::Precision;
 
 /// Rows from which on panels of 32 are worth filling.
 const FEWEST_ROWS: i64 = 16;
-/// Rows with which training gains by it. With more, products take nearly all of the time, and a library's are as fast.
+/// Rows with which training gains by it. With more, products take nearly all of the time: with AVX-512 a library's are as fast, with
+/// AVX2 more were not tried.
 fn trained_rows() -> RangeInclusive<i64> {
     32..=if instructions() == Some(Instructions::Avx512) { 512 } else { 1024 }
 }

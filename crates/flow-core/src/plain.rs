@@ -1,4 +1,4 @@
-//! Rows as plain numbers: some go through all maps that know how before the next, each thread its own, so that what is between
+//! Rows as plain numbers: some go through all maps that know how before the next, threads taking them in turn, so that what is between
 //! two maps stays in a core's own cache; and of a few rows nothing is paid for a call of libtorch, which takes a microsecond
 //! however little there is to compute.
 //!
@@ -123,10 +123,13 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     (value, Tensor::from_slice(&log_det))
 }
 
+/// Rows that [`flow_dense`] computes together; a part of them takes as long.
+const PANEL: usize = 32;
+
 /// Rows in blocks, of which each goes through all maps or layers before the next.
 #[derive(Debug)]
 pub struct Blocks {
-    /// Those of each block, as equal as can be, so that none is of a few rows unless all are.
+    /// Those of each block, whole panels of 32 but for the last, which is never of a few rows unless it is all there is.
     pub rows: Vec<Range<usize>>,
     /// Threads that take them in turn: all that there are, where there is enough for them; else one, and what is done with a block
     /// is what threads share.
@@ -136,10 +139,19 @@ pub struct Blocks {
 impl Blocks {
     /// Of `n` rows.
     pub fn of(n: usize) -> Self {
-        let most = rows_at_a_time();
-        let count = n.div_ceil(most);
-        let threads = if n >= threads() * most / 2 { threads() } else { 1 };
-        Blocks { rows: (0..count).map(|block| share(n, block, count)).collect(), threads }
+        Blocks::for_threads(n, threads(), rows_at_a_time())
+    }
+
+    fn for_threads(n: usize, there: usize, most: usize) -> Self {
+        let threads = if n >= there * most / 2 { there } else { 1 };
+        // As many for each thread.
+        let count = n.div_ceil(most).next_multiple_of(threads);
+        let panels = n.div_ceil(PANEL);
+        let block = |i| {
+            let panels = share(panels, i, count);
+            panels.start * PANEL..n.min(panels.end * PANEL)
+        };
+        Blocks { rows: (0..count).map(block).collect(), threads }
     }
 
     /// The rows of every block, of so many numbers each.
@@ -355,6 +367,30 @@ impl PlainMap for PlainOrder {
                         }
                     }
                 });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_as_many_for_each_thread_and_none_of_a_few_rows() {
+        for (there, most) in [(1, 64), (2, 64), (3, 64), (8, 64), (2, 256), (16, 256)] {
+            for n in 1..3000 {
+                let Blocks { rows, threads } = Blocks::for_threads(n, there, most);
+                let ends: Vec<usize> = rows.iter().map(|block| block.end).collect();
+                let starts: Vec<usize> = rows.iter().map(|block| block.start).collect();
+                assert_eq!(
+                    (starts[0], ends[rows.len() - 1], &starts[1..]),
+                    (0, n, &ends[..rows.len() - 1]),
+                    "{n} {there}"
+                );
+                assert!(threads == 1 || threads == there && rows.len().is_multiple_of(there), "{n} {there}: {rows:?}");
+                let enough = |block: &Range<usize>| block.len() >= PANEL && block.len() <= most;
+                assert!(rows.len() == 1 && n <= most || rows.iter().all(enough), "{n} {there}: {rows:?}");
             }
         }
     }

@@ -80,7 +80,7 @@ impl<V: Lanes> Wide<V> {
         }
     }
 
-    /// The step of the first `count` (at most 16) numbers from these places on, by a gradient that is shortened already.
+    /// The step of the first `count` (at most `V::LANES`) numbers from these places on, by a gradient that is shortened already.
     ///
     /// # Safety
     ///

@@ -1,4 +1,4 @@
-//! Adam's step by a plain loop, which compilers make vectors of: for processors without AVX-512.
+//! Adam's step by a plain loop, which compilers make vectors of: for processors without AVX2, and where it is denied.
 
 use crate::adam::{Coefficients, FIRST_NOTHING, SECOND_NOTHING};
 

@@ -19,7 +19,7 @@ unsafe fn first(count: usize) -> __m256i {
 /// Rounds to whole numbers, the nearest, ties to even, and tells nobody.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-/// All bits but the sign of a number that is not negative.
+/// All bits but the sign.
 const MAGNITUDE: i32 = i32::MAX;
 
 #[inline(always)]

@@ -7,7 +7,8 @@ use crate::forward::ask_for_lines;
 use crate::grid::Grid;
 use crate::lanes::Lanes;
 use crate::panels::{PANEL, Panels, apart};
-use crate::tile::{Left, Lines, TO_READ, Tile, by_rows, multiply, multiply_asking_often, tiles};
+use crate::pool::share;
+use crate::tile::{Left, Lines, TO_READ, Tile, by_rows, multiply, multiply_asking, tiles};
 use crate::weight::Weight;
 
 /// Tiles by panels that are taken through a weight together.
@@ -24,12 +25,15 @@ pub(crate) fn count<V: Lanes>(columns: usize) -> usize {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
-    let blocks = blocks(work.terms);
+    let (blocks, all) = (blocks(work.terms), count::<V>(work.used));
     while let Some((own, panels)) = grid.next(part) {
         for (i, block) in blocks.iter().enumerate() {
             let place = Place { first: i == 0, last: i + 1 == blocks.len() };
-            for (column, count) in tiles::<V>(work.used, own.clone()) {
-                unsafe { by_rows!(count, tile_row::<V>(work, block, place, column, panels.clone())) }
+            // What will be wanted next: the same tiles of the next block, or behind the last one of the first the tiles behind these.
+            let (next, further) = if place.last { (&blocks[0], SIZE.0) } else { (&blocks[i + 1], 0) };
+            for (tile, (column, count)) in own.clone().zip(tiles::<V>(work.used, own.clone())) {
+                let soon = next.left(share(work.used, (tile + further).min(all - 1), all).end - 1);
+                unsafe { by_rows!(count, tile_row::<V>(work, block, place, soon, column, panels.clone())) }
             }
         }
     }
@@ -47,6 +51,15 @@ struct Block<'a> {
     grad: &'a Panels,
     row: usize,
     count: usize,
+}
+
+impl Block<'_> {
+    /// From this column on.
+    #[inline(always)]
+    fn left(&self, column: usize) -> Left {
+        let inputs = self.weight.inputs();
+        Left { at: self.weight.pointer().wrapping_add(self.row * inputs + column), row: 1, step: inputs }
+    }
 }
 
 /// Which of all blocks it is.
@@ -70,22 +83,16 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     work: &Work,
     block: &Block,
     place: Place,
+    soon: Left,
     column: usize,
     panels: Range<usize>,
 ) {
-    let inputs = block.weight.inputs();
-    let at = block.weight.pointer().wrapping_add(block.row * inputs + column);
-    let left = Left { at, row: 1, step: inputs };
-    // The next block is asked for meanwhile, of each of its rows the last column of this tile; behind the last one the first of the
-    // tiles behind these.
-    let (row, ahead) = if place.last { (0, SIZE.0 * V::ROWS) } else { (block.row + block.count, 0) };
-    let next = block.weight.pointer().wrapping_add(row * inputs + column + R - 1 + ahead);
-    let pieces = PANEL / V::ACROSS;
-    let share = block.count.div_ceil(panels.len() * pieces);
-    for (turn, piece) in (panels.start * pieces..panels.end * pieces).enumerate() {
-        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
+    let left = block.left(column);
+    // Of each of the rows that will be wanted the last column, a share with each panel.
+    let asking = block.count.div_ceil(panels.len());
+    for (i, panel) in panels.enumerate() {
         unsafe {
-            let at = panel * apart(work.used) + column * PANEL + inside;
+            let at = panel * apart(work.used) + column * PANEL;
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
             ask_for_lines::<V, R>(work.end.out.add(at));
             if !place.first {
@@ -94,12 +101,11 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
                     *row = [V::load(before), V::load(before.add(V::LANES))];
                 }
             }
-            let lines = block.grad.pointer().add(panel * apart(block.weight.outputs()) + block.row * PANEL + inside);
-            let rest = Lines::of_panel(lines.add(share.min(block.count) * PANEL));
-            let lines = Lines::of_panel(lines);
-            let (next, asking) = (next.wrapping_add(turn * share * inputs), share.min(block.count));
-            tile = multiply_asking_often::<V, R, TO_READ>(tile, left, lines, asking, (next, inputs));
-            let left = Left { at: left.at.wrapping_add(asking * inputs), ..left };
+            let grad = block.grad.pointer().add(panel * apart(block.weight.outputs()) + block.row * PANEL);
+            let next = (soon.at.wrapping_add(i * asking * soon.step), soon.step);
+            tile = multiply_asking::<V, R, TO_READ>(tile, left, Lines::of_panel(grad), asking, next);
+            let left = Left { at: left.at.wrapping_add(asking * left.step), ..left };
+            let rest = Lines::of_panel(grad.add(asking * PANEL));
             tile = multiply(tile, left, rest, block.count - asking);
             if place.last {
                 for (r, row) in tile.into_iter().enumerate() {

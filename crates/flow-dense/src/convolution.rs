@@ -210,7 +210,7 @@ unsafe fn run_by<V: Lanes, const TAPS: usize>(work: &Work) {
     let copied = Copied::new(work, TAPS);
     let filters: Vec<Vec<f32>> =
         all().map(|(channel, count)| unsafe { copied.filters(work, channel, count, V::LANES) }).collect();
-    let some = (CACHED / work.shape.depth.max(1)).next_multiple_of(LINE * 4);
+    let some = (CACHED / work.shape.depth.max(1)).max(1).next_multiple_of(LINE * 4);
     for start in (0..work.places).step_by(some) {
         let places = start..work.places.min(start + some);
         for ((channel, count), filters) in all().zip(&filters) {

@@ -87,7 +87,9 @@ unsafe fn run_9_by<V: Lanes>(work: &Work) {
                     by_outputs!(count, taps::<V, 9>(work, output, input, 0));
                 } else {
                     // A row of taps at a time.
-                    (0..9).step_by(3).for_each(|tap| by_outputs!(count, taps::<V, 3>(work, output, input, tap)));
+                    for tap in (0..9).step_by(3) {
+                        by_outputs!(count, taps::<V, 3>(work, output, input, tap));
+                    }
                 }
             }
         }

@@ -56,7 +56,7 @@ pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize
     });
     let mut sums = sums.into_inner().expect("as above");
     // In one order, whoever computed what, so that the same numbers come to the same.
-    sums.sort_unstable_by_key(|&(at, _)| at);
+    sums.sort_by_key(|&(at, _)| at);
     sums.into_iter().map(|(_, squares)| squares).sum()
 }
 
@@ -115,12 +115,13 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) -> Vec<(usize,
         for (row, count) in tiles::<V>(work.outputs, own) {
             unsafe {
                 by_rows!(count, tile_row::<V>(work, row, panels.clone(), rows.pointer_mut()));
+                let mut squares = 0.0;
                 for r in 0..count {
                     let g = rows.pointer().add(r * panels.len() * PANEL);
                     let g = std::slice::from_raw_parts(g, end - first);
-                    let at = (row + r) * work.inputs + first;
-                    sums.push((at, f64::from(work.target.take::<V>(g, at))));
+                    squares += f64::from(work.target.take::<V>(g, (row + r) * work.inputs + first));
                 }
+                sums.push((row * work.inputs + first, squares));
             }
         }
     }
@@ -160,7 +161,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, row: usize, panels: Ra
             for (array, block) in asking.iter().zip(blocks - asking.len()..) {
                 let (left, lines) = factors(block);
                 let at = row * work.inputs + panels.start * PANEL + turn * R * V::ACROSS;
-                let soon = (array.0.wrapping_add(at).cast_const(), R * V::ACROSS / PANEL);
+                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(PANEL));
                 tile = multiply_asking::<V, R, TO_WRITE>(tile, left, lines, PANEL, soon);
             }
             for (r, [low, high]) in tile.into_iter().enumerate() {

@@ -32,7 +32,7 @@ impl First {
 }
 
 /// Tiles of a product, in bands of some rows by groups of some panels. Each part takes its own from the first on, group after
-/// group; one that has none left takes the last that another has, so that all end at the same time although one of their
+/// group; one that has none left takes the last that another has, so that all end at about the same time although one of their
 /// processors may be busy with something else.
 pub(crate) struct Grid {
     parts: Vec<Share>,
@@ -43,13 +43,13 @@ pub(crate) struct Grid {
 struct Share {
     rows: Range<usize>,
     panels: Range<usize>,
-    left: Left,
+    left: Remaining,
 }
 
 /// Which pieces are left, from the first to the one after the last, in one number; alone in its cache lines, for
 /// others look at it when they have nothing else to do.
 #[repr(align(128))]
-struct Left(AtomicU64);
+struct Remaining(AtomicU64);
 
 impl Grid {
     /// Of `rows` by `panels`, for so many parts.
@@ -63,7 +63,8 @@ impl Grid {
         let share = |part| {
             let (rows, panels) = first.own(rows, panels, part, parts);
             let count = rows.len().div_ceil(band) * panels.len().div_ceil(group);
-            let left = Left(AtomicU64::new(u64::from(u32::try_from(count).expect("as many as there is memory for"))));
+            let left =
+                Remaining(AtomicU64::new(u64::from(u32::try_from(count).expect("as many as there is memory for"))));
             Share { rows, panels, left }
         };
         Grid { parts: (0..parts).map(share).collect(), band, group }
@@ -87,7 +88,7 @@ impl Grid {
     }
 }
 
-impl Left {
+impl Remaining {
     /// Takes a piece, if one is left: `which(first, end)` is it, and what is left then.
     fn take(&self, which: impl Fn(u64, u64) -> (u64, u64, u64)) -> Option<usize> {
         let split = |both: u64| (both >> 32, both & u64::from(u32::MAX));

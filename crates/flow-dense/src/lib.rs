@@ -2,7 +2,7 @@
 //!
 //! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
 //! go through it again. Here they are done while a tile of the product is in registers, the step while some rows of the gradient
-//! are in cache, and weights are read where they lie, not packed first: [`forward`] is a layer, [`backward`] the way back through
+//! are in cache, and weights are read where they lie, as far as caches allow: [`forward`] is a layer, [`backward`] the way back through
 //! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`], inputs for [`gradient`] in
 //! panels of the transposed.
 //!
@@ -10,8 +10,8 @@
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
 //! nothing takes time but reading the weights, [`through_layers`] is a whole net.
 //!
-//! [`available`] says whether this processor has the instructions that make it worthwhile; without them all of it is as
-//! right, and slow.
+//! Tiles are as large as a processor has registers for ([`instructions`]); without any of these instructions all of it is as right,
+//! and slow.
 
 #![allow(
     unsafe_code,

@@ -14,15 +14,16 @@ pub(crate) const PANEL: usize = 2 * LINE;
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; LINE]);
 
-/// Numbers from the first of a panel of so many columns to the first of the next. Where these would lie a power of two apart there
-/// are some lines between them that are nobody's: caches have few places for numbers that lie so, and a gradient goes through all
-/// panels at once.
+/// Numbers from the first of a panel of so many columns to the first of the next. Where these would lie a multiple of a kilobyte apart
+/// there are some lines between them that are nobody's: caches have few places for numbers that lie so, and a gradient goes through
+/// all panels at once.
 pub(crate) fn apart(columns: usize) -> usize {
     let lines = columns * (PANEL / LINE);
-    (lines + if lines.is_multiple_of(16) { 13 } else { 0 }) * LINE
+    (lines + if lines > 0 && lines.is_multiple_of(16) { 13 } else { 0 }) * LINE
 }
 
-/// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory. Rows that fill up the last
+/// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory, with
+/// some lines between panels where that helps. Rows that fill up the last
 /// panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them
 /// means nothing, and [`backward`](crate::backward) keeps them 0.
 #[derive(Debug)]

@@ -41,7 +41,7 @@ pub fn in_parallel(parts: usize, work: &(dyn Fn(usize, usize) + Sync)) {
 /// As [`in_parallel`].
 pub fn in_turn(count: usize, threads: usize, work: &(dyn Fn(usize) + Sync)) {
     let next = AtomicUsize::new(0);
-    in_parallel(threads.min(count), &|_, _| {
+    in_parallel(threads.max(1).min(count), &|_, _| {
         // What the calls write is seen by others when all parts are back.
         let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count);
         std::iter::from_fn(take).for_each(work);

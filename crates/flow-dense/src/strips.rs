@@ -37,23 +37,24 @@ pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
         unsafe { copy::<V>(work, strips.start * V::ACROSS, 0..depth, room) }
     }
     while let Some((strips, panels)) = next {
+        // The next strip is copied meanwhile, a share before each tile: else nothing were computed until it has come from memory.
         next = grid.next(part);
+        let ahead = next.as_ref().map(|(strips, _)| strips.start * V::ACROSS);
         let column = strips.start * V::ACROSS;
-        // Tiles of a panel.
-        let turns = PANEL.div_ceil(V::ROWS);
-        let shares = panels.len() * turns;
+        let count = panels.len();
         for (i, panel) in panels.enumerate() {
-            // The next strip is copied meanwhile, a share at each turn: else nothing were computed until it has come from memory.
-            let turn = |turn| {
-                if let Some((strips, _)) = &next {
-                    let rows = share(depth, i * turns + turn, shares);
-                    unsafe { copy::<V>(work, strips.start * V::ACROSS, rows, other) }
-                }
-            };
-            unsafe { one_panel::<V>(work, column, room, panel, turn) }
+            let ahead = Ahead { column: ahead, room: other, rows: share(depth, i, count) };
+            unsafe { one_panel::<V>(work, column, room, panel, ahead) }
         }
         (room, other) = (other, room);
     }
+}
+
+/// Rows of the next strip, if there is one, that are copied while a panel is computed.
+struct Ahead {
+    column: Option<usize>,
+    room: *mut f32,
+    rows: Range<usize>,
 }
 
 /// Rows that are asked for before they are copied.
@@ -82,10 +83,10 @@ unsafe fn copy<V: Lanes>(work: &Work, column: usize, rows: Range<usize>, room: *
     }
 }
 
-/// The strip's columns of all rows of a panel; calls `turn` before each tile.
+/// The strip's columns of all rows of a panel.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
-unsafe fn one_panel<V: Lanes>(work: &Work, column: usize, strip: *const f32, panel: usize, turn: impl Fn(usize)) {
+unsafe fn one_panel<V: Lanes>(work: &Work, column: usize, strip: *const f32, panel: usize, ahead: Ahead) {
     // Row after row, `[32, V::ACROSS]`.
     let mut rows = [const { MaybeUninit::<V>::uninit() }; 2 * PANEL];
     let rows: *mut f32 = rows.as_mut_ptr().cast();
@@ -93,9 +94,14 @@ unsafe fn one_panel<V: Lanes>(work: &Work, column: usize, strip: *const f32, pan
     let at = panel * apart(work.used) + column * PANEL;
     let turns = PANEL.div_ceil(V::ROWS);
     for (i, (row, count)) in tiles::<V>(PANEL, 0..turns).enumerate() {
-        turn(i);
         unsafe {
-            share(columns * PANEL / LINE, i, turns).for_each(|line| work.end.ask::<V>(at + line * LINE));
+            if let Some(column) = ahead.column {
+                let rows = share(ahead.rows.len(), i, turns);
+                copy::<V>(work, column, ahead.rows.start + rows.start..ahead.rows.start + rows.end, ahead.room);
+            }
+            for line in share(columns * PANEL / LINE, i, turns) {
+                work.end.ask::<V>(at + line * LINE);
+            }
             by_rows!(count, some_rows::<V>(work, strip, panel, row, rows));
         }
     }

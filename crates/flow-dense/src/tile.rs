@@ -90,23 +90,6 @@ pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
     }
 }
 
-/// [`multiply_asking`] at each step, on every processor.
-///
-/// # Safety
-///
-/// The same.
-#[inline(always)]
-pub(crate) unsafe fn multiply_asking_often<V: Lanes, const R: usize, const ASK: u8>(
-    tile: Tile<V, R>,
-    left: Left,
-    lines: Lines,
-    depth: usize,
-    soon: (*const f32, usize),
-) -> Tile<V, R> {
-    // SAFETY: the same contract.
-    unsafe { steps::<V, R, ASK, 1>(tile, left, lines, depth, soon).0 }
-}
-
 /// As many times `AT_ONCE` steps as there are in `depth`; where the rest begins is returned, too.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `multiply_asking`")]

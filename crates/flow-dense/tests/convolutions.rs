@@ -406,6 +406,6 @@ fn sizes_that_do_not_go_together_are_told() {
 }
 
 #[test]
-fn the_same_without_the_instructions() {
-    again_with_fewer_instructions("the_same_without_the_instructions");
+fn the_same_with_fewer_instructions() {
+    again_with_fewer_instructions("the_same_with_fewer_instructions");
 }

@@ -249,6 +249,6 @@ fn a_team_within_a_team() {
 }
 
 #[test]
-fn the_same_without_the_instructions() {
-    again_with_fewer_instructions("the_same_without_the_instructions");
+fn the_same_with_fewer_instructions() {
+    again_with_fewer_instructions("the_same_with_fewer_instructions");
 }

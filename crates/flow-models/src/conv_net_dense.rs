@@ -1,4 +1,4 @@
-//! Convolutional nets by [`flow_dense`]: a thread takes its own images through all layers, and a layer is one pass, its
+//! Convolutional nets by [`flow_dense`]: a thread takes some images through all layers, and a layer is one pass, its
 //! activation, sum and gradient's mask included.
 
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +23,9 @@ pub(crate) fn forward(net: &ConvNet, slope: Slope, x: &Tensor, context: Option<&
     let x = in_images(x);
     let x = plain.images(&x);
     let width = plain.convs[0].0.outputs();
-    let block = (CACHED / (width * x.images.height * x.images.width).max(1)).clamp(1, own(x.images));
+    let most = (CACHED / (width * x.images.height * x.images.width).max(1)).max(1);
+    // As many blocks for each thread, as equal as can be.
+    let block = x.images.count.div_ceil(x.images.count.div_ceil(most).next_multiple_of(threads()).max(1)).max(1);
     by_parts(x.images, plain.outputs(), block, |part, y, each| {
         let first = part * block;
         plain.run(&mut vec![x.planes(first, y.len() / each)], first, false).to_images(y);

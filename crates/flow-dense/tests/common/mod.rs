@@ -1,5 +1,9 @@
 //! What all files of tests here use.
 
+mod again;
+
+pub use again::again_with_fewer_instructions;
+
 /// Numbers within ±1, another sequence for each seed.
 pub fn draw(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
@@ -24,17 +28,5 @@ pub fn close(fast: &[f32], plain: &[f64], tolerance: f64) {
             same || (fast - plain).abs() <= tolerance * (1.0 + plain.abs()) && plain.is_finite(),
             "{i}: {fast} {plain}"
         );
-    }
-}
-
-/// Runs all tests of a file but that of this name by the loops for processors with fewer instructions and with none, which are held
-/// to the same.
-pub fn again_with_fewer_instructions(but: &str) {
-    for products in ["avx2", "libtorch"] {
-        let own = std::env::current_exe().expect("a test has a file");
-        let mut again = std::process::Command::new(own);
-        again.env("FLOW_PRODUCTS", products).args(["--skip", but]);
-        let output = again.output().expect("what runs can be run again");
-        assert!(output.status.success(), "{products}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }

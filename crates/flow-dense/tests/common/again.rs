@@ -1,0 +1,13 @@
+//! Tests once more, by other loops.
+
+/// Runs all tests of a file but that of this name by the loops for processors with fewer instructions and with none, which are held
+/// to the same.
+pub fn again_with_fewer_instructions(but: &str) {
+    for products in ["avx2", "libtorch"] {
+        let own = std::env::current_exe().expect("a test has a file");
+        let mut again = std::process::Command::new(own);
+        again.env("FLOW_PRODUCTS", products).args(["--skip", but]);
+        let output = again.output().expect("what runs can be run again");
+        assert!(output.status.success(), "{products}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
