@@ -74,7 +74,8 @@ impl Portable {
 
 impl Lanes for Portable {
     const LANES: usize = LINE;
-    const REGISTERS: usize = 16;
+    /// As AVX-512, whose loops any machine can test by it.
+    const REGISTERS: usize = 32;
     type Square = [Self; LINE];
 
     #[inline(always)]
