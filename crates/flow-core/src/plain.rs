@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_dense::{exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
+use flow_dense::{PANEL, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
 use crate::dense::{Rows, in_rows, in_turn, numbers, numbers_mut, threads};
@@ -122,9 +122,6 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
     (value, Tensor::from_slice(&log_det))
 }
-
-/// Rows that [`flow_dense`] computes together; a part of them takes as long.
-const PANEL: usize = 32;
 
 /// Rows in blocks, of which each goes through all maps or layers before the next.
 #[derive(Debug)]

@@ -51,7 +51,7 @@ pub use few::{Layer, through_layers};
 pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, gradient};
-pub use panels::Panels;
+pub use panels::{PANEL, Panels};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
 pub use weight::Weight;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
 
-/// Rows of a panel: two lines.
-pub(crate) const PANEL: usize = 2 * LINE;
+/// Rows of a panel: two lines. A part of them takes as long to compute.
+pub const PANEL: usize = 2 * LINE;
 
 /// A cache line of numbers, and what panels are aligned to.
 #[derive(Clone, Copy, Debug)]

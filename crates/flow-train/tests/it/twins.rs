@@ -40,9 +40,13 @@ fn trained(config: RunConfig, data: DataSet) -> Trained {
 /// A gradient that should be 0 is to stay that in Adam's step, rather than become a whole one of what was rounded.
 const STILL: &str = "train.epsilon=1e-3";
 
+/// One by which no hidden unit comes within rounding of its kink: on which side of it such a unit is depends on the processor, and its
+/// weights with it.
+const SEED: &str = "seed=1";
+
 /// Four steps of an image model on digits.
 fn of_images(model: &str, fields: &[&str]) -> Trained {
-    let common = ["device=cpu", "train.steps=4", "train.ema=0.5", "train.validate_every=2", STILL];
+    let common = ["device=cpu", SEED, "train.steps=4", "train.ema=0.5", "train.validate_every=2", STILL];
     let (config, data) = small(model, &[&common, fields].concat());
     trained(config, data)
 }
@@ -55,10 +59,7 @@ fn assert_alike(what: &str, a: &Trained, b: &Trained) {
     }
     let off = (&a.numbers - &b.numbers).abs();
     let (mean, most) = (off.mean(None).double_value(&[]), off.max().double_value(&[]));
-    // A hidden unit within rounding of its kink may be on either side of it at some pixel: then a few weights of this unit, whose
-    // gradients are next to nothing, have another one.
-    let far = off.gt(2e-4).sum(Kind::Int64).int64_value(&[]) as usize;
-    assert!(mean < 2e-6 && far <= off.numel() / 1000, "{what}: {far} far off, {most:e}, in the mean {mean:e}");
+    assert!(mean < 2e-6 && most < 2e-4, "{what}: {most:e}, in the mean {mean:e}");
 }
 
 fn assert_trained(what: &str, trained: &Trained, start: &Trained) {
