@@ -6,7 +6,7 @@ use crate::lanes::{Lanes, with_lanes};
 use crate::panels::Panels;
 use crate::pool::in_parallel;
 use crate::weight::Weight;
-use crate::{blocks, strips};
+use crate::{blocks, columns, tile};
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
 #[derive(Default)]
@@ -47,8 +47,7 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
     let operations = terms.iter().map(|(w, _)| w.outputs()).sum::<usize>() * used * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(panels, threads);
-    let (pieces, size) = size(used);
-    let grid = Grid::new(first, (pieces, panels), size, threads);
+    let grid = Grid::new(first, (tile::count(used), panels), size(), threads);
     in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
         unsafe { run(&work, &grid, part) }
@@ -95,23 +94,19 @@ impl End {
 // SAFETY: pointers are to panels that live as long as the work; each tile of them is one thread's.
 unsafe impl Sync for Work<'_> {}
 
-/// How many pieces so many columns are, and how many of them by how many panels are taken at a time.
-fn size(columns: usize) -> (usize, (usize, usize)) {
+/// How many tiles by how many panels are taken at a time.
+fn size() -> (usize, usize) {
     // SAFETY: it does nothing to memory.
-    unsafe { size_of(columns) }
+    unsafe { size_of() }
 }
 
 with_lanes! {
-    unsafe fn size_of(columns: usize) -> (usize, (usize, usize)) = size_by
+    unsafe fn size_of() -> (usize, usize) = size_by
 }
 
 #[inline(always)]
-unsafe fn size_by<V: Lanes>(columns: usize) -> (usize, (usize, usize)) {
-    if by_strips::<V>() {
-        (strips::count::<V>(columns), strips::SIZE)
-    } else {
-        (blocks::count::<V>(columns), blocks::SIZE)
-    }
+unsafe fn size_by<V: Lanes>() -> (usize, usize) {
+    if with_few_registers::<V>() { columns::SIZE } else { blocks::SIZE }
 }
 
 with_lanes! {
@@ -124,12 +119,14 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "the same contract")]
 unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
-    unsafe { if by_strips::<V>() { strips::run::<V>(work, grid, part) } else { blocks::run::<V>(work, grid, part) } }
+    unsafe {
+        if with_few_registers::<V>() { columns::run::<V>(work, grid, part) } else { blocks::run::<V>(work, grid, part) }
+    }
 }
 
 /// Where there are few registers.
 #[inline(always)]
-fn by_strips<V: Lanes>() -> bool {
+fn with_few_registers<V: Lanes>() -> bool {
     V::REGISTERS < 32
 }
 

@@ -6,7 +6,7 @@ use crate::backward::{Work, finish};
 use crate::forward::ask_for_lines;
 use crate::grid::Grid;
 use crate::lanes::Lanes;
-use crate::panels::{PANEL, Panels, apart};
+use crate::panels::{Panels, apart};
 use crate::pool::share;
 use crate::tile::{Left, Lines, TO_READ, Tile, by_rows, multiply, multiply_asking, tiles};
 use crate::weight::Weight;
@@ -14,18 +14,13 @@ use crate::weight::Weight;
 /// Tiles by panels that are taken through a weight together.
 pub(crate) const SIZE: (usize, usize) = (8, 8);
 
-/// How many tiles so many columns are.
-pub(crate) fn count<V: Lanes>(columns: usize) -> usize {
-    columns.div_ceil(V::ROWS)
-}
-
 /// # Safety
 ///
 /// The pointers in `work` are to as many numbers as its sizes say, and nobody writes these tiles but the parts of the grid.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
-    let (blocks, all) = (blocks(work.terms), count::<V>(work.used));
+    let (blocks, all) = (blocks(work.terms), work.used.div_ceil(V::ROWS));
     while let Some((own, panels)) = grid.next(part) {
         for (i, block) in blocks.iter().enumerate() {
             let place = Place { first: i == 0, last: i + 1 == blocks.len() };
@@ -92,30 +87,30 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     let asking = block.count.div_ceil(panels.len());
     for (i, panel) in panels.enumerate() {
         unsafe {
-            let at = panel * apart(work.used) + column * PANEL;
+            let at = panel * apart::<V>(work.used) + column * V::ACROSS;
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
             ask_for_lines::<V, R>(work.end.out.add(at));
             if !place.first {
                 for (r, row) in tile.iter_mut().enumerate() {
-                    let before = work.end.out.add(at + r * PANEL);
+                    let before = work.end.out.add(at + r * V::ACROSS);
                     *row = [V::load(before), V::load(before.add(V::LANES))];
                 }
             }
-            let grad = block.grad.pointer().add(panel * apart(block.weight.outputs()) + block.row * PANEL);
+            let grad = block.grad.pointer().add(panel * apart::<V>(block.weight.outputs()) + block.row * V::ACROSS);
             let next = (soon.at.wrapping_add(i * asking * soon.step), soon.step);
-            tile = multiply_asking::<V, R, TO_READ>(tile, left, Lines::of_panel(grad), asking, next);
+            tile = multiply_asking::<V, R, TO_READ>(tile, left, Lines::of_panel::<V>(grad), asking, next);
             let left = Left { at: left.at.wrapping_add(asking * left.step), ..left };
-            let rest = Lines::of_panel(grad.add(asking * PANEL));
+            let rest = Lines::of_panel::<V>(grad.add(asking * V::ACROSS));
             tile = multiply(tile, left, rest, block.count - asking);
             if place.last {
                 for (r, row) in tile.into_iter().enumerate() {
                     for (half, y) in row.into_iter().enumerate() {
-                        finish(y, &work.end, at + r * PANEL + half * V::LANES);
+                        finish(y, &work.end, at + r * V::ACROSS + half * V::LANES);
                     }
                 }
             } else {
                 for (r, [low, high]) in tile.into_iter().enumerate() {
-                    let to = work.end.out.add(at + r * PANEL);
+                    let to = work.end.out.add(at + r * V::ACROSS);
                     low.store(to);
                     high.store(to.add(V::LANES));
                 }

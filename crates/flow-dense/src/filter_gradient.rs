@@ -58,6 +58,7 @@ macro_rules! by_outputs {
         }
     };
 }
+
 with_lanes! {
     unsafe fn run_9(work: &Work) = run_9_by
 }

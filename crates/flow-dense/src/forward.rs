@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
-use crate::panels::{PANEL, Panels, apart};
+use crate::panels::{Panels, apart};
 use crate::pool::in_parallel;
 use crate::tile::{self, Left, Lines, TO_READ, Tile, by_rows, multiply_asking, tiles};
 use crate::weight::Weight;
@@ -74,7 +74,7 @@ pub(crate) fn worth(operations: usize, threads: usize) -> usize {
 /// Panels that are taken by a tile of weights before the next tile. 256 rows of 512 columns are half a megabyte, which the cores'
 /// own caches of processors with AVX-512 hold; with AVX2 tiles are so small that weights are read anew as quickly.
 fn group() -> usize {
-    if instructions() == Some(Instructions::Avx2) { 1 } else { 8 }
+    if instructions() == Some(Instructions::Avx2) { 2 } else { 8 }
 }
 
 struct Work<'a> {
@@ -115,21 +115,17 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
-    // Pieces of panels, as wide as a tile.
-    let pieces = PANEL / V::ACROSS;
-    let Range { start, end } = panels;
-    for (turn, piece) in (start * pieces..end * pieces).enumerate() {
-        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
+    // The rows of the next tile are asked for meanwhile, a share with each panel.
+    let share = R.div_ceil(panels.len());
+    for (turn, panel) in panels.enumerate() {
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-            let at = panel * apart(work.columns) + column * PANEL + inside;
+            let at = panel * apart::<V>(work.columns) + column * V::ACROSS;
             ask_for_lines::<V, R>(work.end.out.add(at));
             for (weight, x) in work.terms {
                 let depth = weight.inputs();
                 let left = Left { at: weight.pointer().add(column * depth), row: depth, step: 1 };
-                let lines = Lines::of_panel(x.pointer().add(panel * apart(depth) + inside));
-                // The rows of the next tile are asked for meanwhile, a share with each piece.
-                let share = R.div_ceil((end - start) * pieces);
+                let lines = Lines::of_panel::<V>(x.pointer().add(panel * apart::<V>(depth)));
                 let next = left.at.wrapping_add(R * depth + turn * share * depth);
                 tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, depth, (next, share));
             }
@@ -148,7 +144,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
 pub(crate) unsafe fn ask_for_lines<V: Lanes, const R: usize>(to: *mut f32) {
     for r in 0..R {
         for line in (0..V::ACROSS).step_by(LINE) {
-            unsafe { V::prefetch_to_write(to.wrapping_add(r * PANEL + line)) }
+            unsafe { V::prefetch_to_write(to.wrapping_add(r * V::ACROSS + line)) }
         }
     }
 }
@@ -160,7 +156,7 @@ unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, end: &End, column: 
     unsafe {
         for (r, row) in tile.into_iter().enumerate() {
             for (half, mut y) in row.into_iter().enumerate() {
-                let at = at + r * PANEL + half * V::LANES;
+                let at = at + r * V::ACROSS + half * V::LANES;
                 if !end.bias.is_null() {
                     y = y.add(V::splat(*end.bias.add(column + r)));
                 }

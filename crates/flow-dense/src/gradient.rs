@@ -7,7 +7,7 @@ use crate::adam::{Coefficients, block_by};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
-use crate::panels::{PANEL, Panels, apart};
+use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel};
 use crate::tile::{self, Left, Lines, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
 use crate::{Instructions, instructions};
@@ -42,11 +42,11 @@ pub enum Destination<'a> {
 /// If sizes do not go together.
 pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize) -> f64 {
     let (outputs, inputs) = (grad.columns(), input.rows());
-    assert_eq!(input.columns(), grad.panels() * PANEL, "as many rows of both");
+    assert_eq!(input.columns(), grad.filled(), "as many rows of both");
     let target = Target::new(into, outputs * inputs);
     let work = Work { grad, input, outputs, inputs, target };
     let threads = worth(outputs * inputs * grad.rows(), threads);
-    let group = cached() / (input.columns().max(1) * PANEL);
+    let group = cached() / (input.columns().max(1) * width());
     let grid = Grid::new(First::Rows, (tile::count(outputs), input.panels()), (1, group), threads);
     let sums = Mutex::new(Vec::new());
     in_parallel(threads, &|part, _| {
@@ -106,18 +106,20 @@ with_lanes! {
 unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
     let mut sums = Vec::new();
     // The gradient of a row of tiles, which is taken row after row: so memory is gone through as processors foresee.
-    let mut rows = Panels::empty(PANEL, 0);
+    let mut rows = Panels::empty(V::ACROSS, 0);
+    // What a row of tiles is made of, one number of each of its rows after the other; the last vector may end behind them.
+    let mut left = vec![0.0; work.grad.filled() * V::ROWS + V::LANES];
     while let Some((own, panels)) = grid.next(part) {
-        let (first, end) = (panels.start * PANEL, work.inputs.min(panels.end * PANEL));
+        let (first, end) = (panels.start * V::ACROSS, work.inputs.min(panels.end * V::ACROSS));
         if rows.columns() < panels.len() * V::ROWS {
-            rows = Panels::empty(PANEL, panels.len() * V::ROWS);
+            rows = Panels::empty(V::ACROSS, panels.len() * V::ROWS);
         }
         for (row, count) in tiles::<V>(work.outputs, own) {
             unsafe {
-                by_rows!(count, tile_row::<V>(work, row, panels.clone(), rows.pointer_mut()));
+                by_rows!(count, tile_row::<V>(work, row, panels.clone(), left.as_mut_ptr(), rows.pointer_mut()));
                 let mut squares = 0.0;
                 for r in 0..count {
-                    let g = rows.pointer().add(r * panels.len() * PANEL);
+                    let g = rows.pointer().add(r * panels.len() * V::ACROSS);
                     let g = std::slice::from_raw_parts(g, end - first);
                     squares += f64::from(work.target.take::<V>(g, (row + r) * work.inputs + first));
                 }
@@ -134,35 +136,62 @@ fn cached() -> usize {
     if instructions() == Some(Instructions::Avx2) { 1 << 19 } else { 1 << 17 }
 }
 
-/// `R` rows of the gradient to `to`, as many panels wide.
+/// Copies `R` columns of the gradient of the output, `[rows, V::ROWS]`: a tile reads these again for each panel, and from one place.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, row: usize, panels: Range<usize>, to: *mut f32) {
-    let blocks = work.grad.panels();
-    let across = panels.len() * PANEL;
+unsafe fn copy_left<V: Lanes, const R: usize>(work: &Work, column: usize, to: *mut f32) {
+    for panel in 0..work.grad.panels() {
+        for up in (0..V::ACROSS).step_by(V::LANES) {
+            unsafe {
+                let from = work.grad.pointer().add(panel * apart::<V>(work.outputs) + column * V::ACROSS + up);
+                let mut square = V::zeros();
+                for (r, column) in square.as_mut().iter_mut().enumerate().take(R) {
+                    *column = V::load(from.add(r * V::ACROSS));
+                }
+                // Each store is over what the one before wrote too much.
+                for (i, numbers) in V::transposed(square).as_ref().iter().enumerate() {
+                    numbers.store(to.add((panel * V::ACROSS + up + i) * V::ROWS));
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows of the gradient to `to`, as many panels wide; at `left` is room for what they are made of.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
+unsafe fn tile_row<V: Lanes, const R: usize>(
+    work: &Work,
+    row: usize,
+    panels: Range<usize>,
+    left: *mut f32,
+    to: *mut f32,
+) {
+    unsafe { copy_left::<V, R>(work, row, left) }
+    let depth = work.grad.filled();
+    let across = panels.len() * V::ACROSS;
     // Only what is whole rows lies together in memory.
     let arrays = work.target.arrays().filter(|_| across >= work.inputs);
-    let asking = arrays.as_ref().map_or(&[][..], |arrays| &arrays[3 - blocks.min(3)..]);
-    let pieces = PANEL / V::ACROSS;
-    for (turn, piece) in (panels.start * pieces..panels.end * pieces).enumerate() {
-        let (panel, inside) = (piece / pieces, piece % pieces * V::ACROSS);
+    let asking = arrays.as_ref().map_or(&[][..], |arrays| &arrays[3 - (depth / SOME).min(3)..]);
+    let first = panels.start * V::ACROSS;
+    for (turn, panel) in panels.enumerate() {
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-            let factors = |block: usize| {
-                let left = work.grad.pointer().add(block * apart(work.outputs) + row * PANEL);
-                let lines = work.input.pointer().add(panel * apart(blocks * PANEL) + block * PANEL * PANEL + inside);
-                (Left { at: left, row: PANEL, step: 1 }, Lines::of_panel(lines))
+            let lines = work.input.pointer().add(panel * apart::<V>(depth));
+            let factors = |start: usize| {
+                let left = Left { at: left.add(start * V::ROWS), row: 1, step: V::ROWS };
+                (left, Lines::of_panel::<V>(lines.add(start * V::ACROSS)))
             };
-            for block in 0..blocks - asking.len() {
-                let (left, lines) = factors(block);
-                tile = multiply(tile, left, lines, PANEL);
-            }
-            // What the step will change is asked for meanwhile, an array with each of the last blocks.
-            for (array, block) in asking.iter().zip(blocks - asking.len()..) {
-                let (left, lines) = factors(block);
-                let at = row * work.inputs + panels.start * PANEL + turn * R * V::ACROSS;
-                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(PANEL));
-                tile = multiply_asking::<V, R, TO_WRITE>(tile, left, lines, PANEL, soon);
+            let mut done = depth - asking.len() * SOME;
+            let (left, lines) = factors(0);
+            tile = multiply(tile, left, lines, done);
+            // What the step will change is asked for meanwhile, one array after the other.
+            for array in asking {
+                let (left, lines) = factors(done);
+                let at = row * work.inputs + first + turn * R * V::ACROSS;
+                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(SOME));
+                tile = multiply_asking::<V, R, TO_WRITE>(tile, left, lines, SOME, soon);
+                done += SOME;
             }
             for (r, [low, high]) in tile.into_iter().enumerate() {
                 let to = to.add(r * across + turn * V::ACROSS);
@@ -172,6 +201,9 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, row: usize, panels: Ra
         }
     }
 }
+
+/// Rows of a batch for which something is asked for.
+const SOME: usize = 32;
 
 impl Target {
     /// What will be read and changed.

@@ -14,7 +14,7 @@ pub(crate) const LINE: usize = 16;
 pub(crate) trait Lanes: Copy {
     /// Numbers in a vector: a whole line, or half of one.
     const LANES: usize;
-    /// Numbers across a tile of a product, two vectors.
+    /// Numbers across a tile of a product and a panel, two vectors.
     const ACROSS: usize = 2 * Self::LANES;
     /// How many vectors the processor holds at a time.
     const REGISTERS: usize;

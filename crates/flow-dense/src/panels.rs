@@ -1,4 +1,4 @@
-//! Matrices in panels: 32 rows side by side, so that a product reads lines of them in a row.
+//! Matrices in panels: rows side by side, as many as a tile is wide, so that a product reads lines of them in a row.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
 
-/// Rows of a panel: two lines. A part of them takes as long to compute.
+/// Rows that are whole panels with any instructions.
 pub const PANEL: usize = 2 * LINE;
 
 /// A cache line of numbers, and what panels are aligned to.
@@ -14,18 +14,37 @@ pub const PANEL: usize = 2 * LINE;
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; LINE]);
 
-/// Numbers from the first of a panel of so many columns to the first of the next. Where these would lie a multiple of a kilobyte apart
-/// there are some lines between them that are nobody's: caches have few places for numbers that lie so, and a gradient goes through
-/// all panels at once.
-pub(crate) fn apart(columns: usize) -> usize {
-    let lines = columns * (PANEL / LINE);
-    (lines + if lines > 0 && lines.is_multiple_of(16) { 13 } else { 0 }) * LINE
+/// Numbers from the first of a panel of so many columns to the first of the next.
+#[inline(always)]
+pub(crate) fn apart<V: Lanes>(columns: usize) -> usize {
+    spread(columns * V::ACROSS)
 }
 
-/// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory, with
-/// some lines between panels where that helps. Rows that fill up the last
-/// panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them
-/// means nothing, and [`backward`](crate::backward) keeps them 0.
+/// So many numbers, and where they are a multiple of a kilobyte some lines more that are nobody's: caches have few places for numbers
+/// that lie so far apart, and a gradient goes through all panels at once.
+#[inline(always)]
+pub(crate) fn spread(numbers: usize) -> usize {
+    numbers + if numbers > 0 && numbers.is_multiple_of(16 * LINE) { 13 * LINE } else { 0 }
+}
+
+/// Rows of a panel.
+pub(crate) fn width() -> usize {
+    // SAFETY: it does nothing to memory.
+    unsafe { width_of() }
+}
+
+with_lanes! {
+    unsafe fn width_of() -> usize = width_by
+}
+
+#[inline(always)]
+unsafe fn width_by<V: Lanes>() -> usize {
+    V::ACROSS
+}
+
+/// A matrix `[rows, columns]` of f32 in panels of 32 rows, 16 with AVX2: `[rows / 32, columns, 32]` in memory, with some lines between
+/// panels where that helps. Rows that fill up the last panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what
+/// [`forward`](crate::forward) makes of them means nothing, and [`backward`](crate::backward) keeps them 0.
 #[derive(Debug)]
 pub struct Panels {
     rows: usize,
@@ -36,8 +55,8 @@ pub struct Panels {
 impl Panels {
     /// Numbers that mean nothing yet.
     pub(crate) fn empty(rows: usize, columns: usize) -> Self {
-        let lines =
-            columns.checked_mul(PANEL / LINE).and_then(|_| rows.div_ceil(PANEL).checked_mul(apart(columns) / LINE));
+        let each = columns.checked_mul(PANEL).map(|_| spread(columns * width()) / LINE);
+        let lines = each.and_then(|each| rows.div_ceil(width()).checked_mul(each));
         let count = lines.expect("as many as memory can be");
         let mut lines = Vec::with_capacity(count);
         // SAFETY: the capacity is `count`, and nothing is claimed of what is there; whoever makes panels writes all of them.
@@ -58,7 +77,17 @@ impl Panels {
     }
 
     pub(crate) fn panels(&self) -> usize {
-        self.rows.div_ceil(PANEL)
+        self.rows.div_ceil(width())
+    }
+
+    /// Rows, and those that fill up the last panel.
+    pub(crate) fn filled(&self) -> usize {
+        self.rows.next_multiple_of(width())
+    }
+
+    /// Numbers from one panel to the next.
+    fn apart(&self) -> usize {
+        spread(self.columns * width())
     }
 
     pub(crate) fn pointer(&self) -> *const f32 {
@@ -90,40 +119,29 @@ impl Panels {
         if columns == 0 {
             return panels;
         }
-        let out = Shared(panels.pointer_mut());
+        let (out, width, next) = (Shared(panels.pointer_mut()), width(), panels.apart());
         in_parallel(threads.clamp(1, panels.panels().max(1)), &|part, parts| {
             for panel in share(panels.panels(), part, parts) {
-                let first = panel * PANEL;
-                let count = PANEL.min(rows - first);
-                // SAFETY: the panel has `columns` times 32 numbers, which no other part writes, and `count` rows are there.
+                let first = panel * width;
+                let count = width.min(rows - first);
+                // SAFETY: the panel is there, which no other part writes, and so are `count` rows.
                 unsafe {
-                    let out = out.at(panel * self::apart(columns));
-                    transpose_rows(numbers.as_ptr().add(first * apart), apart, count, columns, out);
+                    transpose_rows(numbers.as_ptr().add(first * apart), apart, count, columns, out.at(panel * next))
                 }
             }
         });
         panels
     }
 
-    /// The transposed, in panels of 32 columns. Rows that fill up the last panel stay columns of their own: it has `columns` rows
-    /// and as many columns as rows rounded up to a multiple of 32.
+    /// The transposed, in panels of its own. Rows that fill up the last panel stay columns: it has `columns` rows and as many columns as
+    /// there are rows in whole panels.
     pub fn transposed(&self, threads: usize) -> Panels {
-        let mut panels = Panels::empty(self.columns, self.panels() * PANEL);
-        let (from, to) = (self.pointer(), Shared(panels.pointer_mut()));
-        let from = Shared(from.cast_mut());
-        let (columns, depth) = (self.columns, self.panels() * PANEL);
+        let mut panels = Panels::empty(self.columns, self.filled());
+        let (from, to) = (Shared(self.pointer().cast_mut()), Shared(panels.pointer_mut()));
         in_parallel(threads.clamp(1, panels.panels().max(1)), &|part, parts| {
-            for panel in share(columns.div_ceil(PANEL), part, parts) {
-                let first = panel * PANEL;
-                let count = PANEL.min(columns - first);
-                for block in 0..depth / PANEL {
-                    // SAFETY: 32 numbers of `count` columns are there, and 32 rows of this panel, which is this part's.
-                    unsafe {
-                        let from = from.at(block * apart(columns) + first * PANEL);
-                        transpose_block(from, count, to.at(panel * apart(depth) + block * PANEL * PANEL));
-                    }
-                }
-            }
+            let own = share(panels.panels(), part, parts);
+            // SAFETY: all panels of both are there, and these are this part's.
+            unsafe { transpose_panels(from, (self.panels(), self.columns), own, to) }
         });
         panels
     }
@@ -132,7 +150,7 @@ impl Panels {
     pub fn column_sums(&self, threads: usize) -> Vec<f32> {
         let mut sums = vec![0.0; self.columns];
         let out = Shared(sums.as_mut_ptr());
-        in_parallel(threads.clamp(1, self.columns.div_ceil(PANEL).max(1)), &|part, parts| {
+        in_parallel(threads.clamp(1, self.columns.div_ceil(LINE).max(1)), &|part, parts| {
             let own = share(self.columns, part, parts);
             // SAFETY: as many sums as columns, whole panels of these, and each sum is one part's.
             unsafe { sum_columns(self.pointer(), self.panels(), self.columns, own, out) }
@@ -163,14 +181,14 @@ impl Panels {
     /// Puts rows where they belong, or adds them; there is room for all.
     fn put(&self, numbers: &mut [f32], apart: usize, add: bool, threads: usize) {
         let (from, to) = (Shared(self.pointer().cast_mut()), Shared(numbers.as_mut_ptr()));
-        let (rows, columns) = (self.rows, self.columns);
+        let (rows, columns, width, next) = (self.rows, self.columns, width(), self.apart());
         in_parallel(threads.clamp(1, self.panels().max(1)), &|part, parts| {
             for panel in share(self.panels(), part, parts) {
-                let count = PANEL.min(rows - panel * PANEL);
+                let count = width.min(rows - panel * width);
                 // SAFETY: the panel is there, and so are its `count` rows, which no other part writes.
                 unsafe {
-                    let to = to.at(panel * PANEL * apart);
-                    untranspose_rows(from.at(panel * self::apart(columns)), count, columns, to, apart, add);
+                    let to = to.at(panel * width * apart);
+                    untranspose_rows(from.at(panel * next), count, columns, to, apart, add);
                 }
             }
         });
@@ -197,14 +215,14 @@ with_lanes! {
 
 /// # Safety
 ///
-/// `from` is `count` (at most 32) rows of `columns` numbers, each `apart` from the one before, `to` a panel of as many columns.
+/// `from` is `count` rows, no more than a panel's, of `columns` numbers, each `apart` from the one before, `to` a panel of as many columns.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, apart: usize, count: usize, columns: usize, to: *mut f32) {
     unsafe {
         for column in (0..columns).step_by(V::LANES) {
             let across = V::LANES.min(columns - column);
-            for first in (0..PANEL).step_by(V::LANES) {
+            for first in (0..V::ACROSS).step_by(V::LANES) {
                 let mut rows = V::zeros();
                 let there = count.saturating_sub(first).min(V::LANES);
                 for (i, row) in rows.as_mut().iter_mut().enumerate().take(there) {
@@ -212,7 +230,7 @@ unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, apart: usize, count: usi
                 }
                 let turned = V::transposed(rows);
                 for (i, vector) in turned.as_ref().iter().enumerate().take(across) {
-                    vector.store(to.add((column + i) * PANEL + first));
+                    vector.store(to.add((column + i) * V::ACROSS + first));
                 }
             }
         }
@@ -220,26 +238,57 @@ unsafe fn transpose_rows_by<V: Lanes>(from: *const f32, apart: usize, count: usi
 }
 
 with_lanes! {
-    /// `count` columns of a panel to the rows of a panel of the transposed matrix.
-    unsafe fn transpose_block(from: *const f32, count: usize, to: *mut f32) = transpose_block_by
+    /// So many panels of so many columns to some panels of the transposed matrix.
+    unsafe fn transpose_panels(from: Shared, size: (usize, usize), own: Range<usize>, to: Shared) = transpose_panels_by
 }
 
 /// # Safety
 ///
-/// `from` is `count` (at most 32) columns of a panel, `to` 32 of one.
+/// `from` is so many panels of so many columns, `to` the panels of the transposed, and nobody else writes its `own`.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn transpose_block_by<V: Lanes>(from: *const f32, count: usize, to: *mut f32) {
+unsafe fn transpose_panels_by<V: Lanes>(
+    from: Shared,
+    (panels, columns): (usize, usize),
+    own: Range<usize>,
+    to: Shared,
+) {
+    let block = V::ACROSS * V::ACROSS;
+    for panel in own {
+        let count = V::ACROSS.min(columns - panel * V::ACROSS);
+        for i in 0..panels {
+            unsafe {
+                let from = from.at(i * apart::<V>(columns) + panel * block);
+                let to = to.at(panel * apart::<V>(panels * V::ACROSS) + i * block);
+                // What comes next lies too far away for processors to foresee it.
+                for line in (0..block).step_by(LINE) {
+                    V::prefetch(from.wrapping_add(apart::<V>(columns) + line));
+                    V::prefetch_to_write(to.wrapping_add(block + line));
+                }
+                transpose_block::<V>(from, count, to);
+            }
+        }
+    }
+}
+
+/// `count` columns of a panel to as many numbers of each row of another.
+///
+/// # Safety
+///
+/// `from` is `count` columns of a panel, `to` as many of one as it has rows.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn transpose_block<V: Lanes>(from: *const f32, count: usize, to: *mut f32) {
     unsafe {
-        for up in (0..PANEL).step_by(V::LANES) {
+        for up in (0..V::ACROSS).step_by(V::LANES) {
             let there = count.saturating_sub(up).min(V::LANES);
-            for side in (0..PANEL).step_by(V::LANES) {
+            for side in (0..V::ACROSS).step_by(V::LANES) {
                 let mut rows = V::zeros();
                 for (i, row) in rows.as_mut().iter_mut().enumerate().take(there) {
-                    *row = V::load(from.add((up + i) * PANEL + side));
+                    *row = V::load(from.add((up + i) * V::ACROSS + side));
                 }
                 for (i, vector) in V::transposed(rows).as_ref().iter().enumerate() {
-                    vector.store(to.add((side + i) * PANEL + up));
+                    vector.store(to.add((side + i) * V::ACROSS + up));
                 }
             }
         }
@@ -274,11 +323,11 @@ unsafe fn untranspose_rows_by<V: Lanes>(
     unsafe {
         for column in (0..columns).step_by(V::LANES) {
             let across = V::LANES.min(columns - column);
-            for first in (0..PANEL).step_by(V::LANES) {
+            for first in (0..V::ACROSS).step_by(V::LANES) {
                 let there = count.saturating_sub(first).min(V::LANES);
                 let mut rows = V::zeros();
                 for (i, row) in rows.as_mut().iter_mut().enumerate().take(across) {
-                    *row = V::load(from.add((column + i) * PANEL + first));
+                    *row = V::load(from.add((column + i) * V::ACROSS + first));
                 }
                 let turned = V::transposed(rows);
                 for (i, &(mut vector)) in turned.as_ref().iter().enumerate().take(there) {
@@ -307,10 +356,8 @@ unsafe fn sum_columns_by<V: Lanes>(from: *const f32, panels: usize, columns: usi
         unsafe {
             let mut total = V::splat(0.0);
             for panel in 0..panels {
-                for line in (0..PANEL).step_by(V::ACROSS) {
-                    let from = from.add(panel * apart(columns) + column * PANEL + line);
-                    total = total.add(V::load(from).add(V::load(from.add(V::LANES))));
-                }
+                let from = from.add(panel * apart::<V>(columns) + column * V::ACROSS);
+                total = total.add(V::load(from).add(V::load(from.add(V::LANES))));
             }
             *to.at(column) = total.sum();
         }

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::lanes::{LINE, Lanes, with_lanes};
-use crate::panels::{Line, PANEL};
+use crate::panels::Line;
 
 /// How many images of which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Images {
     /// Places from the first pixel to the last, rounded up to whole strips of 32.
     pub(crate) fn places(self) -> usize {
         let all = self.count * self.image();
-        if self.count * self.height * self.width == 0 { 0 } else { (all - self.row() - 1).next_multiple_of(PANEL) }
+        if self.count * self.height * self.width == 0 { 0 } else { (all - self.row() - 1).next_multiple_of(2 * LINE) }
     }
 
     /// Zeros before the first pixel: what is above it and to the left.

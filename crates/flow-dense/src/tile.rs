@@ -1,7 +1,6 @@
 //! The innermost loop: a tile of a product, 14 by 32 or 6 by 16 numbers, all of it in registers.
 
 use crate::lanes::{Lanes, with_lanes};
-use crate::panels::PANEL;
 
 /// How many tiles so many rows are.
 pub(crate) fn count(rows: usize) -> usize {
@@ -39,8 +38,8 @@ pub(crate) struct Lines {
 impl Lines {
     /// Those of a panel, from a number of the first on.
     #[inline(always)]
-    pub(crate) fn of_panel(at: *const f32) -> Self {
-        Lines { at, apart: PANEL }
+    pub(crate) fn of_panel<V: Lanes>(at: *const f32) -> Self {
+        Lines { at, apart: V::ACROSS }
     }
 }
 

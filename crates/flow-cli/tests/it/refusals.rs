@@ -32,6 +32,14 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn the_environment_is_checked() {
+    let place = Place::new();
+    let output = place.command("runs").env("FLOW_PRODUCTS", "mkl").output().expect("flow starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("FLOW_PRODUCTS=mkl") && said.contains("avx2"), "{said}");
+}
+
+#[test]
 fn wrong_configurations_say_what_would_be_right() {
     let place = Place::new();
     let set = |assignment: &str| place.fails(&format!("train nice --data moons {SMALL} --set {assignment}"), 1);
