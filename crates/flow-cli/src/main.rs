@@ -36,7 +36,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    flow_dense::check_environment()?;
+    // What a shell reads as it starts computes nothing.
+    if !matches!(cli.command, Command::Completions(_)) {
+        flow_dense::check_environment()?;
+    }
     match cli.command {
         Command::Train(args) => return commands::train::run(&args),
         Command::Eval(args) => commands::eval::run(&args)?,

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::product::Precision;
 
-/// Rows from which on panels of 32 are worth filling.
+/// Rows from which on panels are worth filling.
 const FEWEST_ROWS: i64 = 16;
 /// Rows with which training gains by it. With more, products take nearly all of the time: with AVX-512 a library's are as fast, with
 /// AVX2 more were not tried.
@@ -35,7 +35,7 @@ fn applies_to_kind(x: &Tensor) -> bool {
         && !taped()
 }
 
-/// Whether so many rows are so few that panels of 32 would be mostly empty.
+/// Whether so many rows are so few that panels are not worth filling.
 pub fn are_few(rows: usize) -> bool {
     rows < FEWEST_ROWS as usize
 }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use flow_dense::{PANEL, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
+use flow_dense::{WHOLE_PANELS, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
 use crate::dense::{Rows, in_rows, in_turn, numbers, numbers_mut, threads};
@@ -126,7 +126,7 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
 /// Rows in blocks, of which each goes through all maps or layers before the next.
 #[derive(Debug)]
 pub struct Blocks {
-    /// Those of each block, whole panels of 32 but for the last, which is never of a few rows unless it is all there is.
+    /// Those of each block, whole panels but for the last, which is never of a few rows unless it is all there is.
     pub rows: Vec<Range<usize>>,
     /// Threads that take them in turn: all that there are, where there is enough for them; else one, and what is done with a block
     /// is what threads share.
@@ -143,10 +143,10 @@ impl Blocks {
         let threads = if n >= there * most / 2 { there } else { 1 };
         // As many for each thread.
         let count = n.div_ceil(most).next_multiple_of(threads);
-        let panels = n.div_ceil(PANEL);
+        let panels = n.div_ceil(WHOLE_PANELS);
         let block = |i| {
             let panels = share(panels, i, count);
-            panels.start * PANEL..n.min(panels.end * PANEL)
+            panels.start * WHOLE_PANELS..n.min(panels.end * WHOLE_PANELS)
         };
         Blocks { rows: (0..count).map(block).collect(), threads }
     }
@@ -386,7 +386,7 @@ mod tests {
                     "{n} {there}"
                 );
                 assert!(threads == 1 || threads == there && rows.len().is_multiple_of(there), "{n} {there}: {rows:?}");
-                let enough = |block: &Range<usize>| block.len() >= PANEL && block.len() <= most;
+                let enough = |block: &Range<usize>| block.len() >= WHOLE_PANELS && block.len() <= most;
                 assert!(rows.len() == 1 && n <= most || rows.iter().all(enough), "{n} {there}: {rows:?}");
             }
         }

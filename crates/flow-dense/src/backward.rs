@@ -1,10 +1,11 @@
 //! The way back through layers, `g W` of panels, with all that follows it while a tile is in registers.
 
-use crate::forward::{Slope, below, worth};
+use crate::forward::{Slope, ask_for_lines, below, worth};
 use crate::grid::{First, Grid};
-use crate::lanes::{Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::Panels;
 use crate::pool::in_parallel;
+use crate::tile::Tile;
 use crate::weight::Weight;
 use crate::{blocks, columns, tile};
 
@@ -46,7 +47,7 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
     let work = Work { terms, used, end };
     let operations = terms.iter().map(|(w, _)| w.outputs()).sum::<usize>() * used * rows;
     let threads = worth(operations, threads);
-    let first = First::of_products(panels, threads);
+    let first = First::of_products(rows, threads);
     let grid = Grid::new(first, (tile::count(used), panels), size(), threads);
     in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
@@ -74,18 +75,20 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Asks for a line of what [`finish`] will read and write.
+    /// Asks for what [`finish`] will read and write.
     ///
     /// # Safety
     ///
     /// That of [`Lanes`].
     #[inline(always)]
     #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
-    pub(crate) unsafe fn ask<V: Lanes>(&self, at: usize) {
+    pub(crate) unsafe fn ask<V: Lanes, const R: usize>(&self, at: usize) {
         unsafe {
-            V::prefetch_to_write(self.out.wrapping_add(at));
+            ask_for_lines::<V, R>(self.out.wrapping_add(at));
             if let Some((result, _)) = self.derivative {
-                V::prefetch(result.wrapping_add(at));
+                for line in (0..R * V::ACROSS).step_by(LINE) {
+                    V::prefetch(result.wrapping_add(at + line));
+                }
             }
         }
     }
@@ -130,24 +133,29 @@ fn with_few_registers<V: Lanes>() -> bool {
     V::REGISTERS < 32
 }
 
-/// All that follows the sum, for a vector whose first number is the `at`-th of the result.
+/// All that follows the sum, for a tile whose first number is the `at`-th of the result.
 ///
 /// # Safety
 ///
 /// The pointers are to as many numbers.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn finish<V: Lanes>(mut y: V, end: &End, at: usize) {
+pub(crate) unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, end: &End, at: usize) {
     unsafe {
-        if !end.sum.is_null() {
-            y = y.add(V::load(end.sum.add(at)));
+        for (r, row) in tile.into_iter().enumerate() {
+            for (half, mut y) in row.into_iter().enumerate() {
+                let at = at + r * V::ACROSS + half * V::LANES;
+                if !end.sum.is_null() {
+                    y = y.add(V::load(end.sum.add(at)));
+                }
+                if !end.after_sum.is_null() {
+                    y.store(end.after_sum.add(at));
+                }
+                if let Some((result, slope)) = end.derivative {
+                    y = y.where_positive(V::load(result.add(at)), below(y, slope));
+                }
+                y.store(end.out.add(at));
+            }
         }
-        if !end.after_sum.is_null() {
-            y.store(end.after_sum.add(at));
-        }
-        if let Some((result, slope)) = end.derivative {
-            y = y.where_positive(V::load(result.add(at)), below(y, slope));
-        }
-        y.store(end.out.add(at));
     }
 }

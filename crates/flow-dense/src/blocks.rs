@@ -8,7 +8,7 @@ use crate::grid::Grid;
 use crate::lanes::Lanes;
 use crate::panels::{Panels, apart};
 use crate::pool::share;
-use crate::tile::{Left, Lines, TO_READ, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{Left, TO_READ, Tile, by_rows, count_by, multiply, multiply_asking, tiles};
 use crate::weight::Weight;
 
 /// Tiles by panels that are taken through a weight together.
@@ -20,7 +20,7 @@ pub(crate) const SIZE: (usize, usize) = (8, 8);
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
-    let (blocks, all) = (blocks(work.terms), work.used.div_ceil(V::ROWS));
+    let (blocks, all) = (blocks(work.terms), unsafe { count_by::<V>(work.used) });
     while let Some((own, panels)) = grid.next(part) {
         for (i, block) in blocks.iter().enumerate() {
             let place = Place { first: i == 0, last: i + 1 == blocks.len() };
@@ -98,16 +98,11 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
             }
             let grad = block.grad.pointer().add(panel * apart::<V>(block.weight.outputs()) + block.row * V::ACROSS);
             let next = (soon.at.wrapping_add(i * asking * soon.step), soon.step);
-            tile = multiply_asking::<V, R, TO_READ>(tile, left, Lines::of_panel::<V>(grad), asking, next);
+            tile = multiply_asking::<V, R, TO_READ>(tile, left, grad, asking, next);
             let left = Left { at: left.at.wrapping_add(asking * left.step), ..left };
-            let rest = Lines::of_panel::<V>(grad.add(asking * V::ACROSS));
-            tile = multiply(tile, left, rest, block.count - asking);
+            tile = multiply(tile, left, grad.add(asking * V::ACROSS), block.count - asking);
             if place.last {
-                for (r, row) in tile.into_iter().enumerate() {
-                    for (half, y) in row.into_iter().enumerate() {
-                        finish(y, &work.end, at + r * V::ACROSS + half * V::LANES);
-                    }
-                }
+                finish(tile, &work.end, at);
             } else {
                 for (r, [low, high]) in tile.into_iter().enumerate() {
                     let to = work.end.out.add(at + r * V::ACROSS);

@@ -11,7 +11,7 @@ use crate::grid::Grid;
 use crate::lanes::{LINE, Lanes};
 use crate::panels::{Line, apart};
 use crate::pool::share;
-use crate::tile::{Left, Lines, Tile, by_rows, multiply, tiles};
+use crate::tile::{Left, Tile, by_rows, multiply, tiles};
 
 /// Tiles by panels that are taken at a time.
 pub(crate) const SIZE: (usize, usize) = (4, 64);
@@ -34,22 +34,21 @@ pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
         // What comes next is copied meanwhile, a share before each tile: else nothing were computed until it has come from memory.
         next = grid.next(part);
         let turns = own.len() * panels.len();
-        for (turn, (panel, tile)) in panels.flat_map(|panel| own.clone().map(move |tile| (panel, tile))).enumerate() {
-            let columns = room.wrapping_add((tile - own.start) * depth * V::ROWS);
+        let all =
+            panels.flat_map(|panel| tiles::<V>(work.used, own.clone()).enumerate().map(move |tile| (panel, tile)));
+        for (turn, (panel, (i, (column, count)))) in all.enumerate() {
             unsafe {
                 if let Some((own, _)) = &next {
                     copy::<V>(work, depth, own.clone(), share(depth, turn, turns), other);
                 }
-                for (column, count) in tiles::<V>(work.used, tile..tile + 1) {
-                    by_rows!(count, one_panel::<V>(work, columns, column, panel));
-                }
+                by_rows!(count, one_panel::<V>(work, room.add(i * depth * V::ROWS), column, panel));
             }
         }
         (room, other) = (other, room);
     }
 }
 
-/// Rows that are asked for before they are copied.
+/// How many rows before it is copied a row is asked for.
 const AHEAD: usize = 16;
 
 /// These rows, of all terms one after the other, of the columns of some tiles, `[tiles, depth, V::ROWS]`.
@@ -71,6 +70,7 @@ unsafe fn copy<V: Lanes>(work: &Work, depth: usize, own: Range<usize>, rows: Ran
     }
 }
 
+/// `R` numbers of so many rows, whose first are `apart`.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
 unsafe fn copy_columns<V: Lanes, const R: usize>(from: *const f32, apart: usize, rows: usize, to: *mut f32) {
@@ -89,21 +89,14 @@ unsafe fn copy_columns<V: Lanes, const R: usize>(from: *const f32, apart: usize,
 unsafe fn one_panel<V: Lanes, const R: usize>(work: &Work, columns: *const f32, column: usize, panel: usize) {
     unsafe {
         let at = panel * apart::<V>(work.used) + column * V::ACROSS;
-        for r in 0..R {
-            work.end.ask::<V>(at + r * V::ACROSS);
-        }
+        work.end.ask::<V, R>(at);
         let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
         let mut left = Left { at: columns, row: 1, step: V::ROWS };
         for (weight, grad) in work.terms {
             let depth = weight.outputs();
-            let lines = Lines::of_panel::<V>(grad.pointer().add(panel * apart::<V>(depth)));
-            tile = multiply(tile, left, lines, depth);
+            tile = multiply(tile, left, grad.pointer().add(panel * apart::<V>(depth)), depth);
             left.at = left.at.wrapping_add(depth * V::ROWS);
         }
-        for (r, row) in tile.into_iter().enumerate() {
-            for (half, y) in row.into_iter().enumerate() {
-                finish(y, &work.end, at + r * V::ACROSS + half * V::LANES);
-            }
-        }
+        finish(tile, &work.end, at);
     }
 }

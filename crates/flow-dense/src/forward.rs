@@ -6,7 +6,7 @@ use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Panels, apart};
 use crate::pool::in_parallel;
-use crate::tile::{self, Left, Lines, TO_READ, Tile, by_rows, multiply_asking, tiles};
+use crate::tile::{self, Left, TO_READ, Tile, by_rows, most_apart, multiply_asking, tiles};
 use crate::weight::Weight;
 use crate::{Instructions, instructions};
 
@@ -54,7 +54,7 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
     let work = Work { terms, columns, end };
     let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
     let threads = worth(operations, threads);
-    let first = First::of_products(panels, threads);
+    let first = First::of_products(rows, threads);
     let grid = Grid::new(first, (tile::count(columns), panels), (1, group()), threads);
     in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
@@ -116,7 +116,7 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
     // The rows of the next tile are asked for meanwhile, a share with each panel.
-    let share = R.div_ceil(panels.len());
+    let share = R.div_ceil(panels.len()).min(most_apart::<V>());
     for (turn, panel) in panels.enumerate() {
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
@@ -125,9 +125,9 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
             for (weight, x) in work.terms {
                 let depth = weight.inputs();
                 let left = Left { at: weight.pointer().add(column * depth), row: depth, step: 1 };
-                let lines = Lines::of_panel::<V>(x.pointer().add(panel * apart::<V>(depth)));
+                let x = x.pointer().add(panel * apart::<V>(depth));
                 let next = left.at.wrapping_add(R * depth + turn * share * depth);
-                tile = multiply_asking::<V, R, TO_READ>(tile, left, lines, depth, (next, share));
+                tile = multiply_asking::<V, R, TO_READ>(tile, left, x, depth, (next, share));
             }
             finish(tile, &work.end, column, at);
         }
@@ -142,10 +142,8 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
 pub(crate) unsafe fn ask_for_lines<V: Lanes, const R: usize>(to: *mut f32) {
-    for r in 0..R {
-        for line in (0..V::ACROSS).step_by(LINE) {
-            unsafe { V::prefetch_to_write(to.wrapping_add(r * V::ACROSS + line)) }
-        }
+    for line in (0..R * V::ACROSS).step_by(LINE) {
+        unsafe { V::prefetch_to_write(to.wrapping_add(line)) }
     }
 }
 

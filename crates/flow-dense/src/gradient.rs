@@ -9,7 +9,7 @@ use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
 use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel};
-use crate::tile::{self, Left, Lines, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{self, Left, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
 use crate::{Instructions, instructions};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
@@ -172,26 +172,21 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     let across = panels.len() * V::ACROSS;
     // Only what is whole rows lies together in memory.
     let arrays = work.target.arrays().filter(|_| across >= work.inputs);
-    let asking = arrays.as_ref().map_or(&[][..], |arrays| &arrays[3 - (depth / SOME).min(3)..]);
-    let first = panels.start * V::ACROSS;
+    let asking = arrays.as_ref().map_or(&[][..], |arrays| &arrays[3 - (depth / ASKING).min(3)..]);
     for (turn, panel) in panels.enumerate() {
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-            let lines = work.input.pointer().add(panel * apart::<V>(depth));
-            let factors = |start: usize| {
-                let left = Left { at: left.add(start * V::ROWS), row: 1, step: V::ROWS };
-                (left, Lines::of_panel::<V>(lines.add(start * V::ACROSS)))
-            };
-            let mut done = depth - asking.len() * SOME;
-            let (left, lines) = factors(0);
-            tile = multiply(tile, left, lines, done);
+            let input = work.input.pointer().add(panel * apart::<V>(depth));
+            let left = |start: usize| Left { at: left.add(start * V::ROWS), row: 1, step: V::ROWS };
+            let mut done = depth - asking.len() * ASKING;
+            tile = multiply(tile, left(0), input, done);
             // What the step will change is asked for meanwhile, one array after the other.
             for array in asking {
-                let (left, lines) = factors(done);
-                let at = row * work.inputs + first + turn * R * V::ACROSS;
-                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(SOME));
-                tile = multiply_asking::<V, R, TO_WRITE>(tile, left, lines, SOME, soon);
-                done += SOME;
+                let at = row * work.inputs + turn * R * V::ACROSS;
+                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(ASKING));
+                let input = input.add(done * V::ACROSS);
+                tile = multiply_asking::<V, R, TO_WRITE>(tile, left(done), input, ASKING, soon);
+                done += ASKING;
             }
             for (r, [low, high]) in tile.into_iter().enumerate() {
                 let to = to.add(r * across + turn * V::ACROSS);
@@ -202,8 +197,8 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     }
 }
 
-/// Rows of a batch for which something is asked for.
-const SOME: usize = 32;
+/// Steps of a tile in which the lines of an array are asked for.
+const ASKING: usize = 32;
 
 impl Target {
     /// What will be read and changed.

@@ -13,9 +13,9 @@ pub(crate) enum First {
 }
 
 impl First {
-    /// Of products of so many panels: where they are many they take longer to read than weights.
-    pub(crate) fn of_products(panels: usize, parts: usize) -> Self {
-        if panels < 8 * parts { First::Rows } else { First::Panels }
+    /// Of products of a batch of so many rows: where they are many they take longer to read than weights.
+    pub(crate) fn of_products(batch: usize, parts: usize) -> Self {
+        if batch < 256 * parts { First::Rows } else { First::Panels }
     }
 
     /// A part's share of `rows` by `panels` of tiles, as a grid: what is shared first is shared alone, unless the busiest part

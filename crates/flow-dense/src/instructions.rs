@@ -39,7 +39,7 @@ pub struct UnknownProducts(String);
 
 impl fmt::Display for UnknownProducts {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "FLOW_PRODUCTS={} in the environment: it must be avx2 or libtorch, or not be there", self.0)
+        write!(f, "FLOW_PRODUCTS={} in the environment: it must be avx2 or libtorch, empty or not there", self.0)
     }
 }
 
@@ -60,6 +60,7 @@ impl Products {
 
     fn named(name: &str) -> Result<Self, UnknownProducts> {
         match name {
+            "" => Ok(Products::Best),
             "avx2" => Ok(Products::Avx2),
             "libtorch" => Ok(Products::Libtorch),
             _ => Err(UnknownProducts(name.to_owned())),
@@ -100,7 +101,8 @@ mod tests {
     fn another_name_is_told_and_not_taken() {
         assert_eq!(Products::named("avx2").unwrap(), Products::Avx2);
         assert_eq!(Products::named("libtorch").unwrap(), Products::Libtorch);
-        for name in ["", "AVX2", "avx512", "mkl"] {
+        assert_eq!(Products::named("").unwrap(), Products::Best);
+        for name in ["AVX2", "avx512", "mkl"] {
             let said = Products::named(name).unwrap_err().to_string();
             assert!(said.contains(&format!("FLOW_PRODUCTS={name} ")) && said.contains("avx2 or libtorch"), "{said}");
         }

@@ -3,7 +3,7 @@
 //! What is generic over [`Lanes`] is always inlined, down to the function that was compiled for those instructions
 //! ([`with_lanes!`]); that alone makes vectors of registers.
 
-/// Numbers in a cache line; whatever is laid out in lines is so for every processor.
+/// Numbers in a cache line.
 pub(crate) const LINE: usize = 16;
 
 /// A vector of [`Lanes::LANES`] numbers.

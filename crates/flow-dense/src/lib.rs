@@ -39,7 +39,6 @@ mod lanes;
 mod panels;
 mod planes;
 mod pool;
-
 mod tile;
 mod weight;
 
@@ -52,7 +51,7 @@ pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, gradient};
 pub use instructions::{Instructions, UnknownProducts, available, check_environment, instructions, rows_at_a_time};
-pub use panels::{PANEL, Panels};
+pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
 pub use weight::Weight;

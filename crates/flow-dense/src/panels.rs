@@ -7,7 +7,7 @@ use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
 
 /// Rows that are whole panels with any instructions.
-pub const PANEL: usize = 2 * LINE;
+pub const WHOLE_PANELS: usize = 2 * LINE;
 
 /// A cache line of numbers, and what panels are aligned to.
 #[derive(Clone, Copy, Debug)]
@@ -17,13 +17,13 @@ pub(crate) struct Line([f32; LINE]);
 /// Numbers from the first of a panel of so many columns to the first of the next.
 #[inline(always)]
 pub(crate) fn apart<V: Lanes>(columns: usize) -> usize {
-    spread(columns * V::ACROSS)
+    set_apart(columns * V::ACROSS)
 }
 
 /// So many numbers, and where they are a multiple of a kilobyte some lines more that are nobody's: caches have few places for numbers
-/// that lie so far apart, and a gradient goes through all panels at once.
+/// that lie so far apart, and a gradient's columns are read from all panels one after the other.
 #[inline(always)]
-pub(crate) fn spread(numbers: usize) -> usize {
+fn set_apart(numbers: usize) -> usize {
     numbers + if numbers > 0 && numbers.is_multiple_of(16 * LINE) { 13 * LINE } else { 0 }
 }
 
@@ -42,9 +42,9 @@ unsafe fn width_by<V: Lanes>() -> usize {
     V::ACROSS
 }
 
-/// A matrix `[rows, columns]` of f32 in panels of 32 rows, 16 with AVX2: `[rows / 32, columns, 32]` in memory, with some lines between
-/// panels where that helps. Rows that fill up the last panel are part of every product. They begin as 0 ([`Panels::from_rows`]); what
-/// [`forward`](crate::forward) makes of them means nothing, and [`backward`](crate::backward) keeps them 0.
+/// A matrix `[rows, columns]` of f32 in panels of 32 rows: `[rows / 32, columns, 32]` in memory, or with AVX2 the same by 16, with some
+/// lines between panels where that helps. Rows that fill up the last panel are part of every product. They begin as 0
+/// ([`Panels::from_rows`]); what [`forward`](crate::forward) makes of them means nothing, and [`backward`](crate::backward) keeps them 0.
 #[derive(Debug)]
 pub struct Panels {
     rows: usize,
@@ -55,7 +55,7 @@ pub struct Panels {
 impl Panels {
     /// Numbers that mean nothing yet.
     pub(crate) fn empty(rows: usize, columns: usize) -> Self {
-        let each = columns.checked_mul(PANEL).map(|_| spread(columns * width()) / LINE);
+        let each = columns.checked_mul(width()).map(|numbers| set_apart(numbers) / LINE);
         let lines = each.and_then(|each| rows.div_ceil(width()).checked_mul(each));
         let count = lines.expect("as many as memory can be");
         let mut lines = Vec::with_capacity(count);
@@ -87,7 +87,7 @@ impl Panels {
 
     /// Numbers from one panel to the next.
     fn apart(&self) -> usize {
-        spread(self.columns * width())
+        set_apart(self.columns * width())
     }
 
     pub(crate) fn pointer(&self) -> *const f32 {
@@ -180,6 +180,9 @@ impl Panels {
 
     /// Puts rows where they belong, or adds them; there is room for all.
     fn put(&self, numbers: &mut [f32], apart: usize, add: bool, threads: usize) {
+        if self.columns == 0 {
+            return;
+        }
         let (from, to) = (Shared(self.pointer().cast_mut()), Shared(numbers.as_mut_ptr()));
         let (rows, columns, width, next) = (self.rows, self.columns, width(), self.apart());
         in_parallel(threads.clamp(1, self.panels().max(1)), &|part, parts| {

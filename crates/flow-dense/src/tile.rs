@@ -1,6 +1,6 @@
 //! The innermost loop: a tile of a product, 14 by 32 or 6 by 16 numbers, all of it in registers.
 
-use crate::lanes::{Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 
 /// How many tiles so many rows are.
 pub(crate) fn count(rows: usize) -> usize {
@@ -13,7 +13,7 @@ with_lanes! {
 }
 
 #[inline(always)]
-unsafe fn count_by<V: Lanes>(rows: usize) -> usize {
+pub(crate) unsafe fn count_by<V: Lanes>(rows: usize) -> usize {
     rows.div_ceil(V::ROWS)
 }
 
@@ -28,35 +28,20 @@ pub(crate) struct Left {
     pub step: usize,
 }
 
-/// The other factor: lines of numbers side by side, so many from one to the next.
-#[derive(Clone, Copy)]
-pub(crate) struct Lines {
-    pub at: *const f32,
-    pub apart: usize,
-}
-
-impl Lines {
-    /// Those of a panel, from a number of the first on.
-    #[inline(always)]
-    pub(crate) fn of_panel<V: Lanes>(at: *const f32) -> Self {
-        Lines { at, apart: V::ACROSS }
-    }
-}
-
-/// `tile += left · lines`, over `depth` lines.
+/// `tile += left · panel`, over `depth` columns of a panel.
 ///
 /// # Safety
 ///
-/// All numbers are there: `R` rows and `depth` steps of `left`, as many lines.
+/// All numbers are there: `R` rows and `depth` steps of `left`, as many columns.
 #[inline(always)]
 pub(crate) unsafe fn multiply<V: Lanes, const R: usize>(
     tile: Tile<V, R>,
     left: Left,
-    lines: Lines,
+    panel: *const f32,
     depth: usize,
 ) -> Tile<V, R> {
     // SAFETY: the same contract.
-    unsafe { multiply_asking::<V, R, NOTHING>(tile, left, lines, depth, (left.at, 0)) }
+    unsafe { multiply_asking::<V, R, NOTHING>(tile, left, panel, depth, (left.at, 0)) }
 }
 
 /// What [`multiply_asking`] asks for: nothing, numbers to read, numbers to write.
@@ -64,8 +49,21 @@ pub(crate) const NOTHING: u8 = 0;
 pub(crate) const TO_READ: u8 = 1;
 pub(crate) const TO_WRITE: u8 = 2;
 
-/// [`multiply`], and asks meanwhile for what will be wanted soon: numbers `apart` at each step, on a processor of few registers at
-/// each fourth those that lie four times as far apart; to ask for whole lines this should be no more than a quarter of one.
+/// Numbers between two that are asked for, at most, if no line shall be left out.
+#[inline(always)]
+pub(crate) fn most_apart<V: Lanes>() -> usize {
+    LINE / at_once::<V>()
+}
+
+/// Steps between two jumps, and between two asks: small tiles have a processor count and jump more than multiply, unless several are
+/// taken at once.
+#[inline(always)]
+const fn at_once<V: Lanes>() -> usize {
+    if V::REGISTERS >= 32 { 1 } else { 4 }
+}
+
+/// [`multiply`], and asks meanwhile for what will be wanted soon: for a number each step, so many apart, or for each fourth of them
+/// where steps are taken by fours ([`most_apart`]).
 ///
 /// # Safety
 ///
@@ -74,18 +72,17 @@ pub(crate) const TO_WRITE: u8 = 2;
 pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
     tile: Tile<V, R>,
     left: Left,
-    lines: Lines,
+    panel: *const f32,
     depth: usize,
     soon: (*const f32, usize),
 ) -> Tile<V, R> {
     // SAFETY: the same contract.
     unsafe {
-        if V::REGISTERS >= 32 {
-            return steps::<V, R, ASK, 1>(tile, left, lines, depth, soon).0;
+        if at_once::<V>() == 1 {
+            return steps::<V, R, ASK, 1>(tile, left, panel, depth, soon).0;
         }
-        // Small tiles have a processor count and jump more than multiply, unless several steps are taken at once.
-        let (tile, left, lines) = steps::<V, R, ASK, 4>(tile, left, lines, depth, soon);
-        steps::<V, R, NOTHING, 1>(tile, left, lines, depth % 4, soon).0
+        let (tile, left, panel) = steps::<V, R, ASK, 4>(tile, left, panel, depth, soon);
+        steps::<V, R, NOTHING, 1>(tile, left, panel, depth % 4, soon).0
     }
 }
 
@@ -95,10 +92,10 @@ pub(crate) unsafe fn multiply_asking<V: Lanes, const R: usize, const ASK: u8>(
 unsafe fn steps<V: Lanes, const R: usize, const ASK: u8, const AT_ONCE: usize>(
     mut tile: Tile<V, R>,
     mut left: Left,
-    mut lines: Lines,
+    mut panel: *const f32,
     depth: usize,
     (mut soon, apart): (*const f32, usize),
-) -> (Tile<V, R>, Left, Lines) {
+) -> (Tile<V, R>, Left, *const f32) {
     for _ in 0..depth / AT_ONCE {
         unsafe {
             match ASK {
@@ -108,7 +105,7 @@ unsafe fn steps<V: Lanes, const R: usize, const ASK: u8, const AT_ONCE: usize>(
             }
             soon = soon.wrapping_add(AT_ONCE * apart);
             for step in 0..AT_ONCE {
-                let line = lines.at.add(step * lines.apart);
+                let line = panel.add(step * V::ACROSS);
                 let at = left.at.add(step * left.step);
                 let (first, second) = (V::load(line), V::load(line.add(V::LANES)));
                 for (r, [low, high]) in tile.iter_mut().enumerate() {
@@ -118,10 +115,10 @@ unsafe fn steps<V: Lanes, const R: usize, const ASK: u8, const AT_ONCE: usize>(
                 }
             }
             left.at = left.at.wrapping_add(AT_ONCE * left.step);
-            lines.at = lines.at.wrapping_add(AT_ONCE * lines.apart);
+            panel = panel.wrapping_add(AT_ONCE * V::ACROSS);
         }
     }
-    (tile, left, lines)
+    (tile, left, panel)
 }
 
 /// Calls `$f::<V, R>` for the `R` that is `$rows`, 1 to `V::ROWS`; or `$f::<V, R, $more>`.

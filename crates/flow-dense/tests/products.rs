@@ -26,9 +26,18 @@ fn filled(rows: usize) -> usize {
     rows.next_multiple_of(if instructions() == Some(Instructions::Avx2) { 16 } else { 32 })
 }
 
-/// Rows of a batch, inputs, outputs. The last has an input that goes through in several parts.
-const SIZES: [(usize, usize, usize); 8] =
-    [(1, 1, 1), (31, 5, 14), (32, 16, 32), (33, 17, 15), (128, 70, 43), (300, 33, 129), (70, 400, 90), (512, 600, 15)];
+/// Rows of a batch, inputs, outputs. The last two have more panels than go through a weight together, of inputs or of rows.
+const SIZES: [(usize, usize, usize); 9] = [
+    (1, 1, 1),
+    (31, 5, 14),
+    (32, 16, 32),
+    (33, 17, 15),
+    (128, 70, 43),
+    (300, 33, 129),
+    (70, 400, 90),
+    (512, 600, 15),
+    (1100, 60, 9),
+];
 
 #[test]
 fn panels_and_back() {
@@ -86,21 +95,23 @@ fn the_way_back_with_all_that_may_follow() {
     for (n, k, m) in SIZES {
         for threads in [1, 2, 3, 8] {
             let used = k.div_ceil(2);
-            let (w, v, g) = (draw(m * k, 1), draw(m * k, 2), draw(n * m, 3));
+            let more = m + 5;
+            let (w, v, g, h) = (draw(m * k, 1), draw(more * k, 2), draw(n * m, 3), draw(n * more, 6));
             let (sum, result) = (draw(n * used, 4), draw(n * used, 5));
             let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
-            let (grad, sum_panels, result_panels) = (panels(&g, m), panels(&sum, used), panels(&result, used));
+            let (grads, sum_panels, result_panels) =
+                ([panels(&g, m), panels(&h, more)], panels(&sum, used), panels(&result, used));
             let mut after = None;
             let then = ThenBack {
                 sum: Some(&sum_panels),
                 after_sum: Some(&mut after),
                 derivative: Some((&result_panels, Slope(0.25))),
             };
-            let terms = [&w, &v].map(|weight| (Weight::new(weight, k), &grad));
+            let terms = [(Weight::new(&w, k), &grads[0]), (Weight::new(&v, k), &grads[1])];
             let out = backward(&terms, used, then, threads);
             let alone = backward(&terms[1..], k, ThenBack::default(), threads);
 
-            let [first, second] = [&w, &v].map(|weight| matmul(&g, weight, (n, m, k), false));
+            let (first, second) = (matmul(&g, &w, (n, m, k), false), matmul(&h, &v, (n, more, k), false));
             close(&rows(&alone), &second, ROUNDING);
             let both = first.iter().zip(&second).map(|(a, b)| a + b).enumerate().filter(|(i, _)| i % k < used);
             let summed: Vec<f64> = both.zip(&sum).map(|((_, y), s)| y + f64::from(*s)).collect();
