@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::forward::{Slope, worth};
-use crate::lanes::{Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_team, share};
 use crate::weight::Weight;
 
@@ -208,10 +208,17 @@ unsafe fn products<V: Lanes, const O: usize, const R: usize>(
     unsafe {
         let (w, x) = (weight.pointer().add(output * depth), x.at(row * depth).cast_const());
         let whole = depth / V::LANES * V::LANES;
+        // With AVX-512 nothing was gained by it.
+        let asks = V::REGISTERS < 32;
         for i in (0..whole).step_by(V::LANES) {
             let rows: [V; R] = std::array::from_fn(|r| V::load(x.add(r * depth + i)));
             for (o, sums) in sums.iter_mut().enumerate() {
-                let weights = V::load(w.add(o * depth + i));
+                let at = w.add(o * depth + i);
+                // The same of the next tile.
+                if asks && i.is_multiple_of(LINE) {
+                    V::prefetch(at.wrapping_add(O * depth));
+                }
+                let weights = V::load(at);
                 for r in 0..R {
                     sums[r] = weights.mul_add(rows[r], sums[r]);
                 }
