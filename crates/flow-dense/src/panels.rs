@@ -152,7 +152,7 @@ impl Panels {
         let out = Shared(sums.as_mut_ptr());
         in_parallel(threads.clamp(1, self.columns.div_ceil(LINE).max(1)), &|part, parts| {
             let own = share(self.columns, part, parts);
-            // SAFETY: as many sums as columns, whole panels of these, and each sum is one part's.
+            // SAFETY: there is a sum for each column, and each sum is one part's.
             unsafe { sum_columns(self.pointer(), self.panels(), self.columns, own, out) }
         });
         sums
@@ -263,7 +263,7 @@ unsafe fn transpose_panels_by<V: Lanes>(
             unsafe {
                 let from = from.at(i * apart::<V>(columns) + panel * block);
                 let to = to.at(panel * apart::<V>(panels * V::ACROSS) + i * block);
-                // What comes next lies too far away for processors to foresee it.
+                // What is read next lies too far away for processors to foresee it.
                 for line in (0..block).step_by(LINE) {
                     V::prefetch(from.wrapping_add(apart::<V>(columns) + line));
                     V::prefetch_to_write(to.wrapping_add(block + line));

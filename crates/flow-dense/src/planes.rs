@@ -28,7 +28,7 @@ impl Images {
         (self.height + 1) * self.row()
     }
 
-    /// Places from the first pixel to the last, rounded up to whole strips of 32.
+    /// Places from the first pixel to the last, rounded up to a multiple of 32, of which every tile is a part.
     pub(crate) fn places(self) -> usize {
         let all = self.count * self.image();
         if self.count * self.height * self.width == 0 { 0 } else { (all - self.row() - 1).next_multiple_of(2 * LINE) }
