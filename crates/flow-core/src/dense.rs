@@ -9,10 +9,10 @@ use crate::product::Precision;
 
 /// Rows from which on panels are worth filling.
 const FEWEST_ROWS: i64 = 16;
-/// Rows with which training gains by it. With more, products take nearly all of the time, and with AVX-512 a library's are as fast. With
-/// AVX2 a few sizes up to 4,000 rows were quicker, too, which is yet to be measured in full.
+/// Rows with which training gains by it, as far as measured. With more than 512, products take nearly all of the time, and with AVX-512 a
+/// library's are as fast.
 fn trained_rows() -> RangeInclusive<i64> {
-    32..=if instructions() == Some(Instructions::Avx512) { 512 } else { 1024 }
+    32..=if instructions() == Some(Instructions::Avx512) { 512 } else { 8192 }
 }
 
 /// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: in f32 on a processor that has the instructions
