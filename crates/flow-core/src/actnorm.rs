@@ -3,12 +3,13 @@
 use tch::{Kind, Tensor, nn};
 
 use flow_cuda::kernels;
+use flow_dense::{ChannelScale, exp, scale_channels, scale_channels_back};
 
 use crate::backward::Taped;
-use crate::dense::numbers;
-use crate::plain::{PlainMap, Scale, is_plain};
-use crate::shape::by_feature;
-use crate::{Backward, Bijection, Gradients, Inspection, Kept, Scales, gpu};
+use crate::dense::{NewTensor, applies_to_images, numbers};
+use crate::plain::{PlainMap, Scale, in_shares, is_plain};
+use crate::shape::{by_feature, pixels, same_log_det};
+use crate::{Backward, Bijection, Direction, Gradients, Inspection, Kept, Scales, gpu};
 
 /// Activation normalisation (Glow, section 3.1): `z = (x + shift) * exp(log_scale)`, one scale and one shift a feature,
 /// where the features are dimension 1 of `[n, features, ..]`.
@@ -67,6 +68,12 @@ impl ActNorm {
         gpu::applies(x).then_some(kernels::ActNorm { log_scale: &self.log_scale, shift: &self.shift })
     }
 
+    /// By [`flow_dense`], where it computes on images `x`.
+    fn by_channel(&self, x: &Tensor) -> Option<ByChannel<'_>> {
+        let plain = applies_to_images(x) && is_plain(&self.log_scale) && is_plain(&self.shift);
+        plain.then(|| ByChannel { log_scale: numbers(&self.log_scale), shift: numbers(&self.shift) })
+    }
+
     fn log_det(&self, x: &Tensor) -> Tensor {
         self.assert_fits(x);
         let size = x.size();
@@ -81,6 +88,9 @@ impl Bijection for ActNorm {
         if let Some(on_gpu) = self.on_gpu(x) {
             return on_gpu.forward(&x.contiguous());
         }
+        if let Some(by_channel) = self.by_channel(x) {
+            return by_channel.take(x, Direction::Forward);
+        }
         let z = (x + by_feature(&self.shift, x)) * by_feature(&self.log_scale, x).exp();
         (z, self.log_det(x))
     }
@@ -89,11 +99,19 @@ impl Bijection for ActNorm {
         if let Some(on_gpu) = self.on_gpu(z) {
             return on_gpu.inverse(&z.contiguous());
         }
+        if let Some(by_channel) = self.by_channel(z) {
+            return by_channel.take(z, Direction::Inverse);
+        }
         let x = z * by_feature(&self.log_scale, z).neg().exp() - by_feature(&self.shift, z);
         (x, self.log_det(z).neg())
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        if let Some(by_channel) = self.by_channel(x) {
+            let (value, log_det) = by_channel.take(x, Direction::Forward);
+            let kept = value.shallow_clone();
+            return Kept { value, log_det, back: Box::new(ByChannelBack { norm: self, by_channel, value: kept }) };
+        }
         let Some(on_gpu) = self.on_gpu(x) else {
             return Taped::run(x, |x| self.forward(x, context));
         };
@@ -124,6 +142,67 @@ impl Bijection for ActNorm {
 
     fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
         Inspection { scales: Some(Scales::diagonal(&self.log_scale.exp())), ..Inspection::default() }
+    }
+}
+
+/// Scales and shifts of channels as plain numbers.
+struct ByChannel<'a> {
+    log_scale: &'a [f32],
+    shift: &'a [f32],
+}
+
+impl ByChannel<'_> {
+    /// What is multiplied by.
+    fn scale(&self, direction: Direction) -> Vec<f32> {
+        let mut scale: Vec<f32> = match direction {
+            Direction::Forward => self.log_scale.to_vec(),
+            Direction::Inverse => self.log_scale.iter().map(|s| -s).collect(),
+        };
+        exp(&mut scale);
+        scale
+    }
+
+    fn take(&self, x: &Tensor, direction: Direction) -> (Tensor, Tensor) {
+        let (channels, pixels) = (self.shift.len(), pixels(x));
+        let (scale, none) = (self.scale(direction), vec![0.0; channels]);
+        let minus: Vec<f32> = self.shift.iter().map(|shift| -shift).collect();
+        let (before, after, sign) = match direction {
+            Direction::Forward => (self.shift, &none[..], 1.0),
+            Direction::Inverse => (&none[..], &minus[..], -1.0),
+        };
+        let mut value = NewTensor::copy_of(x);
+        in_shares(x.size()[0] as usize, [(value.numbers_mut(), channels * pixels)], |_, [images]| {
+            scale_channels(images, pixels, ChannelScale { before, scale: &scale, after });
+        });
+        let log_det: f64 = self.log_scale.iter().map(|&s| f64::from(s)).sum();
+        (value.done(), same_log_det(sign * log_det * pixels as f64, x))
+    }
+}
+
+struct ByChannelBack<'a> {
+    norm: &'a ActNorm,
+    by_channel: ByChannel<'a>,
+    value: Tensor,
+}
+
+impl Backward for ByChannelBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        _wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let pixels = pixels(grad_value);
+        let scale = self.by_channel.scale(Direction::Forward);
+        let mut grad = NewTensor::copy_of(grad_value);
+        let values = numbers(&self.value);
+        let [of_shift, mut of_log_scale] = scale_channels_back(grad.numbers_mut(), values, pixels, &scale);
+        let of_log_det = grad_log_det.sum(Kind::Double).double_value(&[]) * pixels as f64;
+        of_log_scale.iter_mut().for_each(|of| *of += of_log_det as f32);
+        gradients.give(&self.norm.shift, &Tensor::from_slice(&of_shift));
+        gradients.give(&self.norm.log_scale, &Tensor::from_slice(&of_log_scale));
+        Some(grad.done())
     }
 }
 

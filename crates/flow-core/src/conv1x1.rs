@@ -1,10 +1,15 @@
 //! The invertible 1x1 convolution: a learned mixing of the channels.
 
 use flow_cuda::kernels::{Layer, Lu, LuGradients, Rounding, Then, filter, filter_back, filter_gradients};
+use flow_dense::{mix_channels, mix_channels_gradient};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::backward::Taped;
+use crate::dense::{NewTensor, applies_to_images, numbers};
+use crate::lu::PlainLu;
+use crate::plain::{in_shares, is_plain};
 use crate::product::conv2d_exact;
+use crate::shape::{pixels, same_log_det};
 use crate::{Backward, Bijection, Gradients, Inspection, Kept, Scales, gpu, rng};
 
 /// One matrix for every pixel (Glow, section 3.2), on batches `[n, c, ..]`; on vectors `[n, c]` a linear map:
@@ -64,6 +69,21 @@ impl Conv1x1 {
         }
     }
 
+    /// The decomposition as plain numbers, where [`flow_dense`] computes on images `x: [n, c, h, w]`, and there are so few channels that
+    /// a matrix is nothing beside them.
+    fn plain_lu(&self, x: &Tensor) -> Option<PlainLu<'_>> {
+        let Form::Lu { order, lower, upper, log_diagonal, sign } = &self.form else { return None };
+        let channels = sign.size()[0];
+        let plain = channels <= MOST_CHANNELS && [lower, upper, log_diagonal, sign].into_iter().all(is_plain);
+        if !(plain && applies_to_images(x) && x.size()[1] == channels) {
+            return None;
+        }
+        let order = Vec::<i64>::try_from(order).expect("a list of rows");
+        let diagonal =
+            numbers(sign).iter().zip(numbers(log_diagonal)).map(|(&s, &log)| f64::from(s) * f64::from(log).exp());
+        Some(PlainLu { order, lower: numbers(lower), upper: numbers(upper), diagonal: diagonal.collect() })
+    }
+
     /// The decomposition in the terms of kernels, where they compute on images `x: [n, c, h, w]`.
     fn on_gpu(&self, x: &Tensor) -> Option<Lu<'_>> {
         let Form::Lu { order, lower, upper, log_diagonal, sign } = &self.form else { return None };
@@ -116,13 +136,54 @@ fn apply(x: &Tensor, (matrix, log_det): (Tensor, Tensor)) -> (Tensor, Tensor) {
     (z, (log_det * pixels as f64).unsqueeze(0).expand([n], false))
 }
 
-fn pixels(x: &Tensor) -> usize {
-    x.size()[2..].iter().map(|&n| n as usize).product()
-}
-
 fn as_filters(matrix: &Tensor) -> Tensor {
     let c = matrix.size()[0];
     matrix.reshape([c, c, 1, 1])
+}
+
+/// Channels up to which a matrix is made and inverted by [`PlainLu`].
+const MOST_CHANNELS: i64 = 64;
+
+/// `x: [n, c, h, w]` with a matrix at every pixel.
+fn mix(x: &Tensor, matrix: &[f32]) -> Tensor {
+    let (x, pixels) = (x.contiguous(), pixels(x));
+    let each = x.size()[1] as usize * pixels;
+    let mut z = NewTensor::empty(&x.size());
+    let from = numbers(&x);
+    in_shares(x.size()[0] as usize, [(z.numbers_mut(), each)], |first, [to]| {
+        mix_channels(&from[first * each..][..to.len()], pixels, matrix, each / pixels, to);
+    });
+    z.done()
+}
+
+struct PlainBack<'a> {
+    form: &'a Form,
+    lu: PlainLu<'a>,
+    matrix: Vec<f32>,
+    x: Tensor,
+}
+
+impl Backward for PlainBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let PlainBack { form, lu, matrix, x } = *self;
+        let Form::Lu { lower, upper, log_diagonal, .. } = form else { unreachable!("made of the LU form alone") };
+        let (c, pixels) = (lu.size(), pixels(&x));
+        let grad = grad_value.contiguous();
+        let of_matrix = mix_channels_gradient(numbers(&grad), numbers(&x), pixels, c, c);
+        let of_log_det = grad_log_det.sum(Kind::Double).double_value(&[]) * pixels as f64;
+        let own = lu.gradients(&of_matrix, of_log_det);
+        for (parameter, of) in [(lower, own.lower), (upper, own.upper), (log_diagonal, own.log_diagonal)] {
+            gradients.give(parameter, &Tensor::from_slice(&of).view(&parameter.size()[..]));
+        }
+        let transposed: Vec<f32> = (0..c * c).map(|i| matrix[i % c * c + i / c]).collect();
+        wanted.then(|| mix(&grad, &transposed))
+    }
 }
 
 struct OnGpuBack<'a> {
@@ -167,6 +228,9 @@ fn like(path: &nn::Path, values: &Tensor) -> Tensor {
 
 impl Bijection for Conv1x1 {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(lu) = self.plain_lu(x) {
+            return (mix(x, &lu.matrix()), same_log_det(lu.log_det() * pixels(x) as f64, x));
+        }
         match self.on_gpu(x) {
             None => apply(x, self.matrix()),
             Some(lu) => {
@@ -177,6 +241,15 @@ impl Bijection for Conv1x1 {
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        if let Some(lu) = self.plain_lu(x) {
+            let matrix = lu.matrix();
+            let (value, log_det) = (mix(x, &matrix), same_log_det(lu.log_det() * pixels(x) as f64, x));
+            return Kept {
+                value,
+                log_det,
+                back: Box::new(PlainBack { form: &self.form, lu, matrix, x: x.contiguous() }),
+            };
+        }
         let Some(lu) = self.on_gpu(x) else {
             return Taped::run(x, |x| self.forward(x, context));
         };
@@ -187,6 +260,9 @@ impl Bijection for Conv1x1 {
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(lu) = self.plain_lu(z) {
+            return (mix(z, &lu.inverse()), same_log_det(-lu.log_det() * pixels(z) as f64, z));
+        }
         apply(z, self.inverse_matrix())
     }
 

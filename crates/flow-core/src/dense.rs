@@ -27,7 +27,7 @@ pub fn applies_to_images(x: &Tensor) -> bool {
     x.dim() == 4 && x.numel() > 0 && applies_to_kind(x)
 }
 
-fn applies_to_kind(x: &Tensor) -> bool {
+pub(crate) fn applies_to_kind(x: &Tensor) -> bool {
     x.device() == Device::Cpu
         && x.kind() == Kind::Float
         && Precision::now() != Precision::Bf16
@@ -120,6 +120,38 @@ pub unsafe fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
         #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
         // SAFETY: as above, and by the contract.
         len => unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast(), len) },
+    }
+}
+
+/// A new f32 tensor on the processor, which nobody else has yet.
+#[derive(Debug)]
+pub struct NewTensor(Tensor);
+
+impl NewTensor {
+    /// Whose numbers are yet to be written.
+    pub fn empty(size: &[i64]) -> Self {
+        NewTensor(Tensor::empty(size, (Kind::Float, Device::Cpu)))
+    }
+
+    /// With the numbers of `x`.
+    pub fn copy_of(x: &Tensor) -> Self {
+        let mut copy = NewTensor::empty(&x.size());
+        copy.0.copy_(x);
+        copy
+    }
+
+    /// All of its numbers, in rows.
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        #[allow(unsafe_code, reason = "a new tensor is written to")]
+        // SAFETY: nobody else has it yet.
+        unsafe {
+            numbers_mut(&mut self.0)
+        }
+    }
+
+    /// For others to have.
+    pub fn done(self) -> Tensor {
+        self.0
     }
 }
 

@@ -5,6 +5,7 @@ use tch::{Tensor, nn};
 
 use crate::backward::gradient_or_zeros;
 use crate::gpu;
+use crate::spline_dense;
 use crate::spline_law::{self, Knots};
 
 /// The elementwise law of a coupling, built from the conditioner's output once, for both directions.
@@ -85,6 +86,10 @@ impl Law {
                 let (z, log_slope) = spline_forward(x, parameters, *bins);
                 (z, Some(log_slope))
             }
+            Law::Spline { bins } if spline_dense::applies(x, *bins) => {
+                let (z, log_slope) = spline_dense::forward(x, parameters, *bins);
+                (z, Some(log_slope))
+            }
             Law::Spline { bins } => {
                 let (z, log_slope) = Knots::new(parameters, *bins, x).forward(x);
                 (z, Some(log_slope))
@@ -103,6 +108,10 @@ impl Law {
             }
             Law::Spline { bins } if by_kernel(z, *bins) => {
                 let (x, log_slope) = spline_inverse(z, parameters, *bins);
+                (x, Some(log_slope.neg()))
+            }
+            Law::Spline { bins } if spline_dense::applies(z, *bins) => {
+                let (x, log_slope) = spline_dense::inverse(z, parameters, *bins);
                 (x, Some(log_slope.neg()))
             }
             Law::Spline { bins } => {

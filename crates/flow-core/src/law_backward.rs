@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use crate::backward::{gradient_or_zeros, pull_back};
 use crate::law::by_kernel;
+use crate::spline_dense;
 use crate::{Bound, Gradients, Law};
 
 /// What a law has kept for its way back.
@@ -13,7 +14,7 @@ pub(crate) enum LawKept {
     Additive,
     /// `z = x * scale + t`, with `scale = exp(log_s)` and `log_s = bound * tanh`.
     Affine { x: Tensor, tanh: Tensor, scale: Tensor },
-    /// Both inputs, for kernels that compute what they need of the way anew.
+    /// Both inputs, where what is needed of the way is computed anew.
     Spline { bins: usize, x: Tensor, parameters: Tensor },
     /// Both inputs and both outputs, taped.
     Taped { x: Tensor, parameters: Tensor, z: Tensor, log_s: Option<Tensor> },
@@ -32,7 +33,7 @@ impl Law {
                 let z = parameters.narrow(1, changed, changed).addcmul(x, &scale);
                 (z, Some(log_s), LawKept::Affine { x: x.shallow_clone(), tanh, scale })
             }
-            Law::Spline { bins } if by_kernel(x, *bins) => {
+            Law::Spline { bins } if by_kernel(x, *bins) || spline_dense::applies(x, *bins) => {
                 let (z, log_s) = self.forward(x, parameters);
                 let kept =
                     LawKept::Spline { bins: *bins, x: x.shallow_clone(), parameters: parameters.shallow_clone() };
@@ -69,6 +70,9 @@ impl Law {
                     gradients.give(parameter, &(grad_log_s * tanh).sum_to_size(parameter.size()));
                 }
                 (grad_x, Tensor::cat(&[grad_raw, grad_z.shallow_clone()], 1))
+            }
+            (_, LawKept::Spline { bins, x, parameters }) if !x.device().is_cuda() => {
+                spline_dense::backward(&x, &parameters, bins, grad_z, grad_log_s)
             }
             (_, LawKept::Spline { bins, x, parameters }) => {
                 spline_backward(&x, &parameters, bins, SplineGradients { z: grad_z, log_slope: grad_log_s })

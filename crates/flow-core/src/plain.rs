@@ -172,6 +172,23 @@ pub(crate) fn threads_for(numbers: usize) -> usize {
     if numbers < 1 << 13 { 1 } else { threads() }
 }
 
+/// Calls `f(first, shares)` for the rows from `first` on that a thread has, with its share of each of `slices`, `rows` times so many
+/// numbers.
+pub(crate) fn in_shares<const N: usize>(
+    rows: usize,
+    slices: [(&mut [f32], usize); N],
+    f: impl Fn(usize, [&mut [f32]; N]) + Sync,
+) {
+    let own = rows.div_ceil(threads_for(slices.iter().map(|(slice, _)| slice.len()).sum())).max(1);
+    let mut chunks = slices.map(|(slice, each)| slice.chunks_mut((own * each).max(1)));
+    let next = |_| Mutex::new(Some(chunks.each_mut().map(|chunks| chunks.next().unwrap_or_default())));
+    let shares: Vec<_> = (0..rows.div_ceil(own)).map(next).collect();
+    in_parallel(shares.len(), &|part, _| {
+        let share = lock(&shares[part]).take().expect("each part is taken once");
+        f(part * own, share);
+    });
+}
+
 /// Whether a parameter's numbers can be read where they lie.
 pub(crate) fn is_plain(parameter: &Tensor) -> bool {
     parameter.kind() == Kind::Float && parameter.device() == Device::Cpu && parameter.is_contiguous()

@@ -13,6 +13,16 @@ pub(crate) fn zero_log_det(x: &Tensor) -> Tensor {
     Tensor::zeros([x.size()[0]], (x.kind(), x.device()))
 }
 
+/// The log-determinant of a map that has the same for every row: `[n]`, of the kind and on the device of `x`.
+pub(crate) fn same_log_det(log_det: f64, x: &Tensor) -> Tensor {
+    Tensor::full([x.size()[0]], log_det, (x.kind(), x.device()))
+}
+
+/// Places of each channel of `x: [n, c, ..]`.
+pub(crate) fn pixels(x: &Tensor) -> usize {
+    x.size()[2..].iter().map(|&n| n as usize).product()
+}
+
 /// Numbers in a block of [`by_blocks`]: 83 of MNIST's images, 32,768 points of the plane.
 const BLOCK: i64 = 1 << 16;
 

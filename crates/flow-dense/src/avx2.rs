@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::Lanes;
+use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF};
 
 /// A register of eight numbers.
 #[derive(Clone, Copy)]
@@ -75,6 +75,16 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { Avx2(_mm256_div_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn root(self) -> Self {
+        unsafe { Avx2(_mm256_sqrt_ps(self.0)) }
+    }
+
+    #[inline(always)]
     unsafe fn mul_add(self, times: Self, plus: Self) -> Self {
         unsafe { Avx2(_mm256_fmadd_ps(self.0, times.0, plus.0)) }
     }
@@ -135,9 +145,8 @@ impl Lanes for Avx2 {
             let x = _mm256_min_ps(_mm256_set1_ps(90.0), self.0);
             let x = _mm256_max_ps(_mm256_set1_ps(-105.0), x);
             let n = _mm256_round_ps::<NEAREST>(_mm256_mul_ps(x, _mm256_set1_ps(std::f32::consts::LOG2_E)));
-            // ln 2 in two parts, of which the first times n is exact.
-            let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693_359_4), x);
-            let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.121_944_4e-4), r);
+            let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2[0]), x);
+            let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2[1]), r);
             let mut series = _mm256_set1_ps(1.0 / 5040.0);
             for power in [720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
                 series = _mm256_fmadd_ps(series, r, _mm256_set1_ps(1.0 / power));
@@ -169,6 +178,33 @@ impl Lanes for Avx2 {
             let small = _mm256_fmadd_ps(_mm256_mul_ps(series, square), x, x);
             let is_small = _mm256_cmp_ps::<_CMP_LT_OQ>(size, _mm256_set1_ps(0.625));
             Avx2(_mm256_blendv_ps(large, small, is_small))
+        }
+    }
+
+    /// By `x = 2ⁿ m` with m from √½ to √2, and the series of `ln m`.
+    #[inline(always)]
+    unsafe fn ln(self) -> Self {
+        unsafe {
+            let x = self.0;
+            let bits = _mm256_castps_si256(x);
+            let n = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(ROOT_HALF)));
+            let m = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(n)));
+            let (n, f) = (_mm256_cvtepi32_ps(n), _mm256_sub_ps(m, _mm256_set1_ps(1.0)));
+            let square = _mm256_mul_ps(f, f);
+            let mut series = _mm256_set1_ps(LN[0]);
+            for coefficient in &LN[1..] {
+                series = _mm256_fmadd_ps(series, f, _mm256_set1_ps(*coefficient));
+            }
+            let series = _mm256_mul_ps(_mm256_mul_ps(series, f), square);
+            let series = _mm256_fmadd_ps(n, _mm256_set1_ps(LN_2[1]), series);
+            let series = _mm256_fnmadd_ps(square, _mm256_set1_ps(0.5), series);
+            let ln = _mm256_fmadd_ps(n, _mm256_set1_ps(LN_2[0]), _mm256_add_ps(f, series));
+            // What is infinite or no number is itself; then what has no logarithm.
+            let (zero, infinity) = (_mm256_setzero_ps(), _mm256_set1_ps(f32::INFINITY));
+            let ln = _mm256_blendv_ps(ln, x, _mm256_cmp_ps::<_CMP_NLT_UQ>(x, infinity));
+            let small = _mm256_set1_ps(f32::MIN_POSITIVE);
+            let ln = _mm256_blendv_ps(ln, _mm256_set1_ps(f32::NEG_INFINITY), _mm256_cmp_ps::<_CMP_LT_OQ>(x, small));
+            Avx2(_mm256_blendv_ps(ln, _mm256_set1_ps(f32::NAN), _mm256_cmp_ps::<_CMP_LT_OQ>(x, zero)))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::Lanes;
+use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF};
 
 /// A register of sixteen numbers.
 #[derive(Clone, Copy)]
@@ -58,6 +58,16 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
         unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_div_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn root(self) -> Self {
+        unsafe { Avx512(_mm512_sqrt_ps(self.0)) }
     }
 
     #[inline(always)]
@@ -127,9 +137,8 @@ impl Lanes for Avx512 {
             let x = _mm512_min_ps(_mm512_set1_ps(90.0), self.0);
             let x = _mm512_max_ps(_mm512_set1_ps(-105.0), x);
             let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, _mm512_set1_ps(std::f32::consts::LOG2_E)));
-            // ln 2 in two parts, of which the first times n is exact.
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693_359_4), x);
-            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.121_944_4e-4), r);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[0]), x);
+            let r = _mm512_fnmadd_ps(n, _mm512_set1_ps(LN_2[1]), r);
             let mut series = _mm512_set1_ps(1.0 / 5040.0);
             for power in [720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0] {
                 series = _mm512_fmadd_ps(series, r, _mm512_set1_ps(1.0 / power));
@@ -157,6 +166,34 @@ impl Lanes for Avx512 {
             let small = _mm512_fmadd_ps(_mm512_mul_ps(series, square), x, x);
             let is_small = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(size, _mm512_set1_ps(0.625));
             Avx512(_mm512_mask_mov_ps(large, is_small, small))
+        }
+    }
+
+    /// By `x = 2ⁿ m` with m from √½ to √2, and the series of `ln m`.
+    #[inline(always)]
+    unsafe fn ln(self) -> Self {
+        unsafe {
+            let x = self.0;
+            let bits = _mm512_castps_si512(x);
+            let n = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(ROOT_HALF)));
+            let m = _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(n)));
+            let (n, f) = (_mm512_cvtepi32_ps(n), _mm512_sub_ps(m, _mm512_set1_ps(1.0)));
+            let square = _mm512_mul_ps(f, f);
+            let mut series = _mm512_set1_ps(LN[0]);
+            for coefficient in &LN[1..] {
+                series = _mm512_fmadd_ps(series, f, _mm512_set1_ps(*coefficient));
+            }
+            let series = _mm512_mul_ps(_mm512_mul_ps(series, f), square);
+            let series = _mm512_fmadd_ps(n, _mm512_set1_ps(LN_2[1]), series);
+            let series = _mm512_fnmadd_ps(square, _mm512_set1_ps(0.5), series);
+            let ln = _mm512_fmadd_ps(n, _mm512_set1_ps(LN_2[0]), _mm512_add_ps(f, series));
+            // What is infinite or no number is itself; then what has no logarithm.
+            let (zero, infinity) = (_mm512_setzero_ps(), _mm512_set1_ps(f32::INFINITY));
+            let ln = _mm512_mask_mov_ps(ln, _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, infinity), x);
+            let small = _mm512_set1_ps(f32::MIN_POSITIVE);
+            let ln =
+                _mm512_mask_mov_ps(ln, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, small), _mm512_set1_ps(f32::NEG_INFINITY));
+            Avx512(_mm512_mask_mov_ps(ln, _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, zero), _mm512_set1_ps(f32::NAN)))
         }
     }
 

@@ -32,6 +32,13 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    unsafe fn root(self) -> Self;
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: by the contract; a product with 1 is exact.
+        unsafe { other.mul_sub_from(Self::splat(1.0), self) }
+    }
     /// `self * times + plus`, rounded once.
     unsafe fn mul_add(self, times: Self, plus: Self) -> Self;
     /// `plus - self * times`, rounded once.
@@ -51,6 +58,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn exp(self) -> Self;
     /// `tanh x`, to a few units in the last place.
     unsafe fn tanh(self) -> Self;
+    /// `ln x`, to a few units in the last place; numbers below the smallest normal one may be taken for 0.
+    unsafe fn ln(self) -> Self;
     unsafe fn sum(self) -> f32;
     unsafe fn zeros() -> Self::Square;
     /// Rows to columns.
@@ -119,6 +128,16 @@ impl Lanes for Portable {
         self.zip(other, |a, b| a * b)
     }
 
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    unsafe fn root(self) -> Self {
+        Portable(self.0.map(f32::sqrt))
+    }
+
     /// Rounded twice: without an instruction for it `f32::mul_add` is a call.
     #[inline(always)]
     unsafe fn mul_add(self, times: Self, plus: Self) -> Self {
@@ -167,6 +186,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn ln(self) -> Self {
+        Portable(self.0.map(f32::ln))
+    }
+
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         self.0.iter().sum()
     }
@@ -187,6 +211,23 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn prefetch_to_write(_at: *mut f32) {}
 }
+
+/// The series of `ln (1 + x) = x - x²/2 + x³ (…)` for x from √½ - 1 to √2 - 1, its highest power first (Cephes' `logf`).
+pub(crate) const LN: [f32; 9] = [
+    7.037_683_6e-2,
+    -1.151_461e-1,
+    1.167_699_9e-1,
+    -1.242_014_1e-1,
+    1.424_932_3e-1,
+    -1.666_805_8e-1,
+    2.000_071_5e-1,
+    -2.499_999_4e-1,
+    3.333_333e-1,
+];
+/// The bits of √½: what is above them in a number's own bits is the exponent that leaves a factor from √½ to √2.
+pub(crate) const ROOT_HALF: i32 = 0x3f35_04f3;
+/// ln 2 in two parts, of which the first times a whole number is exact.
+pub(crate) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 
 /// Defines `fn $name($args) -> $out` as `$body::<V>($args)` for the best `V: Lanes` that this processor has. Calls are unsafe
 /// for what they do to memory alone.

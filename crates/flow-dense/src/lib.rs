@@ -26,8 +26,10 @@ mod avx2;
 mod avx512;
 mod backward;
 mod blocks;
+mod channels;
 mod columns;
 mod convolution;
+mod curve;
 mod elementwise;
 mod few;
 mod filter_gradient;
@@ -39,11 +41,13 @@ mod lanes;
 mod panels;
 mod planes;
 mod pool;
+mod spline;
 mod tile;
 mod weight;
 
 pub use adam::{Coefficients, adam_step};
 pub use backward::{ThenBack, backward};
+pub use channels::{ChannelScale, mix_channels, mix_channels_gradient, scale_channels, scale_channels_back};
 pub use convolution::{Filters, ThenPlanes, convolve, convolve_back};
 pub use elementwise::{exp, scale_and_shift, scale_and_shift_back, shift_and_scale};
 pub use few::{Layer, through_layers};
@@ -54,6 +58,7 @@ pub use instructions::{Instructions, UnknownProducts, available, check_environme
 pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
+pub use spline::{LogSlopeGradient, MOST_BINS, SplineLaw};
 pub use weight::Weight;
 
 /// The README's code is a test, too.
