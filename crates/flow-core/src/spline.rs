@@ -1,10 +1,14 @@
 //! An elementwise monotone spline, the same for all coordinates, that can start as the shape of the data.
 
+use flow_dense::SplineTable;
 use tch::{Device, Kind, Tensor, nn};
 
+use crate::backward::Taped;
+use crate::dense::{NewTensor, applies_to_kind, numbers};
+use crate::plain::{in_shares, is_plain};
 use crate::rational_quadratic::{Bins, left_ends};
 use crate::shape::sum_event;
-use crate::{Bijection, Edge, Error, Inspection, Result};
+use crate::{Backward, Bijection, Edge, Error, Gradients, Inspection, Kept, Result};
 
 /// A monotone rational-quadratic spline (Durkan et al. 2019, section 3.1) from `[low, high]` onto `[-8, 8]`, applied to each
 /// coordinate of `[n, ..event]`; beyond both ends it goes on as a line. `log_det = Σ ln dz/dx`.
@@ -87,6 +91,86 @@ impl Spline {
     }
 }
 
+/// The spline as plain numbers.
+struct Plain {
+    table: SplineTable,
+    /// The bins' shares of the domain, and of the range.
+    shares: [Vec<f64>; 2],
+    slopes: Vec<f64>,
+}
+
+fn softmax(logs: &[f32]) -> Vec<f64> {
+    let most = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f64> = logs.iter().map(|&log| f64::from(log - most).exp()).collect();
+    let sum: f64 = shares.iter().sum();
+    shares.iter().map(|share| share / sum).collect()
+}
+
+/// The gradient of what a softmax was made of, from that of its shares times `scale`.
+fn softmax_back(shares: &[f64], of: &[f64], scale: f64) -> Tensor {
+    let mean: f64 = shares.iter().zip(of).map(|(share, of)| share * of).sum();
+    let of: Vec<f32> = shares.iter().zip(of).map(|(share, of)| (share * (of - mean) * scale) as f32).collect();
+    Tensor::from_slice(&of)
+}
+
+impl Spline {
+    /// Where [`flow_dense`] computes on `x`.
+    fn plain(&self, x: &Tensor) -> Option<Plain> {
+        let all = [&self.widths, &self.heights, &self.slopes];
+        if x.dim() < 2 || x.numel() == 0 || !applies_to_kind(x) || !all.into_iter().all(is_plain) {
+            return None;
+        }
+        let [widths, heights, slopes] = all.map(numbers);
+        let shares = [softmax(widths), softmax(heights)];
+        let sizes = |shares: &[f64], range: f64| shares.iter().map(|share| share * range).collect::<Vec<_>>();
+        let slopes: Vec<f64> = slopes.iter().map(|&slope| f64::from(slope).exp()).collect();
+        let (widths, heights) = (sizes(&shares[0], self.high - self.low), sizes(&shares[1], 2.0 * BOUND));
+        let table = SplineTable::new([self.low, -BOUND], &widths, &heights, &slopes);
+        Some(Plain { table, shares, slopes })
+    }
+}
+
+impl Plain {
+    /// `x` taken by `way`, and the sums of the slopes' logarithms.
+    fn take(&self, x: &Tensor, way: impl Fn(&SplineTable, &mut [f32], &mut [f32]) + Sync) -> (Tensor, Tensor) {
+        let (rows, each) = (x.size()[0] as usize, x.numel() / x.size()[0] as usize);
+        let (mut value, mut log_slope) = (NewTensor::copy_of(x), NewTensor::empty(&x.size()));
+        let slices = [(value.numbers_mut(), each), (log_slope.numbers_mut(), each)];
+        in_shares(rows, slices, |_, [value, log_slope]| way(&self.table, value, log_slope));
+        (value.done(), sum_event(&log_slope.done()))
+    }
+}
+
+struct PlainBack<'a> {
+    spline: &'a Spline,
+    plain: Plain,
+    x: Tensor,
+}
+
+impl Backward for PlainBack<'_> {
+    fn backward(
+        self: Box<Self>,
+        grad_value: &Tensor,
+        grad_log_det: &Tensor,
+        _wanted: bool,
+        gradients: &mut dyn Gradients,
+    ) -> Option<Tensor> {
+        let PlainBack { spline, plain, x } = *self;
+        let mut grad = NewTensor::copy_of(grad_value);
+        let of_log_det = Vec::<f32>::try_from(grad_log_det).expect("one number a row");
+        let (mut own, each) = (plain.table.no_gradient(), x.numel() / of_log_det.len());
+        let rows = grad.numbers_mut().chunks_exact_mut(each).zip(numbers(&x).chunks_exact(each));
+        for ((grad, x), &of_log_slope) in rows.zip(&of_log_det) {
+            plain.table.backward(x, grad, of_log_slope, &mut own);
+        }
+        let of_slopes: Vec<f32> = own.slopes.iter().zip(&plain.slopes).map(|(of, slope)| (of * slope) as f32).collect();
+        gradients.give(&spline.widths, &softmax_back(&plain.shares[0], &own.widths, spline.high - spline.low));
+        gradients.give(&spline.heights, &softmax_back(&plain.shares[1], &own.heights, 2.0 * BOUND));
+        gradients.give(&spline.slopes, &Tensor::from_slice(&of_slopes));
+        Some(grad.done())
+    }
+}
+
 /// For each of `values` the numbers of its bin out of `all`, which begin at `ends`; the first and last bin take what lies
 /// beyond.
 fn pick(all: &Bins, ends: &Tensor, values: &Tensor) -> Bins {
@@ -101,15 +185,30 @@ fn pick(all: &Bins, ends: &Tensor, values: &Tensor) -> Bins {
 
 impl Bijection for Spline {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(plain) = self.plain(x) {
+            return plain.take(x, SplineTable::forward);
+        }
         let all = self.bins();
         let (z, log_slope) = pick(&all, &all.x, x).forward(x);
         (z, sum_event(&log_slope))
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
+        if let Some(plain) = self.plain(z) {
+            let (x, log_det) = plain.take(z, SplineTable::inverse);
+            return (x, log_det.neg());
+        }
         let all = self.bins();
         let (x, log_slope) = pick(&all, &all.z, z).inverse(z);
         (x, sum_event(&log_slope).neg())
+    }
+
+    fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
+        let Some(plain) = self.plain(x) else {
+            return Taped::run(x, |x| self.forward(x, context));
+        };
+        let (value, log_det) = plain.take(x, SplineTable::forward);
+        Kept { value, log_det, back: Box::new(PlainBack { spline: self, plain, x: x.contiguous() }) }
     }
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {

@@ -42,6 +42,7 @@ mod panels;
 mod planes;
 mod pool;
 mod spline;
+mod spline_table;
 mod tile;
 mod weight;
 
@@ -59,6 +60,7 @@ pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
 pub use spline::{LogSlopeGradient, MOST_BINS, SplineLaw};
+pub use spline_table::{SplineTable, SplineTableGradient};
 pub use weight::Weight;
 
 /// The README's code is a test, too.
