@@ -97,6 +97,13 @@ struct Shape {
     ahead: isize,
 }
 
+impl Shape {
+    /// The `i`-th of so many taps in the order of the places that they read.
+    fn ascending(self, i: usize, taps: usize) -> usize {
+        if self.ahead < 0 { taps - 1 - i } else { i }
+    }
+}
+
 /// Where a tap reads, from the place that is written.
 pub(crate) fn offsets(row: usize, taps: usize) -> [isize; 9] {
     let mut offsets = [0; 9];
@@ -224,17 +231,19 @@ unsafe fn run_by<V: Lanes, const TAPS: usize>(work: &Work) {
 const CACHED: usize = 1 << 14;
 
 /// Where there are few registers filters are copied into the order in which they are read: else there are more places to be kept in
-/// mind than registers.
+/// mind than registers. Places are read in ascending order: in descending order the way back took half as long again.
 struct Copied {
-    /// Where each reads, from the place that is written.
+    /// Where each row of taps reads, from the place that is written; a single tap is a row.
     offsets: Vec<isize>,
     taps: usize,
 }
 
 impl Copied {
     fn new(work: &Work, taps: usize) -> Self {
-        let of = |channel: usize| work.taps[..taps].iter().map(move |tap| tap + (channel * work.plane) as isize);
-        Copied { offsets: (0..work.shape.depth).flat_map(of).collect(), taps }
+        let (shape, rows) = (work.shape, taps.isqrt());
+        let first = |row| work.taps[shape.ascending(row * rows, taps)];
+        let of = |channel| (0..rows).map(move |row| first(row) + (channel * work.plane) as isize);
+        Copied { offsets: (0..shape.depth).flat_map(of).collect(), taps }
     }
 
     /// Those of `count` channels that come out, from this one on: `[channels that go in, taps, width]`.
@@ -244,11 +253,13 @@ impl Copied {
     /// There are so many.
     #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
     unsafe fn filters(&self, work: &Work, channel: usize, count: usize, width: usize) -> Vec<f32> {
-        let Shape { row, channel: step, .. } = work.shape;
-        let mut filters = vec![0.0; self.offsets.len() * width];
-        for (i, to) in filters.chunks_exact_mut(width).enumerate() {
-            let at = channel * row + i / self.taps * step + i % self.taps;
-            to.iter_mut().take(count).enumerate().for_each(|(r, to)| *to = unsafe { *work.filters.add(at + r * row) });
+        let Shape { depth, row, channel: step, .. } = work.shape;
+        let mut filters = vec![0.0; depth * self.taps * width];
+        for (input, to) in filters.chunks_exact_mut(self.taps * width).enumerate() {
+            for (i, to) in to.chunks_exact_mut(width).enumerate() {
+                let at = channel * row + input * step + work.shape.ascending(i, self.taps);
+                to[..count].iter_mut().enumerate().for_each(|(r, to)| *to = unsafe { *work.filters.add(at + r * row) });
+            }
         }
         filters
     }
@@ -273,7 +284,8 @@ unsafe fn tile_row<V: Lanes, const R: usize, const TAPS: usize>(
             }
             let x = work.x.add(place);
             let tile = match copied {
-                Some((offsets, filters)) => sum_copied::<V, R>(offsets, filters, x),
+                Some((offsets, filters)) if TAPS == 9 => sum_copied::<V, R, 3>(offsets, filters, x),
+                Some((offsets, filters)) => sum_copied::<V, R, 1>(offsets, filters, x),
                 None => sum::<V, R, TAPS>(work, channel, x),
             };
             finish(tile, work, channel, place);
@@ -281,22 +293,28 @@ unsafe fn tile_row<V: Lanes, const R: usize, const TAPS: usize>(
     }
 }
 
-/// The sum for the places from `x` on, of filters that were copied.
+/// The sum for the places from `x` on, of filters that were copied, rows of `ROW` taps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
-unsafe fn sum_copied<V: Lanes, const R: usize>(offsets: &[isize], filters: &[f32], x: *const f32) -> Tile<V, R> {
+unsafe fn sum_copied<V: Lanes, const R: usize, const ROW: usize>(
+    offsets: &[isize],
+    filters: &[f32],
+    x: *const f32,
+) -> Tile<V, R> {
     unsafe {
         let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
         let mut left = filters.as_ptr();
         for &offset in offsets {
-            let line = x.wrapping_offset(offset);
-            let (first, second) = (V::load(line), V::load(line.wrapping_add(V::LANES)));
-            for (r, [low, high]) in tile.iter_mut().enumerate() {
-                let all = V::splat(*left.add(r));
-                *low = all.mul_add(first, *low);
-                *high = all.mul_add(second, *high);
+            for tap in 0..ROW {
+                let line = x.wrapping_offset(offset).wrapping_add(tap);
+                let (first, second) = (V::load(line), V::load(line.wrapping_add(V::LANES)));
+                for (r, [low, high]) in tile.iter_mut().enumerate() {
+                    let all = V::splat(*left.add(tap * V::LANES + r));
+                    *low = all.mul_add(first, *low);
+                    *high = all.mul_add(second, *high);
+                }
             }
-            left = left.wrapping_add(V::LANES);
+            left = left.wrapping_add(ROW * V::LANES);
         }
         tile
     }
