@@ -6,7 +6,7 @@ use flow_cuda::kernels;
 use flow_dense::{ChannelScale, exp, scale_channels, scale_channels_back};
 
 use crate::backward::Taped;
-use crate::dense::{NewTensor, applies_to_images, numbers};
+use crate::dense::{self, NewTensor, numbers};
 use crate::plain::{PlainMap, Scale, in_shares, is_plain};
 use crate::shape::{by_feature, pixels, same_log_det};
 use crate::{Backward, Bijection, Direction, Gradients, Inspection, Kept, Scales, gpu};
@@ -70,7 +70,8 @@ impl ActNorm {
 
     /// By [`flow_dense`], where it computes on images `x`.
     fn by_channel(&self, x: &Tensor) -> Option<ByChannel<'_>> {
-        let plain = applies_to_images(x) && is_plain(&self.log_scale) && is_plain(&self.shift);
+        self.assert_fits(x);
+        let plain = x.dim() == 4 && dense::applies(x) && is_plain(&self.log_scale) && is_plain(&self.shift);
         plain.then(|| ByChannel { log_scale: numbers(&self.log_scale), shift: numbers(&self.shift) })
     }
 
@@ -107,17 +108,17 @@ impl Bijection for ActNorm {
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        if let Some(by_channel) = self.by_channel(x) {
-            let (value, log_det) = by_channel.take(x, Direction::Forward);
-            let kept = value.shallow_clone();
-            return Kept { value, log_det, back: Box::new(ByChannelBack { norm: self, by_channel, value: kept }) };
+        if let Some(on_gpu) = self.on_gpu(x) {
+            let x = x.contiguous();
+            let (value, log_det) = on_gpu.forward(&x);
+            return Kept { value, log_det, back: Box::new(OnGpuBack { on_gpu, x }) };
         }
-        let Some(on_gpu) = self.on_gpu(x) else {
+        let Some(by_channel) = self.by_channel(x) else {
             return Taped::run(x, |x| self.forward(x, context));
         };
-        let x = x.contiguous();
-        let (value, log_det) = on_gpu.forward(&x);
-        Kept { value, log_det, back: Box::new(OnGpuBack { on_gpu, x }) }
+        let (value, log_det) = by_channel.take(x, Direction::Forward);
+        let kept = value.shallow_clone();
+        Kept { value, log_det, back: Box::new(ByChannelBack { norm: self, by_channel, value: kept }) }
     }
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
@@ -200,6 +201,7 @@ impl Backward for ByChannelBack<'_> {
         let [of_shift, mut of_log_scale] = scale_channels_back(grad.numbers_mut(), values, pixels, &scale);
         let of_log_det = grad_log_det.sum(Kind::Double).double_value(&[]) * pixels as f64;
         of_log_scale.iter_mut().for_each(|of| *of += of_log_det as f32);
+        // Not before all of both was read: an optimizer may take its step on the spot.
         gradients.give(&self.norm.shift, &Tensor::from_slice(&of_shift));
         gradients.give(&self.norm.log_scale, &Tensor::from_slice(&of_log_scale));
         Some(grad.done())

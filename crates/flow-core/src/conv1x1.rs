@@ -5,7 +5,7 @@ use flow_dense::{mix_channels, mix_channels_gradient};
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::backward::Taped;
-use crate::dense::{NewTensor, applies_to_images, numbers};
+use crate::dense::{self, NewTensor, numbers};
 use crate::lu::PlainLu;
 use crate::plain::{in_shares, is_plain};
 use crate::product::conv2d_exact;
@@ -69,19 +69,20 @@ impl Conv1x1 {
         }
     }
 
-    /// The decomposition as plain numbers, where [`flow_dense`] computes on images `x: [n, c, h, w]`, and there are so few channels that
-    /// a matrix is nothing beside them.
+    /// The decomposition as plain numbers, where [`flow_dense`] computes on images `x: [n, c, h, w]` of so few channels that products of
+    /// `[c, c]` matrices are little beside the images.
     fn plain_lu(&self, x: &Tensor) -> Option<PlainLu<'_>> {
         let Form::Lu { order, lower, upper, log_diagonal, sign } = &self.form else { return None };
         let channels = sign.size()[0];
-        let plain = channels <= MOST_CHANNELS && [lower, upper, log_diagonal, sign].into_iter().all(is_plain);
-        if !(plain && applies_to_images(x) && x.size()[1] == channels) {
+        let fits = channels <= MOST_CHANNELS && x.dim() == 4 && x.size()[1] == channels;
+        if !(fits && dense::applies(x) && [lower, upper, log_diagonal, sign].into_iter().all(is_plain)) {
             return None;
         }
         let order = Vec::<i64>::try_from(order).expect("a list of rows");
         let diagonal =
             numbers(sign).iter().zip(numbers(log_diagonal)).map(|(&s, &log)| f64::from(s) * f64::from(log).exp());
-        Some(PlainLu { order, lower: numbers(lower), upper: numbers(upper), diagonal: diagonal.collect() })
+        let log_det = numbers(log_diagonal).iter().map(|&log| f64::from(log)).sum();
+        Some(PlainLu { order, lower: numbers(lower), upper: numbers(upper), diagonal: diagonal.collect(), log_det })
     }
 
     /// The decomposition in the terms of kernels, where they compute on images `x: [n, c, h, w]`.
@@ -141,7 +142,7 @@ fn as_filters(matrix: &Tensor) -> Tensor {
     matrix.reshape([c, c, 1, 1])
 }
 
-/// Channels up to which a matrix is made and inverted by [`PlainLu`].
+/// Channels up to which images are mixed by [`flow_dense`], and the matrix made and inverted by [`PlainLu`] in O(c³) plain steps.
 const MOST_CHANNELS: i64 = 64;
 
 /// `x: [n, c, h, w]` with a matrix at every pixel.
@@ -178,6 +179,7 @@ impl Backward for PlainBack<'_> {
         let of_matrix = mix_channels_gradient(numbers(&grad), numbers(&x), pixels, c, c);
         let of_log_det = grad_log_det.sum(Kind::Double).double_value(&[]) * pixels as f64;
         let own = lu.gradients(&of_matrix, of_log_det);
+        // Not before all of them was read: an optimizer may take its step on the spot.
         for (parameter, of) in [(lower, own.lower), (upper, own.upper), (log_diagonal, own.log_diagonal)] {
             gradients.give(parameter, &Tensor::from_slice(&of).view(&parameter.size()[..]));
         }
@@ -228,40 +230,34 @@ fn like(path: &nn::Path, values: &Tensor) -> Tensor {
 
 impl Bijection for Conv1x1 {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        if let Some(lu) = self.plain_lu(x) {
-            return (mix(x, &lu.matrix()), same_log_det(lu.log_det() * pixels(x) as f64, x));
+        if let Some(lu) = self.on_gpu(x) {
+            let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
+            return (filter(x, &as_filters(&matrix), &Then::default(), Rounding::None).0, log_det);
         }
-        match self.on_gpu(x) {
+        match self.plain_lu(x) {
             None => apply(x, self.matrix()),
-            Some(lu) => {
-                let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
-                (filter(x, &as_filters(&matrix), &Then::default(), Rounding::None).0, log_det)
-            }
+            Some(lu) => (mix(x, &lu.matrix()), same_log_det(lu.log_det * pixels(x) as f64, x)),
         }
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        if let Some(lu) = self.plain_lu(x) {
-            let matrix = lu.matrix();
-            let (value, log_det) = (mix(x, &matrix), same_log_det(lu.log_det() * pixels(x) as f64, x));
-            return Kept {
-                value,
-                log_det,
-                back: Box::new(PlainBack { form: &self.form, lu, matrix, x: x.contiguous() }),
-            };
+        if let Some(lu) = self.on_gpu(x) {
+            let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
+            let filters = as_filters(&matrix);
+            let (value, _) = filter(x, &filters, &Then::default(), Rounding::None);
+            return Kept { value, log_det, back: Box::new(OnGpuBack { lu, filters, x: x.shallow_clone() }) };
         }
-        let Some(lu) = self.on_gpu(x) else {
+        let Some(lu) = self.plain_lu(x) else {
             return Taped::run(x, |x| self.forward(x, context));
         };
-        let (matrix, log_det) = lu.matrix(x.size()[0] as usize, pixels(x));
-        let filters = as_filters(&matrix);
-        let (value, _) = filter(x, &filters, &Then::default(), Rounding::None);
-        Kept { value, log_det, back: Box::new(OnGpuBack { lu, filters, x: x.shallow_clone() }) }
+        let (matrix, x) = (lu.matrix(), x.contiguous());
+        let (value, log_det) = (mix(&x, &matrix), same_log_det(lu.log_det * pixels(&x) as f64, &x));
+        Kept { value, log_det, back: Box::new(PlainBack { form: &self.form, lu, matrix, x }) }
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         if let Some(lu) = self.plain_lu(z) {
-            return (mix(z, &lu.inverse()), same_log_det(-lu.log_det() * pixels(z) as f64, z));
+            return (mix(z, &lu.inverse()), same_log_det(-lu.log_det * pixels(z) as f64, z));
         }
         apply(z, self.inverse_matrix())
     }

@@ -1,4 +1,4 @@
-//! Dense layers and convolutions by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
+//! Layers, convolutions and elementwise maps by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
 
 use std::ops::RangeInclusive;
 
@@ -19,20 +19,21 @@ fn trained_rows() -> RangeInclusive<i64> {
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for however many rows. It is the same
 /// mathematics, summed in another order: last bits differ from libtorch's.
 pub fn applies_to_rows(x: &Tensor) -> bool {
-    x.dim() == 2 && x.numel() > 0 && applies_to_kind(x)
+    x.dim() == 2 && x.numel() > 0 && applies_to_products(x)
 }
 
 /// The same of convolutions on `x: [n, channels, h, w]`, of however many images, in training as elsewhere.
 pub fn applies_to_images(x: &Tensor) -> bool {
-    x.dim() == 4 && x.numel() > 0 && applies_to_kind(x)
+    x.dim() == 4 && x.numel() > 0 && applies_to_products(x)
 }
 
-pub(crate) fn applies_to_kind(x: &Tensor) -> bool {
-    x.device() == Device::Cpu
-        && x.kind() == Kind::Float
-        && Precision::now() != Precision::Bf16
-        && flow_dense::available()
-        && !taped()
+fn applies_to_products(x: &Tensor) -> bool {
+    Precision::now() != Precision::Bf16 && applies(x)
+}
+
+/// The same of maps of numbers `x`, of any shape but an empty one, whose factors are never rounded.
+pub(crate) fn applies(x: &Tensor) -> bool {
+    x.numel() > 0 && x.device() == Device::Cpu && x.kind() == Kind::Float && flow_dense::available() && !taped()
 }
 
 /// Whether so many rows are so few that panels are not worth filling.
@@ -128,7 +129,7 @@ pub unsafe fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
 pub struct NewTensor(Tensor);
 
 impl NewTensor {
-    /// Whose numbers are yet to be written.
+    /// Whose numbers are whatever its memory held: to be written before anything reads them.
     pub fn empty(size: &[i64]) -> Self {
         NewTensor(Tensor::empty(size, (Kind::Float, Device::Cpu)))
     }
@@ -290,9 +291,7 @@ pub fn panels(x: &Tensor) -> Panels {
 /// The panels as a tensor `[n, columns]`.
 pub fn tensor(panels: &Panels) -> Tensor {
     let size = [panels.rows() as i64, panels.columns() as i64];
-    let mut rows = Tensor::empty(size, (Kind::Float, Device::Cpu));
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    panels.to_rows(unsafe { numbers_mut(&mut rows) }, threads());
-    rows
+    let mut rows = NewTensor::empty(&size);
+    panels.to_rows(rows.numbers_mut(), threads());
+    rows.done()
 }

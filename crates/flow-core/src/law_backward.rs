@@ -1,4 +1,4 @@
-//! The gradients of a coupling's law: by hand where they are short, by autograd where they are not.
+//! The gradients of a coupling's law: by hand, but for splines that neither kernels nor [`flow_dense`] compute, which autograd tapes.
 
 use flow_cuda::kernels::{SplineGradients, spline_backward};
 use tch::Tensor;
@@ -71,7 +71,7 @@ impl Law {
                 }
                 (grad_x, Tensor::cat(&[grad_raw, grad_z.shallow_clone()], 1))
             }
-            (_, LawKept::Spline { bins, x, parameters }) if !x.device().is_cuda() => {
+            (_, LawKept::Spline { bins, x, parameters }) if !by_kernel(&x, bins) => {
                 spline_dense::backward(&x, &parameters, bins, grad_z, grad_log_s)
             }
             (_, LawKept::Spline { bins, x, parameters }) => {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use flow_dense::{WHOLE_PANELS, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{Rows, in_rows, in_turn, numbers, numbers_mut, threads};
+use crate::dense::{NewTensor, Rows, in_rows, in_turn, numbers, threads};
 use crate::law::{Bound, Law};
 use crate::{Direction, Mask};
 
@@ -104,13 +104,10 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     let x = in_rows(x);
     let from = Rows::new(&x);
     let (n, columns) = (from.rows, from.columns);
-    let mut value = Tensor::empty([n as i64, columns as i64], (Kind::Float, Device::Cpu));
+    let mut value = NewTensor::empty(&[n as i64, columns as i64]);
     let mut log_det = vec![0.0; n];
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    let to = unsafe { numbers_mut(&mut value) };
     let blocks = Blocks::of(n);
-    let shares = blocks.split(to, columns).into_iter().zip(blocks.split(&mut log_det, 1));
+    let shares = blocks.split(value.numbers_mut(), columns).into_iter().zip(blocks.split(&mut log_det, 1));
     let shares: Vec<_> = shares.map(Mutex::new).collect();
     in_turn(shares.len(), blocks.threads, &|i| {
         let (numbers, log_det) = &mut *lock(&shares[i]);
@@ -120,7 +117,7 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     });
     drop(shares);
     let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
-    (value, Tensor::from_slice(&log_det))
+    (value.done(), Tensor::from_slice(&log_det))
 }
 
 /// Rows in blocks, of which each goes through all maps or layers before the next.
@@ -179,9 +176,11 @@ pub(crate) fn in_shares<const N: usize>(
     slices: [(&mut [f32], usize); N],
     f: impl Fn(usize, [&mut [f32]; N]) + Sync,
 ) {
+    assert!(slices.iter().all(|(slice, each)| slice.len() == rows * each), "slices of {rows} rows");
     let own = rows.div_ceil(threads_for(slices.iter().map(|(slice, _)| slice.len()).sum())).max(1);
     let mut chunks = slices.map(|(slice, each)| slice.chunks_mut((own * each).max(1)));
-    let next = |_| Mutex::new(Some(chunks.each_mut().map(|chunks| chunks.next().unwrap_or_default())));
+    let next =
+        |_| Mutex::new(Some(chunks.each_mut().map(|chunks| chunks.next().expect("as many as there are shares"))));
     let shares: Vec<_> = (0..rows.div_ceil(own)).map(next).collect();
     in_parallel(shares.len(), &|part, _| {
         let share = lock(&shares[part]).take().expect("each part is taken once");

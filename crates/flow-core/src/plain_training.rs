@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use flow_dense::{Panels, in_parallel, scale_and_shift, scale_and_shift_back};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use crate::dense::{Rows, in_rows, numbers_mut, threads};
+use crate::dense::{NewTensor, Rows, in_rows, threads};
 use crate::law::{Bound, Law};
 use crate::plain::{Columns, PlainLaw, PlainMap, PlainOrder, PlainRows, lock, size_for, threads_for};
 use crate::{Backward, Direction, Gradients, Kept, Mask};
@@ -57,26 +57,20 @@ pub trait PlainConditionerBackward {
 /// Takes `x: [n, D]` through `maps`.
 pub(crate) fn keep_all<'a>(maps: Vec<Box<dyn PlainTrained<'a> + 'a>>, x: &Tensor) -> Kept<'a> {
     let mut value = copied(x);
-    let n = value.size()[0] as usize;
-    let columns = value.size()[1] as usize;
+    let (n, columns) = (x.size()[0] as usize, x.size()[1] as usize);
     let mut log_det = vec![0.0; n];
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    let numbers = unsafe { numbers_mut(&mut value) };
-    let mut rows = PlainRows { columns, numbers, log_det: &mut log_det };
+    let mut rows = PlainRows { columns, numbers: value.numbers_mut(), log_det: &mut log_det };
     let backs = maps.into_iter().map(|map| map.forward_keeping(&mut rows)).collect();
     let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
-    Kept { value, log_det: Tensor::from_slice(&log_det), back: Box::new(PlainRun(backs)) }
+    Kept { value: value.done(), log_det: Tensor::from_slice(&log_det), back: Box::new(PlainRun(backs)) }
 }
 
 /// `[n, D]` in memory of its own.
-fn copied(x: &Tensor) -> Tensor {
+fn copied(x: &Tensor) -> NewTensor {
     let x = in_rows(x);
     let from = Rows::new(&x);
-    let mut to = Tensor::empty(x.size(), (Kind::Float, Device::Cpu));
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    from.copy_to(0, unsafe { numbers_mut(&mut to) });
+    let mut to = NewTensor::empty(&x.size());
+    from.copy_to(0, to.numbers_mut());
     to
 }
 
@@ -93,17 +87,14 @@ impl Backward for PlainRun<'_> {
     ) -> Option<Tensor> {
         let mut grad = copied(grad_value);
         let log_det = Vec::<f32>::try_from(grad_log_det).expect("one number a row");
-        let columns = grad.size()[1] as usize;
+        let columns = grad_value.size()[1] as usize;
         let mut nothing = vec![0.0; log_det.len()];
-        #[allow(unsafe_code, reason = "a new tensor is written to")]
-        // SAFETY: nobody else has it yet.
-        let numbers = unsafe { numbers_mut(&mut grad) };
-        let rows = PlainRows { columns, numbers, log_det: &mut nothing };
+        let rows = PlainRows { columns, numbers: grad.numbers_mut(), log_det: &mut nothing };
         let mut gradient = PlainGradient { rows, log_det: &log_det };
         for (i, back) in self.0.into_iter().enumerate().rev() {
             back.backward(&mut gradient, wanted || i > 0, gradients);
         }
-        wanted.then_some(grad)
+        wanted.then(|| grad.done())
     }
 }
 

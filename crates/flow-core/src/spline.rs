@@ -4,7 +4,7 @@ use flow_dense::SplineTable;
 use tch::{Device, Kind, Tensor, nn};
 
 use crate::backward::Taped;
-use crate::dense::{NewTensor, applies_to_kind, numbers};
+use crate::dense::{self, NewTensor, numbers};
 use crate::plain::{in_shares, is_plain};
 use crate::rational_quadratic::{Bins, left_ends};
 use crate::shape::sum_event;
@@ -92,7 +92,7 @@ impl Spline {
 }
 
 /// The spline as plain numbers.
-struct Plain {
+struct ByTable {
     table: SplineTable,
     /// The bins' shares of the domain, and of the range.
     shares: [Vec<f64>; 2],
@@ -101,7 +101,7 @@ struct Plain {
 
 fn softmax(logs: &[f32]) -> Vec<f64> {
     let most = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shares: Vec<f64> = logs.iter().map(|&log| f64::from(log - most).exp()).collect();
+    let shares: Vec<f64> = logs.iter().map(|&log| (f64::from(log) - f64::from(most)).exp()).collect();
     let sum: f64 = shares.iter().sum();
     shares.iter().map(|share| share / sum).collect()
 }
@@ -115,9 +115,9 @@ fn softmax_back(shares: &[f64], of: &[f64], scale: f64) -> Tensor {
 
 impl Spline {
     /// Where [`flow_dense`] computes on `x`.
-    fn plain(&self, x: &Tensor) -> Option<Plain> {
+    fn by_table(&self, x: &Tensor) -> Option<ByTable> {
         let all = [&self.widths, &self.heights, &self.slopes];
-        if x.dim() < 2 || x.numel() == 0 || !applies_to_kind(x) || !all.into_iter().all(is_plain) {
+        if x.dim() < 2 || !dense::applies(x) || !all.into_iter().all(is_plain) {
             return None;
         }
         let [widths, heights, slopes] = all.map(numbers);
@@ -126,11 +126,11 @@ impl Spline {
         let slopes: Vec<f64> = slopes.iter().map(|&slope| f64::from(slope).exp()).collect();
         let (widths, heights) = (sizes(&shares[0], self.high - self.low), sizes(&shares[1], 2.0 * BOUND));
         let table = SplineTable::new([self.low, -BOUND], &widths, &heights, &slopes);
-        Some(Plain { table, shares, slopes })
+        Some(ByTable { table, shares, slopes })
     }
 }
 
-impl Plain {
+impl ByTable {
     /// `x` taken by `way`, and the sums of the slopes' logarithms.
     fn take(&self, x: &Tensor, way: impl Fn(&SplineTable, &mut [f32], &mut [f32]) + Sync) -> (Tensor, Tensor) {
         let (rows, each) = (x.size()[0] as usize, x.numel() / x.size()[0] as usize);
@@ -141,13 +141,13 @@ impl Plain {
     }
 }
 
-struct PlainBack<'a> {
+struct ByTableBack<'a> {
     spline: &'a Spline,
-    plain: Plain,
+    by_table: ByTable,
     x: Tensor,
 }
 
-impl Backward for PlainBack<'_> {
+impl Backward for ByTableBack<'_> {
     fn backward(
         self: Box<Self>,
         grad_value: &Tensor,
@@ -155,17 +155,14 @@ impl Backward for PlainBack<'_> {
         _wanted: bool,
         gradients: &mut dyn Gradients,
     ) -> Option<Tensor> {
-        let PlainBack { spline, plain, x } = *self;
+        let ByTableBack { spline, by_table, x } = *self;
         let mut grad = NewTensor::copy_of(grad_value);
         let of_log_det = Vec::<f32>::try_from(grad_log_det).expect("one number a row");
-        let (mut own, each) = (plain.table.no_gradient(), x.numel() / of_log_det.len());
-        let rows = grad.numbers_mut().chunks_exact_mut(each).zip(numbers(&x).chunks_exact(each));
-        for ((grad, x), &of_log_slope) in rows.zip(&of_log_det) {
-            plain.table.backward(x, grad, of_log_slope, &mut own);
-        }
-        let of_slopes: Vec<f32> = own.slopes.iter().zip(&plain.slopes).map(|(of, slope)| (of * slope) as f32).collect();
-        gradients.give(&spline.widths, &softmax_back(&plain.shares[0], &own.widths, spline.high - spline.low));
-        gradients.give(&spline.heights, &softmax_back(&plain.shares[1], &own.heights, 2.0 * BOUND));
+        let own = by_table.table.backward(numbers(&x), grad.numbers_mut(), &of_log_det);
+        let of_slopes: Vec<f32> =
+            own.slopes.iter().zip(&by_table.slopes).map(|(of, slope)| (of * slope) as f32).collect();
+        gradients.give(&spline.widths, &softmax_back(&by_table.shares[0], &own.widths, spline.high - spline.low));
+        gradients.give(&spline.heights, &softmax_back(&by_table.shares[1], &own.heights, 2.0 * BOUND));
         gradients.give(&spline.slopes, &Tensor::from_slice(&of_slopes));
         Some(grad.done())
     }
@@ -185,8 +182,8 @@ fn pick(all: &Bins, ends: &Tensor, values: &Tensor) -> Bins {
 
 impl Bijection for Spline {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        if let Some(plain) = self.plain(x) {
-            return plain.take(x, SplineTable::forward);
+        if let Some(by_table) = self.by_table(x) {
+            return by_table.take(x, SplineTable::forward);
         }
         let all = self.bins();
         let (z, log_slope) = pick(&all, &all.x, x).forward(x);
@@ -194,8 +191,8 @@ impl Bijection for Spline {
     }
 
     fn inverse(&self, z: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
-        if let Some(plain) = self.plain(z) {
-            let (x, log_det) = plain.take(z, SplineTable::inverse);
+        if let Some(by_table) = self.by_table(z) {
+            let (x, log_det) = by_table.take(z, SplineTable::inverse);
             return (x, log_det.neg());
         }
         let all = self.bins();
@@ -204,11 +201,11 @@ impl Bijection for Spline {
     }
 
     fn forward_keeping<'a>(&'a self, x: &Tensor, context: Option<&Tensor>) -> Kept<'a> {
-        let Some(plain) = self.plain(x) else {
+        let Some(by_table) = self.by_table(x) else {
             return Taped::run(x, |x| self.forward(x, context));
         };
-        let (value, log_det) = plain.take(x, SplineTable::forward);
-        Kept { value, log_det, back: Box::new(PlainBack { spline: self, plain, x: x.contiguous() }) }
+        let (value, log_det) = by_table.take(x, SplineTable::forward);
+        Kept { value, log_det, back: Box::new(ByTableBack { spline: self, by_table, x: x.contiguous() }) }
     }
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {

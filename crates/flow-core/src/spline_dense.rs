@@ -3,12 +3,12 @@
 use flow_dense::{LogSlopeGradient, MOST_BINS, SplineLaw};
 use tch::Tensor;
 
-use crate::dense::{NewTensor, applies_to_kind, numbers};
+use crate::dense::{self, NewTensor, numbers};
 use crate::plain::in_shares;
 
 /// Whether the law of so many bins is computed so on `x: [n, changed, ..]`.
 pub(crate) fn applies(x: &Tensor, bins: usize) -> bool {
-    x.dim() >= 2 && x.numel() > 0 && bins <= MOST_BINS && applies_to_kind(x)
+    x.dim() >= 2 && bins <= MOST_BINS && dense::applies(x)
 }
 
 /// `(z, ln dz/dx)`.
@@ -49,7 +49,7 @@ pub(crate) fn backward(
 ) -> (Tensor, Tensor) {
     let rows = Rows::of(x, bins);
     let (x, parameters) = (x.contiguous(), parameters.contiguous());
-    let of_rows = of_log_slope.numel() == rows.count;
+    let of_rows = of_log_slope.numel() == rows.count && of_log_slope.size()[0] == rows.count as i64;
     let logs = if of_rows { of_log_slope.contiguous() } else { of_log_slope.expand_as(&x).contiguous() };
     let (mut grad, mut of_parameters) = (NewTensor::copy_of(of_z), NewTensor::empty(&parameters.size()));
     let (values, all, logs) = (numbers(&x), numbers(&parameters), numbers(&logs));

@@ -1,5 +1,6 @@
 //! The spline law of a coupling: each coordinate along a curve of its own.
 
+use flow_dense::SplineLaw;
 use tch::{Kind, Tensor};
 
 use crate::rational_quadratic::{Bins, left_ends};
@@ -18,11 +19,11 @@ pub(crate) struct Knots {
     d: Tensor,
 }
 
-pub(crate) const BOUND: f64 = 6.0;
-const LEAST_SHARE: f64 = 1e-3;
+pub(crate) const BOUND: f64 = SplineLaw::BOUND;
+const LEAST_SHARE: f64 = SplineLaw::LEAST_SHARE;
 /// With one bin more the least shares alone would fill the range, and nothing be left to learn.
 const MOST_BINS: usize = 999;
-const LEAST_SLOPE: f64 = 1e-3;
+const LEAST_SLOPE: f64 = SplineLaw::LEAST_SLOPE;
 
 /// Parameters a coordinate.
 pub(crate) fn parameters(bins: usize) -> usize {

@@ -21,10 +21,10 @@ pub struct ChannelScale<'a> {
 ///
 /// If they are not whole.
 fn count(images: &[f32], channels: usize, pixels: usize) -> usize {
-    let each = channels * pixels;
-    let whole = if each == 0 { images.is_empty() } else { images.len().is_multiple_of(each) };
+    let each = channels.checked_mul(pixels);
+    let whole = each.is_some_and(|each| if each == 0 { images.is_empty() } else { images.len().is_multiple_of(each) });
     assert!(whole, "{} numbers are no images of {channels} channels of {pixels} pixels", images.len());
-    images.len() / each.max(1)
+    images.len() / each.map_or(1, |each| each.max(1))
 }
 
 /// Scales and shifts every channel of images of so many pixels.
@@ -104,11 +104,10 @@ unsafe fn scale_plane_back_by<V: Lanes>(grad: *mut f32, values: *const f32, pixe
             let some = V::LANES.min(pixels - i);
             let g = V::load_first(grad.add(i), some);
             of_scale = g.mul_add(V::load_first(values.add(i), some), of_scale);
-            let g = g.mul(V::splat(scale));
             of_before = of_before.add(g);
-            g.store_first(grad.add(i), some);
+            g.mul(V::splat(scale)).store_first(grad.add(i), some);
         }
-        [of_before.sum(), of_scale.sum()]
+        [of_before.sum() * scale, of_scale.sum()]
     }
 }
 
@@ -120,7 +119,7 @@ unsafe fn scale_plane_back_by<V: Lanes>(grad: *mut f32, values: *const f32, pixe
 pub fn mix_channels(images: &[f32], pixels: usize, matrix: &[f32], inputs: usize, to: &mut [f32]) {
     let count = count(images, inputs, pixels);
     let outputs = matrix.len() / inputs.max(1);
-    let fits = matrix.len() == outputs * inputs && to.len() == count * outputs * pixels;
+    let fits = matrix.len() == outputs * inputs && self::count(to, outputs, pixels) == count;
     assert!(fits, "{} numbers for {count} images, a matrix of {} by {inputs}", to.len(), matrix.len());
     for image in 0..count {
         let (from, to) = (&images[image * inputs * pixels..], &mut to[image * outputs * pixels..]);
@@ -214,38 +213,38 @@ unsafe fn load_rest<V: Lanes>(from: *const f32, some: usize) -> V {
 /// If images are not whole, or not as many.
 pub fn mix_channels_gradient(grad: &[f32], images: &[f32], pixels: usize, outputs: usize, inputs: usize) -> Vec<f32> {
     let count = count(images, inputs, pixels);
-    assert_eq!(grad.len(), count * outputs * pixels, "gradients of {count} images");
+    assert_eq!(self::count(grad, outputs, pixels), count, "gradients of {count} images");
     let mut matrix = vec![0.0; outputs * inputs];
     if count == 0 {
         return matrix;
     }
-    for (i, sum) in matrix.iter_mut().enumerate() {
-        let planes = Dots {
-            a: grad[i / inputs * pixels..].as_ptr(),
-            a_apart: outputs * pixels,
-            b: images[i % inputs * pixels..].as_ptr(),
-            b_apart: inputs * pixels,
+    for (output, row) in matrix.chunks_exact_mut(inputs.max(1)).enumerate() {
+        let mut dots = Dots {
+            a: grad[output * pixels..].as_ptr(),
+            b: images.as_ptr(),
+            apart: [outputs * pixels, inputs * pixels],
             count,
             pixels,
+            to: row,
         };
         // SAFETY: so many planes of both are there.
-        *sum = unsafe { dots(&planes) };
+        unsafe { dots_of(&mut dots) }
     }
     matrix
 }
 
-/// Planes of two batches of images, from an image to the next so far apart.
-struct Dots {
+/// A plane of each image of one batch, and as many as `to` has numbers of each of another; from an image to the next so far `apart`.
+struct Dots<'a> {
     a: *const f32,
-    a_apart: usize,
     b: *const f32,
-    b_apart: usize,
+    apart: [usize; 2],
     count: usize,
     pixels: usize,
+    to: &'a mut [f32],
 }
 
 with_lanes! {
-    unsafe fn dots(planes: &Dots) -> f32 = dots_by
+    unsafe fn dots_of(dots: &mut Dots) = dots_by
 }
 
 /// # Safety
@@ -253,20 +252,45 @@ with_lanes! {
 /// So many planes of both are there.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn dots_by<V: Lanes>(planes: &Dots) -> f32 {
-    unsafe {
-        let mut sums = [V::splat(0.0); 2];
-        for image in 0..planes.count {
-            let (a, b) = (planes.a.add(image * planes.a_apart), planes.b.add(image * planes.b_apart));
-            for pixel in (0..planes.pixels).step_by(V::ACROSS) {
-                let rest = planes.pixels - pixel;
-                let (a, b) = (a.add(pixel), b.add(pixel));
-                let first = V::LANES.min(rest);
-                sums[0] = V::load_first(a, first).mul_add(V::load_first(b, first), sums[0]);
-                let second = V::LANES.min(rest.saturating_sub(V::LANES));
-                sums[1] = load_rest::<V>(a, second).mul_add(load_rest::<V>(b, second), sums[1]);
+unsafe fn dots_by<V: Lanes>(dots: &mut Dots) {
+    let mut input = 0;
+    while input < dots.to.len() {
+        unsafe {
+            if dots.to.len() - input < AT_ONCE {
+                some_dots::<V, 1>(dots, input);
+                input += 1;
+            } else {
+                some_dots::<V, AT_ONCE>(dots, input);
+                input += AT_ONCE;
             }
         }
-        sums[0].add(sums[1]).sum()
+    }
+}
+
+/// # Safety
+///
+/// As [`dots_by`]; `N` planes from the `first` on are there.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn some_dots<V: Lanes, const N: usize>(dots: &mut Dots, first: usize) {
+    unsafe {
+        let mut sums = [[V::splat(0.0); 2]; N];
+        for image in 0..dots.count {
+            let a = dots.a.add(image * dots.apart[0]);
+            let b = dots.b.add(image * dots.apart[1] + first * dots.pixels);
+            for pixel in (0..dots.pixels).step_by(V::ACROSS) {
+                let rest = dots.pixels - pixel;
+                let some = [V::LANES.min(rest), V::LANES.min(rest.saturating_sub(V::LANES))];
+                let (low, high) = (V::load_first(a.add(pixel), some[0]), load_rest::<V>(a.add(pixel), some[1]));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let b = b.add(i * dots.pixels + pixel);
+                    sums[0] = low.mul_add(V::load_first(b, some[0]), sums[0]);
+                    sums[1] = high.mul_add(load_rest::<V>(b, some[1]), sums[1]);
+                }
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            dots.to[first + i] = sums[0].add(sums[1]).sum();
+        }
     }
 }

@@ -74,11 +74,11 @@ impl<V: Lanes> Bin<V> {
         }
     }
 
-    /// `(z, dz/dx)` at `value`.
+    /// `(z, dz/dx)` so far from where the bin begins along x.
     #[inline(always)]
-    pub(crate) unsafe fn forward(&self, value: V) -> (V, V) {
+    pub(crate) unsafe fn forward(&self, from: V) -> (V, V) {
         unsafe {
-            let free = value.sub(self.x).div(self.w);
+            let free = from.div(self.w);
             let at = self.at(within(free));
             let up = at.s.mul(at.t).mul_add(at.t, self.d0.mul(at.both));
             let inside = self.h.mul_add(up.div(at.denominator), self.z);
@@ -87,12 +87,12 @@ impl<V: Lanes> Bin<V> {
         }
     }
 
-    /// `(x, dz/dx)` where the curve is at `value`: the root of equations 6 to 8 that lies in the bin.
+    /// `(x, dz/dx)` where the curve is so far from where the bin begins along z: the root of equations 6 to 8 that lies in the bin.
     #[inline(always)]
-    pub(crate) unsafe fn inverse(&self, value: V) -> (V, V) {
+    pub(crate) unsafe fn inverse(&self, from: V) -> (V, V) {
         unsafe {
             let (zero, two) = (V::splat(0.0), V::splat(2.0));
-            let free = value.sub(self.z).div(self.h);
+            let free = from.div(self.h);
             let (y, s) = (within(free), self.h.div(self.w));
             let bent = y.mul(two.mul_sub_from(s, self.d0.add(self.d1)));
             let (a, b, c) = (s.sub(self.d0).add(bent), self.d0.sub(bent), zero.sub(s.mul(y)));
@@ -110,7 +110,7 @@ impl<V: Lanes> Bin<V> {
         }
     }
 
-    /// The way back through [`Bin::forward`] at `value`, from the gradients with respect to `z` and to `L = ln dz/dx`.
+    /// The way back through [`Bin::forward`], from the gradients with respect to `z` and to `L = ln dz/dx`.
     ///
     /// ```text
     /// z = z_0 + h q + (free - t) w e^L,   q = up / denominator,   up = s t² + d0 t (1 - t)
@@ -118,10 +118,10 @@ impl<V: Lanes> Bin<V> {
     /// free = (x - x_0) / w,   s = h / w
     /// ```
     #[inline(always)]
-    pub(crate) unsafe fn backward(&self, value: V, of_z: V, of_log: V) -> BinGradient<V> {
+    pub(crate) unsafe fn backward(&self, from: V, of_z: V, of_log: V) -> BinGradient<V> {
         unsafe {
             let (zero, one, two) = (V::splat(0.0), V::splat(1.0), V::splat(2.0));
-            let free = value.sub(self.x).div(self.w);
+            let free = from.div(self.w);
             let at = self.at(within(free));
             let At { t, rest, s, both, denominator, numerator, slope } = at;
             let up = s.mul(t).mul_add(t, self.d0.mul(both));

@@ -261,3 +261,61 @@ macro_rules! with_lanes {
     };
 }
 pub(crate) use with_lanes;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    with_lanes! {
+        unsafe fn elementary(numbers: &[f32], results: &mut [[f32; 3]]) = elementary_by
+    }
+
+    /// # Safety
+    ///
+    /// The processor has what `V` needs.
+    #[inline(always)]
+    unsafe fn elementary_by<V: Lanes>(numbers: &[f32], results: &mut [[f32; 3]]) {
+        for (&x, results) in numbers.iter().zip(results) {
+            let mut vector = [0.0; LINE];
+            // SAFETY: no vector is longer than a line.
+            unsafe {
+                let all = [V::splat(x).ln(), V::splat(x).root(), V::splat(1.0).div(V::splat(x))];
+                for (result, of) in results.iter_mut().zip(all) {
+                    of.store(vector.as_mut_ptr());
+                    *result = vector[V::LANES - 1];
+                }
+            }
+        }
+    }
+
+    fn results(numbers: &[f32]) -> Vec<[f32; 3]> {
+        let mut results = vec![[0.0; 3]; numbers.len()];
+        // SAFETY: as many results as numbers.
+        unsafe { elementary(numbers, &mut results) }
+        results
+    }
+
+    #[test]
+    fn logarithms_roots_and_quotients() {
+        let near = [0.5f32.sqrt(), 1.0, 2.0f32.sqrt(), 2.0].map(|x| [x.next_down(), x, x.next_up()]);
+        let spread = (-870..=880).map(|i| (i as f32 * 0.1).exp());
+        let numbers: Vec<f32> = near.into_iter().flatten().chain(spread).chain([f32::MIN_POSITIVE, f32::MAX]).collect();
+        for (&x, [ln, root, inverse]) in numbers.iter().zip(results(&numbers)) {
+            let (ln, x) = (f64::from(ln), f64::from(x));
+            assert!((ln - x.ln()).abs() <= 2.5e-7 * x.ln().abs(), "ln {x}: {ln}");
+            assert!((f64::from(root) - x.sqrt()).abs() <= 1e-7 * x.sqrt(), "root {x}: {root}");
+            let right = 1.0 / x;
+            let denormal = right < f64::from(f32::MIN_POSITIVE) && f64::from(inverse) < f64::from(f32::MIN_POSITIVE);
+            assert!(denormal || (f64::from(inverse) - right).abs() <= 1e-7 * right, "1/{x}: {inverse}");
+        }
+    }
+
+    #[test]
+    fn logarithms_of_what_has_none() {
+        let odd = results(&[0.0, -0.0, -1.0, f32::NEG_INFINITY, f32::NAN, f32::INFINITY]);
+        let odd: Vec<f32> = odd.into_iter().map(|[ln, ..]| ln).collect();
+        assert_eq!(odd[..2], [f32::NEG_INFINITY; 2]);
+        assert!(odd[2..5].iter().all(|x| x.is_nan()), "{odd:?}");
+        assert_eq!(odd[5], f32::INFINITY);
+    }
+}

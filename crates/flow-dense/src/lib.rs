@@ -10,6 +10,9 @@
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
 //! nothing takes time but reading the weights, [`through_layers`] is a whole net.
 //!
+//! Maps that an image model has between its convolutions are a pass each, too: [`scale_channels`] and [`mix_channels`], and the
+//! splines [`SplineLaw`] and [`SplineTable`].
+//!
 //! Tiles are as large as a processor has registers for ([`instructions`]); without any of these instructions all of it is as right,
 //! and slow.
 

@@ -6,9 +6,6 @@ use crate::lanes::{Lanes, with_lanes};
 /// Most bins that [`SplineLaw`] takes.
 pub const MOST_BINS: usize = 64;
 
-const BOUND: f32 = 6.0;
-const LEAST_SHARE: f32 = 1e-3;
-const LEAST_SLOPE: f32 = 1e-3;
 /// ln(e - 1), by which a slope of 0 is 1.
 const OF_ONE: f32 = 0.541_324_85;
 
@@ -37,13 +34,20 @@ pub enum LogSlopeGradient<'a> {
 }
 
 impl<'a> SplineLaw<'a> {
+    /// Half of the range.
+    pub const BOUND: f64 = 6.0;
+    /// The least width or height of a bin, as a share of the range.
+    pub const LEAST_SHARE: f64 = 1e-3;
+    /// The least slope at a bin's end.
+    pub const LEAST_SLOPE: f64 = 1e-3;
+
     /// # Panics
     ///
     /// If there is no bin or more than [`MOST_BINS`], or `parameters` are not those of so many rows.
     pub fn new(bins: usize, rows: usize, each: usize, parameters: &'a [f32]) -> Self {
         assert!((1..=MOST_BINS).contains(&bins), "{bins} bins");
-        let count = parameters.len();
-        assert_eq!(count, rows * (3 * bins + 1) * each, "parameters of {rows} rows of {each} numbers, {bins} bins");
+        let count = rows.checked_mul(each).and_then(|all| all.checked_mul(3 * bins + 1));
+        assert_eq!(Some(parameters.len()), count, "parameters of {rows} rows of {each} numbers, {bins} bins");
         SplineLaw { bins, each, rows, parameters }
     }
 
@@ -176,7 +180,7 @@ unsafe fn forward_by<V: Lanes>(row: &mut Row) {
             let some = V::LANES.min(row.law.each - i);
             let x = V::load_first(row.values.add(i), some);
             let found = find::<V, true>(&row.law, i, some, x, row.room);
-            let (z, slope) = found.bin.forward(x);
+            let (z, slope) = found.bin.forward(x.sub(found.bin.x));
             z.store_first(row.values.add(i), some);
             slope.ln().store_first(row.log_slope.add(i), some);
         }
@@ -194,7 +198,7 @@ unsafe fn inverse_by<V: Lanes>(row: &mut Row) {
             let some = V::LANES.min(row.law.each - i);
             let z = V::load_first(row.values.add(i), some);
             let found = find::<V, false>(&row.law, i, some, z, row.room);
-            let (x, slope) = found.bin.inverse(z);
+            let (x, slope) = found.bin.inverse(z.sub(found.bin.z));
             x.store_first(row.values.add(i), some);
             slope.ln().store_first(row.log_slope.add(i), some);
         }
@@ -216,9 +220,9 @@ unsafe fn backward_by<V: Lanes>(row: &mut RowBack) {
             let of_z = V::load_first(row.grad.add(i), some);
             let of_log = match row.of_each {
                 None => V::splat(row.of_row),
-                Some(each) => V::load_first(each.add(i), some),
+                Some(logs) => V::load_first(logs.add(i), some),
             };
-            let BinGradient { value, w, z, h, d0, d1 } = found.bin.backward(x, of_z, of_log);
+            let BinGradient { value, w, z, h, d0, d1 } = found.bin.backward(x.sub(found.bin.x), of_z, of_log);
             value.store_first(row.grad.add(i), some);
             let to = row.of_parameters.add(i);
             let minus = V::splat(0.0).sub(value);
@@ -229,7 +233,7 @@ unsafe fn backward_by<V: Lanes>(row: &mut RowBack) {
             for bin in 0..=bins {
                 let to = to.add((2 * bins + bin) * each);
                 let at = found.index.sub(V::splat(bin as f32));
-                // `at` is -1 behind the bin's end, 0 at its beginning.
+                // `at` is 0 where the bin begins, -1 where it ends.
                 let end = is_at(at.add(V::splat(1.0)), by_1);
                 is_at(at, by_0).add(end).store_first(to, some);
             }
@@ -301,11 +305,11 @@ unsafe fn find<V: Lanes, const ALONG_X: bool>(
         let heights = room.add(bins * WIDEST);
         softmax::<V>(own, bins, each, some, room);
         softmax::<V>(own.add(bins * each), bins, each, some, heights);
-        let scale = V::splat(2.0 * BOUND * (1.0 - bins as f32 * LEAST_SHARE));
-        let least = V::splat(2.0 * BOUND * LEAST_SHARE);
+        let [scale, least] = sizes_of_shares(bins);
+        let (scale, least) = (V::splat(scale), V::splat(least));
         let slopes = own.add(2 * bins * each);
-        let one = V::splat(OF_ONE);
-        let (mut x, mut z) = (V::splat(-BOUND), V::splat(-BOUND));
+        let start = V::splat(-SplineLaw::BOUND as f32);
+        let (mut x, mut z) = (start, start);
         let mut w = V::load(room).mul_add(scale, least);
         let mut h = V::load(heights).mul_add(scale, least);
         let mut bin = Bin { x, w, z, h, d0: x, d1: x };
@@ -328,12 +332,19 @@ unsafe fn find<V: Lanes, const ALONG_X: bool>(
             index = index.where_positive(before, V::splat(k as f32));
             raw = next;
         }
-        (raw0, raw1) = (raw0.add(one), raw1.add(one));
-        let least = V::splat(LEAST_SLOPE);
+        let of_one = V::splat(OF_ONE);
+        (raw0, raw1) = (raw0.add(of_one), raw1.add(of_one));
+        let least = V::splat(SplineLaw::LEAST_SLOPE as f32);
         bin.d0 = soft_plus(raw0).add(least);
         bin.d1 = soft_plus(raw1).add(least);
         Found { bin, index, raw0, raw1 }
     }
+}
+
+/// What a bin's share of the softmax is multiplied by, and what is added, to be its size.
+fn sizes_of_shares(bins: usize) -> [f32; 2] {
+    let (range, least) = (2.0 * SplineLaw::BOUND, SplineLaw::LEAST_SHARE);
+    [(range * (1.0 - bins as f64 * least)) as f32, (range * least) as f32]
 }
 
 /// Of numbers that lie `each` apart; a vector of each goes to `to`, [`WIDEST`] apart.
@@ -396,7 +407,7 @@ impl<V: Lanes> Shares<V> {
     #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
     unsafe fn back(&self, shares: *const f32, of_bin: V, of_start: V, to: *mut f32) {
         unsafe {
-            let scale = V::splat(2.0 * BOUND * (1.0 - self.bins as f32 * LEAST_SHARE));
+            let scale = V::splat(sizes_of_shares(self.bins)[0]);
             let mut mean = V::splat(0.0);
             for k in 0..self.bins {
                 mean = V::load(shares.add(k * WIDEST)).mul_add(self.of_size(k, of_bin, of_start), mean);

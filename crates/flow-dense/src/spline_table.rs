@@ -4,15 +4,39 @@ use crate::curve::Bin;
 use crate::lanes::{LINE, Lanes, with_lanes};
 
 /// The bins of a monotone rational-quadratic spline (Durkan et al. 2019, section 3.1) that all numbers share. The first and the last
-/// take what lies beyond, along lines.
+/// take what lies beyond, along lines. With `t = (x - start) / w` in a bin `w` wide and `h` high, `s = h / w`:
+///
+/// ```text
+/// z = start + h (s t² + d0 t (1 - t)) / (s + (d0 + d1 - 2 s) t (1 - t))
+/// ```
 #[derive(Clone, Debug)]
 pub struct SplineTable {
-    /// Where each bin begins, along x and along z.
-    x: Vec<f32>,
-    z: Vec<f32>,
+    /// Where each bin begins.
+    x: Starts,
+    z: Starts,
     w: Vec<f32>,
     h: Vec<f32>,
     d: Vec<f32>,
+}
+
+/// Where bins begin along an axis: numbers of f32, and what these lack, for the distance from there is what counts.
+#[derive(Clone, Debug)]
+struct Starts {
+    rounded: Vec<f32>,
+    rest: Vec<f32>,
+}
+
+impl Starts {
+    fn new(start: f64, sizes: &[f64]) -> Self {
+        let mut end = start;
+        let begin = |size: &f64| {
+            let begin = end;
+            end += size;
+            (begin as f32, (begin - f64::from(begin as f32)) as f32)
+        };
+        let (rounded, rest) = sizes.iter().map(begin).unzip();
+        Starts { rounded, rest }
+    }
 }
 
 /// The gradient of a loss with respect to the numbers of a [`SplineTable`].
@@ -36,19 +60,10 @@ impl SplineTable {
         let bins = widths.len();
         let fits = bins > 0 && [heights.len(), slopes.len()] == [bins, bins + 1];
         assert!(fits, "{bins} widths, {} heights, {} slopes", heights.len(), slopes.len());
-        let ends = |start: f64, sizes: &[f64]| {
-            let mut end = start;
-            let begin = |size: &f64| {
-                let begin = end;
-                end += size;
-                begin as f32
-            };
-            sizes.iter().map(begin).collect()
-        };
         let rounded = |numbers: &[f64]| numbers.iter().map(|&x| x as f32).collect();
         SplineTable {
-            x: ends(start[0], widths),
-            z: ends(start[1], heights),
+            x: Starts::new(start[0], widths),
+            z: Starts::new(start[1], heights),
             w: rounded(widths),
             h: rounded(heights),
             d: rounded(slopes),
@@ -77,20 +92,24 @@ impl SplineTable {
         unsafe { inverse(self, z.as_mut_ptr(), log_slope.as_mut_ptr(), z.len()) }
     }
 
-    /// The way back through [`SplineTable::forward`] at `x`: from the gradient with respect to `z`, which becomes that with respect to
-    /// `x`, and to the logarithms of the slopes, one for all these numbers. Those of the table are added to `gradient`.
+    /// The way back through [`SplineTable::forward`] at the rows `x`: from the gradient with respect to `z`, which becomes that with
+    /// respect to `x`, and to the logarithms of the slopes, one for all numbers of a row. That of the table is returned.
     ///
     /// # Panics
     ///
-    /// If there are not as many of both, or `gradient` is another table's.
-    pub fn backward(&self, x: &[f32], grad: &mut [f32], of_log_slope: f32, gradient: &mut SplineTableGradient) {
-        let bins = self.w.len();
-        let table = [gradient.widths.len(), gradient.heights.len(), gradient.slopes.len()];
-        assert_eq!((x.len(), table), (grad.len(), [bins, bins, bins + 1]), "a gradient for each number");
+    /// If there are not as many of both, or rows are not whole.
+    pub fn backward(&self, x: &[f32], grad: &mut [f32], of_log_slopes: &[f32]) -> SplineTableGradient {
+        let (bins, each) = (self.w.len(), x.len() / of_log_slopes.len().max(1));
+        let fits = x.len() == grad.len() && x.len() == each * of_log_slopes.len();
+        assert!(fits, "{} gradients of {} numbers in {} rows", grad.len(), x.len(), of_log_slopes.len());
+        let [widths, heights, slopes] = [bins, bins, bins + 1].map(|count| vec![0.0; count]);
+        let mut gradient = SplineTableGradient { widths, heights, slopes };
         let mut of_starts = vec![[0.0; 2]; bins];
-        // SAFETY: as many of both.
-        unsafe {
-            backward(&mut Back { table: self, x, grad, of_log_slope, gradient, of_starts: &mut of_starts });
+        let rows = x.chunks_exact(each.max(1)).zip(grad.chunks_exact_mut(each.max(1)));
+        for ((x, grad), &of_log_slope) in rows.zip(of_log_slopes) {
+            let (gradient, of_starts) = (&mut gradient, &mut of_starts[..]);
+            // SAFETY: as many of both.
+            unsafe { backward(&mut Back { table: self, x, grad, of_log_slope, gradient, of_starts }) }
         }
         // A bin begins where all before it end.
         let mut after = [0.0; 2];
@@ -99,15 +118,10 @@ impl SplineTable {
             gradient.heights[bin] += after[1];
             after = [after[0] + of_starts[bin][0], after[1] + of_starts[bin][1]];
         }
+        gradient
     }
 
-    /// The gradient that nothing was added to yet.
-    pub fn no_gradient(&self) -> SplineTableGradient {
-        let bins = self.w.len();
-        SplineTableGradient { widths: vec![0.0; bins], heights: vec![0.0; bins], slopes: vec![0.0; bins + 1] }
-    }
-
-    /// The bins of a vector of numbers, and which they are; `along` is where they begin on the numbers' axis.
+    /// The bins of a vector of numbers, which they are, and how far the numbers are from where they begin `along` their own axis.
     ///
     /// # Safety
     ///
@@ -117,31 +131,43 @@ impl SplineTable {
         clippy::undocumented_unsafe_blocks,
         reason = "by the contract above; the arrays are as long as a vector may be"
     )]
-    unsafe fn find<V: Lanes>(&self, along: &[f32], values: V) -> (Bin<V>, [usize; LINE]) {
+    unsafe fn find<V: Lanes>(&self, along: &Starts, values: V) -> Found<V> {
         let mut numbers = [0.0; LINE];
         unsafe { values.store(numbers.as_mut_ptr()) }
         let mut index = [0; LINE];
-        let mut columns = [[0.0; LINE]; 6];
+        let mut columns = [[0.0; LINE]; 8];
         for i in 0..V::LANES {
-            let bin = along.partition_point(|&start| start <= numbers[i]).saturating_sub(1);
+            let bin = along.rounded.partition_point(|&start| start <= numbers[i]).saturating_sub(1);
             index[i] = bin;
-            let own = [self.x[bin], self.w[bin], self.z[bin], self.h[bin], self.d[bin], self.d[bin + 1]];
-            for k in 0..6 {
-                columns[k][i] = own[k];
+            let (x, z) = (self.x.rounded[bin], self.z.rounded[bin]);
+            let sizes = [self.w[bin], self.h[bin], self.d[bin], self.d[bin + 1]];
+            let own = [x, sizes[0], z, sizes[1], sizes[2], sizes[3], along.rounded[bin], along.rest[bin]];
+            for (column, own) in columns.iter_mut().zip(own) {
+                column[i] = own;
             }
         }
-        let bin = unsafe {
-            Bin {
+        unsafe {
+            let bin = Bin {
                 x: V::load(columns[0].as_ptr()),
                 w: V::load(columns[1].as_ptr()),
                 z: V::load(columns[2].as_ptr()),
                 h: V::load(columns[3].as_ptr()),
                 d0: V::load(columns[4].as_ptr()),
                 d1: V::load(columns[5].as_ptr()),
-            }
-        };
-        (bin, index)
+            };
+            let from = values.sub(V::load(columns[6].as_ptr())).sub(V::load(columns[7].as_ptr()));
+            Found { bin, index, from }
+        }
     }
+}
+
+/// The bins of a vector of numbers.
+struct Found<V> {
+    bin: Bin<V>,
+    /// Which of all they are.
+    index: [usize; LINE],
+    /// How far the numbers are from where these begin.
+    from: V,
 }
 
 with_lanes! {
@@ -176,7 +202,8 @@ unsafe fn forward_by<V: Lanes>(table: &SplineTable, x: *mut f32, log_slope: *mut
         unsafe {
             let some = V::LANES.min(count - i);
             let value = V::load_first(x.add(i), some);
-            let (z, slope) = table.find(&table.x, value).0.forward(value);
+            let found = table.find(&table.x, value);
+            let (z, slope) = found.bin.forward(found.from);
             z.store_first(x.add(i), some);
             slope.ln().store_first(log_slope.add(i), some);
         }
@@ -193,7 +220,8 @@ unsafe fn inverse_by<V: Lanes>(table: &SplineTable, z: *mut f32, log_slope: *mut
         unsafe {
             let some = V::LANES.min(count - i);
             let value = V::load_first(z.add(i), some);
-            let (x, slope) = table.find(&table.z, value).0.inverse(value);
+            let found = table.find(&table.z, value);
+            let (x, slope) = found.bin.inverse(found.from);
             x.store_first(z.add(i), some);
             slope.ln().store_first(log_slope.add(i), some);
         }
@@ -211,9 +239,9 @@ unsafe fn backward_by<V: Lanes>(back: &mut Back) {
         let mut all = [[0.0; LINE]; 6];
         let index = unsafe {
             let value = V::load_first(back.x.as_ptr().add(i), some);
-            let (bin, index) = back.table.find(&back.table.x, value);
+            let Found { bin, index, from } = back.table.find(&back.table.x, value);
             let of_z = V::load_first(back.grad.as_ptr().add(i), some);
-            let of = bin.backward(value, of_z, V::splat(back.of_log_slope));
+            let of = bin.backward(from, of_z, V::splat(back.of_log_slope));
             of.value.store_first(back.grad.as_mut_ptr().add(i), some);
             of.value.store(all[0].as_mut_ptr());
             of.w.store(all[1].as_mut_ptr());

@@ -85,7 +85,7 @@ fn images_that_are_not_whole_are_refused() {
 }
 
 #[test]
-#[should_panic(expected = "for 1 images")]
+#[should_panic(expected = "35 numbers are no images of 4 channels of 9 pixels")]
 fn room_for_fewer_images_is_refused() {
     mix_channels(&[0.0; 36], 9, &[0.0; 16], 4, &mut [0.0; 35]);
 }

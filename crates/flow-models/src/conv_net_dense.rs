@@ -3,13 +3,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use flow_core::dense::{ImageRows, in_images, numbers, numbers_mut, threads};
+use flow_core::dense::{ImageRows, NewTensor, in_images, numbers, threads};
 use flow_core::plain::lock;
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
     Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient, in_parallel, in_turn,
 };
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::conv_net::{Conv, ConvNet};
 
@@ -42,14 +42,11 @@ fn by_parts(images: Images, channels: usize, own: usize, work: impl Fn(usize, &m
     let Images { count, height, width } = images;
     let size = [count, channels, height, width].map(|n| n as i64);
     let each = channels * height * width;
-    let mut y = Tensor::empty(size, (Kind::Float, Device::Cpu));
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    let numbers = unsafe { numbers_mut(&mut y) };
-    let parts: Vec<_> = numbers.chunks_mut((own * each).max(1)).map(Mutex::new).collect();
+    let mut y = NewTensor::empty(&size);
+    let parts: Vec<_> = y.numbers_mut().chunks_mut((own * each).max(1)).map(Mutex::new).collect();
     in_turn(parts.len(), threads(), &|part| work(part, &mut lock(&parts[part]), each));
     drop(parts);
-    y
+    y.done()
 }
 
 /// The weights that a net convolves with, in the order in which they follow one another; taped where they are made of others

@@ -2,14 +2,14 @@
 
 use std::sync::Mutex;
 
-use flow_core::dense::{Rows, are_few, in_rows, numbers, numbers_mut, panels, tensor, threads};
+use flow_core::dense::{NewTensor, Rows, are_few, in_rows, numbers, panels, tensor, threads};
 use flow_core::plain::{Blocks, PlainConditioner, lock};
 use flow_core::plain_training::{PlainConditionerBackward, PlainTrainedConditioner};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
     Layer, Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn, through_layers,
 };
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::mlp::{self, Mlp};
 
@@ -21,18 +21,15 @@ pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
     let x = Rows::new(&x);
     let (inputs, outputs) = plain.size();
     assert_eq!(x.columns, inputs, "columns of a net's input");
-    let mut y = Tensor::empty([x.rows as i64, outputs as i64], (Kind::Float, Device::Cpu));
-    #[allow(unsafe_code, reason = "a new tensor is written to")]
-    // SAFETY: nobody else has it yet.
-    let numbers = unsafe { numbers_mut(&mut y) };
+    let mut y = NewTensor::empty(&[x.rows as i64, outputs as i64]);
     let blocks = Blocks::of(x.rows);
-    let shares: Vec<_> = blocks.split(numbers, outputs).into_iter().map(Mutex::new).collect();
+    let shares: Vec<_> = blocks.split(y.numbers_mut(), outputs).into_iter().map(Mutex::new).collect();
     in_turn(shares.len(), blocks.threads, &|i| {
         let (kept, apart) = x.numbers_from(blocks.rows[i].start);
         plain.run(kept, apart, &mut lock(&shares[i]));
     });
     drop(shares);
-    y
+    y.done()
 }
 
 /// A net as numbers, which threads can share.
@@ -250,7 +247,7 @@ mod tests {
     use flow_core::rng::with_seed;
     use flow_core::{ToParameters, gradient_of};
     use flow_cuda::kernels::emulated;
-    use tch::nn;
+    use tch::{Device, Kind, nn};
 
     use super::*;
     use crate::{Activation, MlpConfig, WeightInit, mlp_gpu};

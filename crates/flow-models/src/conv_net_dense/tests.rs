@@ -2,6 +2,7 @@
 
 use flow_core::rng::with_seed;
 use flow_core::{Conditioner, ToParameters, gradient_of};
+use tch::Device;
 use tch::nn::VarStore;
 
 use super::*;
