@@ -13,7 +13,7 @@ use crate::product::add_mm;
 
 /// A map's output and what its way back needs.
 pub struct Kept<'a> {
-    /// The mapped batch, `[n, ..event]`.
+    /// The mapped batch, `[n, ..event]`; the way back may read it, so it is not to be written to.
     pub value: Tensor,
     /// The log-determinant, `[n]`.
     pub log_det: Tensor,

@@ -44,6 +44,7 @@ mod lanes;
 mod panels;
 mod planes;
 mod pool;
+mod shares;
 mod spline;
 mod spline_table;
 mod tile;
