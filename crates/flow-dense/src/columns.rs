@@ -11,7 +11,7 @@ use crate::grid::Grid;
 use crate::lanes::{LINE, Lanes};
 use crate::panels::{Line, apart};
 use crate::pool::share;
-use crate::tile::{Left, Tile, by_rows, multiply, tiles};
+use crate::tile::{Left, TO_READ, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
 
 /// Tiles by panels that are taken at a time.
 pub(crate) const SIZE: (usize, usize) = (4, 64);
@@ -31,25 +31,26 @@ pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
         unsafe { copy::<V>(work, depth, own.clone(), 0..depth, room) }
     }
     while let Some((own, panels)) = next {
-        // What comes next is copied meanwhile, a share before each tile: else nothing were computed until it has come from memory.
+        // What comes next is copied meanwhile, a share before each panel: else nothing were computed until it has come from memory.
         next = grid.next(part);
-        let turns = own.len() * panels.len();
-        let all =
-            panels.flat_map(|panel| tiles::<V>(work.used, own.clone()).enumerate().map(move |tile| (panel, tile)));
-        for (turn, (panel, (i, (column, count)))) in all.enumerate() {
-            unsafe {
-                if let Some((own, _)) = &next {
-                    copy::<V>(work, depth, own.clone(), share(depth, turn, turns), other);
+        for (turn, panel) in panels.clone().enumerate() {
+            let mut soon = Soon::NOTHING;
+            if let Some((own, _)) = &next {
+                unsafe { copy::<V>(work, depth, own.clone(), share(depth, turn, panels.len()), other) }
+                soon = Soon::of::<V>(work, own.clone(), share(depth, turn + 1, panels.len()));
+            }
+            for (i, (column, count)) in tiles::<V>(work.used, own.clone()).enumerate() {
+                unsafe {
+                    by_rows!(
+                        count,
+                        one_panel::<V>(work, room.add(i * depth * V::ROWS), column, panel, soon.lines::<V>(i))
+                    );
                 }
-                by_rows!(count, one_panel::<V>(work, room.add(i * depth * V::ROWS), column, panel));
             }
         }
         (room, other) = (other, room);
     }
 }
-
-/// How many rows before it is copied a row is asked for.
-const AHEAD: usize = 16;
 
 /// These rows, of all terms one after the other, of the columns of some tiles, `[tiles, depth, V::ROWS]`.
 #[inline(always)]
@@ -77,25 +78,70 @@ unsafe fn copy_columns<V: Lanes, const R: usize>(from: *const f32, apart: usize,
     for row in 0..rows {
         unsafe {
             let from = from.add(row * apart);
-            V::prefetch(from.wrapping_add(AHEAD * apart));
             to.add(row * V::ROWS).cast::<[f32; R]>().write(from.cast::<[f32; R]>().read());
         }
     }
 }
 
-/// `R` columns of a panel.
+/// Rows that will be copied next, of the columns of some tiles.
+#[derive(Clone, Copy)]
+struct Soon {
+    at: *const f32,
+    apart: usize,
+    rows: usize,
+}
+
+impl Soon {
+    const NOTHING: Self = Soon { at: std::ptr::null(), apart: 0, rows: 0 };
+
+    /// Those of `rows`, of all terms one after the other, that are of the same term as the first.
+    #[inline(always)]
+    fn of<V: Lanes>(work: &Work, own: Range<usize>, rows: Range<usize>) -> Self {
+        let mut first = rows.start;
+        for (weight, _) in work.terms {
+            let (outputs, inputs) = (weight.outputs(), weight.inputs());
+            if first < outputs {
+                let column = tiles::<V>(work.used, own).next().map_or(0, |(column, _)| column);
+                let at = weight.pointer().wrapping_add(first * inputs + column);
+                return Soon { at, apart: inputs, rows: rows.len().min(outputs - first) };
+            }
+            first -= outputs;
+        }
+        Soon::NOTHING
+    }
+
+    /// Those lines of theirs that the `i`-th tile asks for: the columns of four tiles of 6 are in three lines of a row at most.
+    #[inline(always)]
+    fn lines<V: Lanes>(self, i: usize) -> Self {
+        Soon { at: self.at.wrapping_add((i * LINE).min(SIZE.0 * V::ROWS - 1)), ..self }
+    }
+}
+
+/// `R` columns of a panel; meanwhile some rows are asked for.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
-unsafe fn one_panel<V: Lanes, const R: usize>(work: &Work, columns: *const f32, column: usize, panel: usize) {
+unsafe fn one_panel<V: Lanes, const R: usize>(
+    work: &Work,
+    mut columns: *const f32,
+    column: usize,
+    panel: usize,
+    mut soon: Soon,
+) {
     unsafe {
         let at = panel * apart::<V>(work.used) + column * V::ACROSS;
         work.end.ask::<V, R>(at);
         let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
-        let mut left = Left { at: columns, row: 1, step: V::ROWS };
         for (weight, grad) in work.terms {
             let depth = weight.outputs();
-            tile = multiply(tile, left, grad.pointer().add(panel * apart::<V>(depth)), depth);
-            left.at = left.at.wrapping_add(depth * V::ROWS);
+            let grad = grad.pointer().add(panel * apart::<V>(depth));
+            let left = |start: usize| Left { at: columns.add(start * V::ROWS), row: 1, step: V::ROWS };
+            // As late as can be, so that nothing drives it away again.
+            let done = depth - (soon.rows * at_once::<V>()).min(depth);
+            tile = multiply(tile, left(0), grad, done);
+            let (grad, rest, lines) = (grad.add(done * V::ACROSS), depth - done, (soon.at, soon.apart));
+            tile = multiply_asking::<V, R, TO_READ>(tile, left(done), grad, rest, lines);
+            soon = Soon::NOTHING;
+            columns = columns.wrapping_add(depth * V::ROWS);
         }
         finish(tile, &work.end, at);
     }

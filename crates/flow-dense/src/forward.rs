@@ -6,7 +6,7 @@ use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Panels, apart};
 use crate::pool::in_parallel;
-use crate::tile::{self, Left, TO_READ, Tile, by_rows, most_apart, multiply_asking, tiles};
+use crate::tile::{self, Left, TO_READ, Tile, at_once, by_rows, multiply_asking, tiles};
 use crate::weight::Weight;
 use crate::{Instructions, instructions};
 
@@ -55,7 +55,7 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
     let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(rows, threads);
-    let grid = Grid::new(first, (tile::count(columns), panels), (1, group()), threads);
+    let grid = Grid::new(first, (tile::count(columns), panels), size(), threads);
     in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no tile.
         unsafe { run(&work, &grid, part) }
@@ -71,10 +71,10 @@ pub(crate) fn worth(operations: usize, threads: usize) -> usize {
     if operations < 1 << 16 { 1 } else { threads.max(1) }
 }
 
-/// Panels that are taken by a tile of weights before the next tile. 256 rows of 512 columns are half a megabyte, which the cores'
-/// own caches of processors with AVX-512 hold; with AVX2 tiles are so small that weights are read anew as quickly.
-fn group() -> usize {
-    if instructions() == Some(Instructions::Avx2) { 2 } else { 8 }
+/// How many tiles by how many panels are taken at a time. 256 rows of 512 columns are half a megabyte, which the cores' own caches of
+/// processors with AVX-512 hold; with AVX2 tiles are so small that weights are read anew as quickly, and that taking one by one costs.
+fn size() -> (usize, usize) {
+    if instructions() == Some(Instructions::Avx2) { (4, 2) } else { (1, 8) }
 }
 
 struct Work<'a> {
@@ -116,7 +116,7 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
     // The rows of the next tile are asked for meanwhile, a share with each panel.
-    let share = R.div_ceil(panels.len()).min(most_apart::<V>());
+    let share = R.div_ceil(panels.len()).min(LINE / at_once::<V>());
     for (turn, panel) in panels.enumerate() {
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
@@ -127,7 +127,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
                 let left = Left { at: weight.pointer().add(column * depth), row: depth, step: 1 };
                 let x = x.pointer().add(panel * apart::<V>(depth));
                 let next = left.at.wrapping_add(R * depth + turn * share * depth);
-                tile = multiply_asking::<V, R, TO_READ>(tile, left, x, depth, (next, share));
+                tile = multiply_asking::<V, R, TO_READ>(tile, left, x, depth, (next, share * at_once::<V>()));
             }
             finish(tile, &work.end, column, at);
         }

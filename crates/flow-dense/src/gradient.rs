@@ -9,7 +9,7 @@ use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
 use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel};
-use crate::tile::{self, Left, TO_WRITE, Tile, by_rows, multiply, multiply_asking, tiles};
+use crate::tile::{self, Left, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
 use crate::{Instructions, instructions};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
@@ -183,7 +183,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
             // What the step will change is asked for meanwhile, one array after the other.
             for array in asking {
                 let at = row * work.inputs + turn * R * V::ACROSS;
-                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS).div_ceil(ASKING));
+                let soon = (array.0.wrapping_add(at).cast_const(), (R * V::ACROSS * at_once::<V>()).div_ceil(ASKING));
                 let input = input.add(done * V::ACROSS);
                 tile = multiply_asking::<V, R, TO_WRITE>(tile, left(done), input, ASKING, soon);
                 done += ASKING;

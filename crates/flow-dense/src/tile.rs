@@ -1,6 +1,6 @@
 //! The innermost loop: a tile of a product, 14 by 32 or 6 by 16 numbers, all of it in registers.
 
-use crate::lanes::{LINE, Lanes, with_lanes};
+use crate::lanes::{Lanes, with_lanes};
 
 /// How many tiles so many rows are.
 pub(crate) fn count(rows: usize) -> usize {
@@ -49,21 +49,14 @@ pub(crate) const NOTHING: u8 = 0;
 pub(crate) const TO_READ: u8 = 1;
 pub(crate) const TO_WRITE: u8 = 2;
 
-/// Numbers between two that are asked for, at most, if no line shall be left out.
-#[inline(always)]
-pub(crate) fn most_apart<V: Lanes>() -> usize {
-    LINE / at_once::<V>()
-}
-
 /// Steps between two jumps, and between two asks: small tiles have a processor count and jump more than multiply, unless several are
 /// taken at once.
 #[inline(always)]
-const fn at_once<V: Lanes>() -> usize {
+pub(crate) const fn at_once<V: Lanes>() -> usize {
     if V::REGISTERS >= 32 { 1 } else { 4 }
 }
 
-/// [`multiply`], and asks meanwhile for what will be wanted soon: for a number each step, so many apart, or for each fourth of them
-/// where steps are taken by fours ([`most_apart`]).
+/// [`multiply`], and asks meanwhile for what will be wanted soon: for one number each [`at_once`] steps, so many apart.
 ///
 /// # Safety
 ///
@@ -103,7 +96,7 @@ unsafe fn steps<V: Lanes, const R: usize, const ASK: u8, const AT_ONCE: usize>(
                 TO_WRITE => V::prefetch_to_write(soon.cast_mut()),
                 _ => {}
             }
-            soon = soon.wrapping_add(AT_ONCE * apart);
+            soon = soon.wrapping_add(apart);
             for step in 0..AT_ONCE {
                 let line = panel.add(step * V::ACROSS);
                 let at = left.at.add(step * left.step);

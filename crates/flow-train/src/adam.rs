@@ -8,7 +8,7 @@ use flow_cuda::{Constants, Moved, Numbers};
 use flow_dense::{Coefficients, Destination, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
 
-use crate::flat::{FlatParameters, Place};
+use crate::flat::FlatParameters;
 use crate::memory;
 
 /// Adam (Kingma and Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2):
@@ -65,7 +65,7 @@ impl Adam {
         let zeros = || memory::zeros(parameters.buffer().numel() as i64, parameters.buffer().device());
         let mut segments: Vec<Segment> = Vec::new();
         for (place, group) in parameters.places().iter().zip(groups) {
-            let places = place.offset as usize..(place.offset + place.len) as usize;
+            let places = place.range();
             match segments.last_mut() {
                 // What lies between two places is 0 in every buffer, and stays it.
                 Some(last) if last.group == group => last.places.end = places.end,
@@ -92,19 +92,19 @@ impl Adam {
         }
         let coefficients = self.coefficients(rate, t, shorten);
         let segments: Vec<_> = self.segments.iter().map(|s| (s.places.clone(), coefficients(s.group))).collect();
-        let (p, g) = (parameters.buffer().shallow_clone(), parameters.gradients());
-        let (m, v) = (self.moments.first.shallow_clone(), self.moments.second.shallow_clone());
+        let (mut p, g) = (parameters.buffer().shallow_clone(), parameters.gradients());
+        let Moments { first: m, second: v } = &mut self.moments;
         if p.device() == Device::Cpu {
-            on_slices(p, g, m, v, &segments);
+            on_slices(own(&mut p), numbers(g), own(m), own(v), &segments);
             return;
         }
         for (places, c) in segments {
             let part = |buffer: &Tensor| buffer.narrow(0, places.start as i64, places.len() as i64);
-            on_tensors(part(&p), &part(g), part(&m), part(&v), c);
+            on_tensors(part(&p), &part(g), part(m), part(v), c);
         }
     }
 
-    fn coefficients(&self, rate: f64, t: u64, shorten: f64) -> impl Fn(Group) -> Coefficients {
+    fn coefficients(&self, rate: f64, t: u64, shorten: f64) -> impl Fn(Group) -> Coefficients + use<> {
         let t = i32::try_from(t).unwrap_or(i32::MAX);
         let (beta1, beta2, epsilon) = (self.beta1, self.beta2, self.epsilon);
         let (first_left, second_left) = (1.0 - beta1.powi(t), 1.0 - beta2.powi(t));
@@ -162,9 +162,8 @@ impl Adam {
         gradient: &Tensor,
         c: &Coefficients,
     ) -> f64 {
-        let [p, m, v] = self.of_place(parameters, place);
-        assert_eq!(p.numel(), gradient.numel(), "as many gradients as numbers");
-        on_slices(p, gradient, m, v, &[(0..gradient.numel(), *c)])
+        let gradient = numbers(gradient);
+        self.at_place(parameters, place, |p, m, v| on_slices(p, gradient, m, v, &[(0..gradient.len(), *c)]))
     }
 
     /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory as a whole.
@@ -175,15 +174,23 @@ impl Adam {
         (grad, input): (&Panels, &Panels),
         coefficients: &Coefficients,
     ) -> f64 {
-        let [mut p, mut m, mut v] = self.of_place(parameters, place);
-        let [weight, first, second] = [&mut p, &mut m, &mut v].map(own);
-        gradient(grad, input, Destination::Step { weight, first, second, coefficients }, threads())
+        self.at_place(parameters, place, |weight, first, second| {
+            gradient(grad, input, Destination::Step { weight, first, second, coefficients }, threads())
+        })
     }
 
-    /// The numbers of a place and both their moments.
-    fn of_place(&self, parameters: &FlatParameters, place: usize) -> [Tensor; 3] {
-        let Place { offset, len, .. } = parameters.places()[place];
-        [parameters.buffer(), &self.moments.first, &self.moments.second].map(|buffer| buffer.narrow(0, offset, len))
+    /// Does something with the numbers of a place and both their moments. They are parts of slices and not of tensors, of which a step
+    /// would make hundreds.
+    fn at_place(
+        &mut self,
+        parameters: &FlatParameters,
+        place: usize,
+        f: impl FnOnce(&mut [f32], &mut [f32], &mut [f32]) -> f64,
+    ) -> f64 {
+        let place = parameters.places()[place].range();
+        let mut parameters = parameters.buffer().shallow_clone();
+        let [p, m, v] = [&mut parameters, &mut self.moments.first, &mut self.moments.second].map(own);
+        f(&mut p[place.clone()], &mut m[place.clone()], &mut v[place])
     }
 
     /// A vector of `len` numbers to compute a gradient into; the same memory each time.
@@ -211,15 +218,8 @@ const WORTH_A_THREAD: usize = 1 << 16;
 
 /// By one loop over memory on the processor: each number is read and written once, by as many threads as libtorch has.
 /// Returns Σ g², shortened.
-fn on_slices(
-    mut p: Tensor,
-    g: &Tensor,
-    mut m: Tensor,
-    mut v: Tensor,
-    segments: &[(Range<usize>, Coefficients)],
-) -> f64 {
-    let [p, m, v] = [&mut p, &mut m, &mut v].map(own);
-    let g = numbers(g);
+fn on_slices(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], segments: &[(Range<usize>, Coefficients)]) -> f64 {
+    assert_eq!(p.len(), g.len(), "as many gradients as numbers");
     let size = p.len().div_ceil(threads()).max(WORTH_A_THREAD);
     let parts = p.chunks_mut(size).zip(g.chunks(size)).zip(m.chunks_mut(size)).zip(v.chunks_mut(size));
     let parts =
@@ -276,9 +276,9 @@ mod tests {
     fn tensors_and_slices_take_the_same_steps() {
         let len = WORTH_A_THREAD + 5;
         let (start, gradients) = with_seed(1, || (draw(len), [draw(len), draw(len) * 30.0, draw(len) * 1e-3]));
-        let (p1, p2) = (start.copy(), start.copy());
+        let (mut p1, p2) = (start.copy(), start.copy());
         let zeros = || start.zeros_like();
-        let (m1, v1, m2, v2) = (zeros(), zeros(), zeros(), zeros());
+        let (mut m1, mut v1, m2, v2) = (zeros(), zeros(), zeros(), zeros());
         for (t, g) in (1..).zip(&gradients) {
             let c = Coefficients {
                 beta1: 0.9,
@@ -293,7 +293,7 @@ mod tests {
             };
             // In two segments, of which the second reaches into the second thread's part.
             let segments = [(0..7, c), (7..len, c)];
-            on_slices(p1.shallow_clone(), g, m1.shallow_clone(), v1.shallow_clone(), &segments);
+            on_slices(own(&mut p1), numbers(g), own(&mut m1), own(&mut v1), &segments);
             on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), c);
         }
         assert!((&p1 - &start).abs().min().double_value(&[]) > 0.0, "no number was left out");

@@ -22,6 +22,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Which numbers of the buffer.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.offset as usize..(self.offset + self.len) as usize
+    }
+
     /// This place of `buffer`, in the shape of its variable.
     fn view(&self, buffer: &Tensor, variable: &Tensor) -> Tensor {
         buffer.narrow(0, self.offset, self.len).view(&variable.size()[..])

@@ -98,7 +98,7 @@ impl Gradients for StepAsYouGo<'_> {
         match self.parameters.place_of(parameter) {
             Some(place) if gradient.is_contiguous() => {
                 self.assert_first(place);
-                self.step(place, &gradient.flatten(0, -1));
+                self.step(place, gradient);
             }
             _ => ToParameters.give(parameter, gradient),
         }
