@@ -1,6 +1,6 @@
 //! Layers, convolutions and elementwise maps by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use flow_dense::{Images, Instructions, Panels, Planes, instructions};
 use tch::{Device, Kind, Tensor};
@@ -115,12 +115,32 @@ pub fn numbers(t: &Tensor) -> &[f32] {
 /// Nobody else reads or writes this memory, by another tensor say, as long as the slice is used.
 #[allow(unsafe_code, reason = "tensors share memory, and nobody can tell which")]
 pub unsafe fn numbers_mut(t: &mut Tensor) -> &mut [f32] {
+    let all = 0..t.numel();
+    #[allow(unsafe_code, reason = "as above")]
+    // SAFETY: the same contract.
+    unsafe {
+        some_numbers_mut(t, all)
+    }
+}
+
+/// Some of the same, of which alone the contract speaks.
+///
+/// # Panics
+///
+/// If it is none, or there are not so many.
+///
+/// # Safety
+///
+/// As of [`numbers_mut`].
+#[allow(unsafe_code, reason = "as above")]
+pub unsafe fn some_numbers_mut(t: &mut Tensor, some: Range<usize>) -> &mut [f32] {
     check(t);
-    match t.numel() {
+    assert!(some.start <= some.end && some.end <= t.numel(), "numbers {some:?} of {}", t.numel());
+    match some.len() {
         0 => &mut [],
         #[allow(unsafe_code, reason = "a tensor gives its numbers as a pointer")]
-        // SAFETY: as above, and by the contract.
-        len => unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast(), len) },
+        // SAFETY: as above, and by the contract; so many numbers are there.
+        len => unsafe { std::slice::from_raw_parts_mut(t.data_ptr().cast::<f32>().add(some.start), len) },
     }
 }
 

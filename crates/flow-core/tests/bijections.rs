@@ -11,8 +11,8 @@ mod wrong;
 use common::{CONTEXT, TestNet, device, randn, randomize, store};
 use flow_core::testing::{Tolerance, check, check_gradients};
 use flow_core::{
-    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit, Mask,
-    Permute, Spline, Squeeze, SqueezeOrder, ToParameters, TopPrior,
+    ActNorm, BatchNorm, Bijection, Bound, Chain, Conv1x1, Coupling, ElementwiseAffine, Error, Inverse, Law, Logit,
+    Mask, Permute, Spline, Squeeze, SqueezeOrder, ToParameters, TopPrior,
 };
 use tch::{Kind, Tensor, nn};
 
@@ -240,7 +240,6 @@ fn every_bijection_gives_its_parameters_their_gradients_in_f64() {
 fn every_bijection_gives_its_parameters_their_gradients_in_f32() {
     check_all_gradients(Kind::Float, 5e-4);
 }
-
 
 #[test]
 fn the_context_reaches_every_coupling() {

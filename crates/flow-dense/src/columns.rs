@@ -28,16 +28,27 @@ pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
     let [mut room, mut other] = rooms.each_mut().map(|room| room.as_mut_ptr().cast::<f32>());
     let mut next = grid.next(part);
     if let Some((own, _)) = &next {
-        unsafe { copy::<V>(work, depth, own.clone(), 0..depth, room) }
+        unsafe { copy::<V, true>(work, depth, own.clone(), 0..depth, room) }
     }
     while let Some((own, panels)) = next {
         // What comes next is copied meanwhile, a share before each panel: else nothing were computed until it has come from memory.
         next = grid.next(part);
+        // The tiles of a panel have time to ask for a fourth of the rows.
+        let asking = panels.len() >= 4;
         for (turn, panel) in panels.clone().enumerate() {
             let mut soon = Soon::NOTHING;
             if let Some((own, _)) = &next {
-                unsafe { copy::<V>(work, depth, own.clone(), share(depth, turn, panels.len()), other) }
-                soon = Soon::of::<V>(work, own.clone(), share(depth, turn + 1, panels.len()));
+                let rows = share(depth, turn, panels.len());
+                unsafe {
+                    if asking && turn > 0 {
+                        copy::<V, false>(work, depth, own.clone(), rows, other);
+                    } else {
+                        copy::<V, true>(work, depth, own.clone(), rows, other);
+                    }
+                }
+                if asking {
+                    soon = Soon::of::<V>(work, own.clone(), share(depth, turn + 1, panels.len()));
+                }
             }
             for (i, (column, count)) in tiles::<V>(work.used, own.clone()).enumerate() {
                 unsafe {
@@ -52,10 +63,19 @@ pub(crate) unsafe fn run<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
     }
 }
 
+/// How many rows before it is copied a row is asked for, where nobody has asked before.
+const AHEAD: usize = 16;
+
 /// These rows, of all terms one after the other, of the columns of some tiles, `[tiles, depth, V::ROWS]`.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
-unsafe fn copy<V: Lanes>(work: &Work, depth: usize, own: Range<usize>, rows: Range<usize>, room: *mut f32) {
+unsafe fn copy<V: Lanes, const ASK: bool>(
+    work: &Work,
+    depth: usize,
+    own: Range<usize>,
+    rows: Range<usize>,
+    room: *mut f32,
+) {
     let mut before = 0;
     for (weight, _) in work.terms {
         let (outputs, inputs) = (weight.outputs(), weight.inputs());
@@ -64,7 +84,7 @@ unsafe fn copy<V: Lanes>(work: &Work, depth: usize, own: Range<usize>, rows: Ran
             unsafe {
                 let from = weight.pointer().wrapping_add((some.start - before) * inputs + column);
                 let to = room.add((i * depth + some.start) * V::ROWS);
-                by_rows!(count, copy_columns::<V>(from, inputs, some.len(), to));
+                by_rows!(count, copy_columns::<V, ASK>(from, inputs, some.len(), to));
             }
         }
         before += outputs;
@@ -74,10 +94,18 @@ unsafe fn copy<V: Lanes>(work: &Work, depth: usize, own: Range<usize>, rows: Ran
 /// `R` numbers of so many rows, whose first are `apart`.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run`")]
-unsafe fn copy_columns<V: Lanes, const R: usize>(from: *const f32, apart: usize, rows: usize, to: *mut f32) {
+unsafe fn copy_columns<V: Lanes, const R: usize, const ASK: bool>(
+    from: *const f32,
+    apart: usize,
+    rows: usize,
+    to: *mut f32,
+) {
     for row in 0..rows {
         unsafe {
             let from = from.add(row * apart);
+            if ASK {
+                V::prefetch(from.wrapping_add(AHEAD * apart));
+            }
             to.add(row * V::ROWS).cast::<[f32; R]>().write(from.cast::<[f32; R]>().read());
         }
     }
@@ -110,7 +138,8 @@ impl Soon {
         Soon::NOTHING
     }
 
-    /// Those lines of theirs that the `i`-th tile asks for: the columns of four tiles of 6 are in three lines of a row at most.
+    /// Those lines of theirs that the `i`-th tile of a panel asks for: the columns of four tiles of 6 are in three lines of a row at
+    /// most, the third of which is asked for twice.
     #[inline(always)]
     fn lines<V: Lanes>(self, i: usize) -> Self {
         Soon { at: self.at.wrapping_add((i * LINE).min(SIZE.0 * V::ROWS - 1)), ..self }
@@ -135,7 +164,7 @@ unsafe fn one_panel<V: Lanes, const R: usize>(
             let depth = weight.outputs();
             let grad = grad.pointer().add(panel * apart::<V>(depth));
             let left = |start: usize| Left { at: columns.add(start * V::ROWS), row: 1, step: V::ROWS };
-            // As late as can be, so that nothing drives it away again.
+            // At the end of the first term, so that less drives it away again.
             let done = depth - (soon.rows * at_once::<V>()).min(depth);
             tile = multiply(tile, left(0), grad, done);
             let (grad, rest, lines) = (grad.add(done * V::ACROSS), depth - done, (soon.at, soon.apart));

@@ -115,7 +115,7 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels: Range<usize>) {
-    // The rows of the next tile are asked for meanwhile, a share with each panel.
+    // The rows of the next tile are asked for meanwhile, a share with each panel, and no line is left out.
     let share = R.div_ceil(panels.len()).min(LINE / at_once::<V>());
     for (turn, panel) in panels.enumerate() {
         unsafe {

@@ -123,6 +123,7 @@ impl mlp::Layer {
         weight(&self.weight)
     }
 
+    /// From the gradient of what came out and from what went in, transposed.
     fn give_dense(&self, grad: &Panels, input: &Panels, gradients: &mut dyn Gradients) {
         gradients.give_dense(&self.weight, grad, input);
         gradients.give(&self.bias, &Tensor::from_slice(&grad.column_sums(threads())));
@@ -133,12 +134,25 @@ impl mlp::Layer {
 struct Back<'a> {
     net: &'a Mlp,
     slope: Slope,
-    /// Of every layer, transposed.
-    inputs: Vec<Panels>,
+    /// What went into the net.
+    x: Panels,
     /// Of every hidden layer, what its activation gave.
     activations: Vec<Panels>,
+    /// Of every residual layer, what it came to: the second hidden layer is the first that has such.
+    sums: Vec<Panels>,
     /// Columns of the input that are a context, whose gradient nobody wants.
     context: usize,
+}
+
+impl Back<'_> {
+    /// What went into the `i`-th hidden layer, or into the last.
+    fn input(&self, i: usize) -> &Panels {
+        match i {
+            0 => &self.x,
+            _ if self.net.residual && i > 1 => &self.sums[i - 2],
+            _ => &self.activations[i - 1],
+        }
+    }
 }
 
 /// A net in training.
@@ -159,27 +173,23 @@ impl<'a> Trained<'a> {
     fn keeping(self, x: Panels) -> (Panels, Back<'a>) {
         let Trained { net, slope, context } = self;
         let (plain, threads) = (Plain::new(net, slope), threads());
-        let mut inputs = Vec::with_capacity(net.hidden.len() + 1);
-        let mut activations: Vec<Panels> = Vec::with_capacity(net.hidden.len());
-        // What residual layers have come to, from the second on.
-        let mut sum: Option<Panels> = None;
+        let activations = Vec::with_capacity(net.hidden.len());
+        let mut back = Back { net, slope, x, activations, sums: Vec::new(), context };
         for i in 0..net.hidden.len() {
-            let before = sum.as_ref().or(activations.last()).unwrap_or(&x);
-            inputs.push(before.transposed(threads));
+            let before = back.input(i);
             if net.residual && i > 0 {
                 let mut change = None;
                 let then = Then { before_sum: Some(&mut change), sum: Some(before), ..Then::default() };
                 let after = plain.layer(i, before, then, threads);
-                activations.push(change.expect("it was asked for"));
-                sum = Some(after);
+                back.activations.push(change.expect("it was asked for"));
+                back.sums.push(after);
             } else {
-                activations.push(plain.layer(i, before, Then::default(), threads));
+                let activation = plain.layer(i, before, Then::default(), threads);
+                back.activations.push(activation);
             }
         }
-        let h = sum.as_ref().or(activations.last()).expect("there is a hidden layer");
-        inputs.push(h.transposed(threads));
-        let parameters = plain.last(&x, h, threads);
-        (parameters, Back { net, slope, inputs, activations, context })
+        let parameters = plain.last(&back.x, back.input(net.hidden.len()), threads);
+        (parameters, back)
     }
 }
 
@@ -211,7 +221,7 @@ impl PlainConditionerBackward for Back<'_> {
         let after_sum = (net.residual && count > 1).then_some(&mut above);
         let then = ThenBack { after_sum, derivative: activation(count - 1), ..ThenBack::default() };
         let mut own = backward(&[(net.out.weight(), &grad)], width, then, threads());
-        net.out.give_dense(&grad, &self.inputs[count], gradients);
+        net.out.give_dense(&grad, &self.input(count).transposed(threads()), gradients);
         for i in (1..count).rev() {
             let layer = &net.hidden[i];
             let mut sum = None;
@@ -221,12 +231,12 @@ impl PlainConditionerBackward for Back<'_> {
                 derivative: activation(i - 1),
             };
             let below = backward(&[(layer.weight(), &own)], width, then, threads());
-            layer.give_dense(&own, &self.inputs[i], gradients);
+            layer.give_dense(&own, &self.input(i).transposed(threads()), gradients);
             (own, above) = (below, sum);
         }
-        let (first, x) = (&net.hidden[0], &self.inputs[0]);
+        let first = &net.hidden[0];
         let grad_x = wanted.then(|| {
-            let used = x.rows() - self.context;
+            let used = self.x.columns() - self.context;
             let through = (first.weight(), &own);
             let then = ThenBack::default();
             match &net.skip {
@@ -234,9 +244,10 @@ impl PlainConditionerBackward for Back<'_> {
                 Some(skip) => backward(&[through, (weight(skip), &grad)], used, then, threads()),
             }
         });
-        first.give_dense(&own, x, gradients);
+        let x = self.x.transposed(threads());
+        first.give_dense(&own, &x, gradients);
         if let Some(skip) = &net.skip {
-            gradients.give_dense(skip, &grad, x);
+            gradients.give_dense(skip, &grad, &x);
         }
         grad_x
     }

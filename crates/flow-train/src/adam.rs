@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use flow_core::dense::{numbers, numbers_mut, threads};
+use flow_core::dense::{numbers, some_numbers_mut, threads};
 use flow_cuda::{Constants, Moved, Numbers};
 use flow_dense::{Coefficients, Destination, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
@@ -95,7 +95,8 @@ impl Adam {
         let (mut p, g) = (parameters.buffer().shallow_clone(), parameters.gradients());
         let Moments { first: m, second: v } = &mut self.moments;
         if p.device() == Device::Cpu {
-            on_slices(own(&mut p), numbers(g), own(m), own(v), &segments);
+            let [p, m, v] = [&mut p, m, v].map(own_all);
+            on_slices(p, numbers(g), m, v, &segments);
             return;
         }
         for (places, c) in segments {
@@ -189,8 +190,10 @@ impl Adam {
     ) -> f64 {
         let place = parameters.places()[place].range();
         let mut parameters = parameters.buffer().shallow_clone();
-        let [p, m, v] = [&mut parameters, &mut self.moments.first, &mut self.moments.second].map(own);
-        f(&mut p[place.clone()], &mut m[place.clone()], &mut v[place])
+        let Moments { first, second } = &mut self.moments;
+        // Of other places there may be slices in what is to go back yet.
+        let [p, m, v] = [&mut parameters, first, second].map(|buffer| own(buffer, place.clone()));
+        f(p, m, v)
     }
 
     /// A vector of `len` numbers to compute a gradient into; the same memory each time.
@@ -229,13 +232,18 @@ fn on_slices(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], segments: &
     parts.into_iter().map(|part| part.into_inner().expect("all threads are back").squares).sum()
 }
 
-/// The numbers of a part of a buffer of which one thread takes steps.
-fn own(part: &mut Tensor) -> &mut [f32] {
+/// Some numbers of a buffer, of which one thread takes steps.
+fn own(buffer: &mut Tensor, some: Range<usize>) -> &mut [f32] {
     #[allow(unsafe_code, reason = "a tensor is written to")]
-    // SAFETY: parameters and both moments are distinct allocations, and who takes a step has them alone.
+    // SAFETY: parameters and both moments are distinct allocations, and who takes a step has these numbers alone.
     unsafe {
-        numbers_mut(part)
+        some_numbers_mut(buffer, some)
     }
+}
+
+fn own_all(buffer: &mut Tensor) -> &mut [f32] {
+    let all = 0..buffer.numel();
+    own(buffer, all)
 }
 
 /// One thread's part of the four buffers.
@@ -293,7 +301,7 @@ mod tests {
             };
             // In two segments, of which the second reaches into the second thread's part.
             let segments = [(0..7, c), (7..len, c)];
-            on_slices(own(&mut p1), numbers(g), own(&mut m1), own(&mut v1), &segments);
+            on_slices(own_all(&mut p1), numbers(g), own_all(&mut m1), own_all(&mut v1), &segments);
             on_tensors(p2.shallow_clone(), g, m2.shallow_clone(), v2.shallow_clone(), c);
         }
         assert!((&p1 - &start).abs().min().double_value(&[]) > 0.0, "no number was left out");
