@@ -20,6 +20,15 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Gives the system back what is free between what is in use, for a moment when much has been freed that will not be asked for
+/// again. Elsewhere than on Linux with glibc nothing is done.
+pub(crate) fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code, reason = "a function of another language")]
+    // SAFETY: it takes a number, and gives back pages that are in nobody's use.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// `len` zeros of f32. On a processor under Linux the system is asked for large pages: a step walks through every parameter
 /// and moment, and looking up small pages is then a measurable part of it. It may say no, and nothing but time is lost.
 pub(crate) fn zeros(len: i64, device: Device) -> Tensor {

@@ -14,8 +14,8 @@ use crate::folder::state_file;
 use crate::{Error, Result, RunConfig, TrainConfig};
 
 /// The version of the format that is written. 2 added `progress.rewinds`, and to the configuration what it is about; 3
-/// `rows`, and what the configuration says of tapes and precision.
-const FORMAT: u32 = 3;
+/// `rows`, and what the configuration says of tapes and precision; 4 leaves `average` out where none is taken.
+const FORMAT: u32 = 4;
 /// The oldest one that is read.
 const OLDEST: u32 = 1;
 

@@ -22,6 +22,7 @@ use crate::evaluate::{Mean, log_probs};
 use crate::flat::FlatParameters;
 use crate::folder::{self, RunFolder, state_file};
 use crate::gradients::{Stepper, Taken};
+use crate::memory;
 use crate::recorder::Recorder;
 use crate::rewind::Snapshot;
 use crate::state::{self, Progress, State};
@@ -46,7 +47,8 @@ pub struct Trainer {
     model: Model,
     parameters: FlatParameters,
     adam: Adam,
-    average: Tensor,
+    /// Where the weights are averaged.
+    average: Option<Tensor>,
     best: Tensor,
     batches: Batches,
     recorder: Recorder,
@@ -91,11 +93,12 @@ impl Trainer {
         let model = Model::new(&config.model, &data.event_shape, config.seed, device)?;
         start_from_data(&model, &data, config.seed)?;
         let parameters = FlatParameters::new(&model);
+        memory::give_back();
         let adam = adam(&config, &parameters);
         let copy = || parameters.buffer().copy();
         let classes = config.model.classes();
         Ok(Trainer {
-            average: copy(),
+            average: (config.train.ema > 0.0).then(copy),
             best: copy(),
             adam,
             batches: Batches::new(&data.train, config.train.batch, classes, config.seed, device)?,
@@ -313,10 +316,12 @@ impl Trainer {
     fn update_average(&mut self) {
         let ema = self.config.train.ema;
         let step = self.progress.step;
-        if ema > 0.0 && step.is_multiple_of(AVERAGE_EVERY) {
+        if let Some(average) = &mut self.average
+            && step.is_multiple_of(AVERAGE_EVERY)
+        {
             // The usual warm-up, so that the starting weights are soon forgotten.
             let decay = ema.powi(AVERAGE_EVERY as i32).min((1.0 + step as f64) / (10.0 + step as f64));
-            let _ = tch::no_grad(|| self.average.lerp_(self.parameters.buffer(), 1.0 - decay));
+            let _ = tch::no_grad(|| average.lerp_(self.parameters.buffer(), 1.0 - decay));
         }
     }
 
@@ -346,18 +351,20 @@ impl Trainer {
         logged.map_err(|source| Error::NotSaved { step, kept, source: Box::new(source) })
     }
 
-    /// Holds the averaged weights against the validation split.
+    /// Holds the averaged weights, or the weights themselves where none are averaged, against the validation split.
     fn validate(&mut self, clock: &mut Clock) -> Result<Event> {
-        let averaged = if self.config.train.ema > 0.0 { &self.average } else { self.parameters.buffer() };
-        let averaged = averaged.copy();
         let flow = self.model.flow();
         let seed = derive_seed(self.config.data.seed, "validation", 0);
-        let (values, place) = self.parameters.with(&averaged, || {
+        let hold = || {
             let values = log_probs(flow, &self.validation, 1, seed);
             let wrong = values.iter().position(|value| !value.is_finite());
             let fault = |row| likelihood_fault(flow, &validation_row(&self.validation, row, seed));
             (values, wrong.map(|row| fault(row).unwrap_or(Place::of(Origin::Nothing))))
-        });
+        };
+        let (values, place) = match &self.average {
+            Some(average) => self.parameters.with(average, hold),
+            None => hold(),
+        };
         if let Some(place) = place {
             let wrong = values.iter().enumerate().filter(|(_, value)| !value.is_finite()).map(|(row, _)| row);
             let rows: Vec<usize> = wrong.collect();
@@ -369,7 +376,8 @@ impl Trainer {
         let nats = Mean::of(&values).mean;
         let best = self.progress.best_nats.is_none_or(|best| nats > best);
         if best {
-            self.best = averaged;
+            let held = self.average.as_ref().unwrap_or(self.parameters.buffer());
+            tch::no_grad(|| self.best.copy_(held));
             self.progress.best_nats = Some(nats);
             self.progress.best_step = self.progress.step;
             self.progress.stale = 0;

@@ -16,6 +16,9 @@ use crate::rewind::Snapshot;
 use crate::state::{self, DataRows, Progress};
 use crate::{Divergence, Error, Event, OnDivergence, Result};
 
+/// The name of the averaged weights.
+const AVERAGE: &str = "average";
+
 impl Trainer {
     /// Keeps the run as it is, in its folder and in memory, so far as each is asked for; nothing is that is not good.
     pub(super) fn save(&mut self) -> Result<()> {
@@ -40,7 +43,8 @@ impl Trainer {
         let wrong =
             |what: &str, place| Err(Error::NotFinite(Box::new(Divergence { step, what: what.to_owned(), place })));
         let moments = self.adam.moments();
-        let buffers = [self.parameters.buffer(), &moments.first, &moments.second, &self.average];
+        let buffers = [self.parameters.buffer(), &moments.first, &moments.second];
+        let buffers: Vec<&Tensor> = buffers.into_iter().chain(&self.average).collect();
         if let Some(place) = broken_parameters(&self.parameters, &buffers) {
             return wrong("the parameters, or the optimizer's moments of them, are not finite", place);
         }
@@ -127,10 +131,10 @@ impl Trainer {
             ("parameters", self.parameters.buffer()),
             ("first_moment", &moments.first),
             ("second_moment", &moments.second),
-            ("average", &self.average),
             ("best", &self.best),
         ];
-        let flat = flat.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+        let average = self.average.iter().map(|average| (AVERAGE, average));
+        let flat = flat.into_iter().chain(average).map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
         flat.chain(self.fixed()).collect()
     }
 
@@ -144,7 +148,9 @@ impl Trainer {
     pub(super) fn restore(&mut self, dir: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let wrong = |why: String| Error::run(state_file(dir), why);
         let own = self.state_tensors();
-        if let Some(name) = tensors.keys().find(|name| !own.contains_key(*name)) {
+        // Formats up to 3 held an average where none was taken, too.
+        let known = |name: &String| own.contains_key(name) || name == AVERAGE;
+        if let Some(name) = tensors.keys().find(|name| !known(name)) {
             return Err(wrong(format!("tensor {name:?} belongs to no training of its configuration")));
         }
         for (name, tensor) in &own {

@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use flow_data::Spec;
 use flow_models::file;
 use flow_train::folder::{model_file, state_file};
 use flow_train::{Outcome, Trainer};
 use serde_json::Value;
 use tch::Device;
 
-use crate::watch;
+use crate::{break_at, tiny, watch};
 
 fn folders() -> Vec<PathBuf> {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
@@ -39,9 +40,9 @@ fn there_is_one_of_each() {
         .iter()
         .map(|folder| json(&file::read_metadata(&state_file(folder)).unwrap())["format"].clone())
         .collect();
-    assert_eq!(formats, [1, 2, 3]);
+    assert_eq!(formats, [1, 2, 3, 4]);
     let names: Vec<_> = folders().iter().map(|folder| folder.file_name().unwrap().to_owned()).collect();
-    assert_eq!(names, ["state-1", "state-2", "state-3"]);
+    assert_eq!(names, ["state-1", "state-2", "state-3", "state-4"]);
 }
 
 #[test]
@@ -62,6 +63,29 @@ fn each_goes_on_to_where_its_own_program_came() {
         assert!((best - expected).abs() < 1e-4 * expected.abs(), "{}: {best}, not {expected}", folder.display());
         // What goes on is written in the format of today.
         let written = json(&file::read_metadata(&state_file(run.path())).unwrap());
-        assert_eq!(written["format"], 3);
+        assert_eq!(written["format"], 4);
     }
+}
+
+/// Formats up to 3 held an `average` where none was taken.
+#[test]
+fn an_average_that_is_not_taken_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, data) = tiny("nice", Spec::Iris, &["train.steps=9", "train.batch=20", "train.ema=0"]);
+    let mut trainer = Trainer::new(config, data).unwrap();
+    trainer.keep_in(dir.path()).unwrap();
+    trainer.run(&mut break_at(5)).unwrap();
+    drop(trainer);
+    let older = copy(dir.path());
+    let (mut tensors, header) = file::read_tensors(&state_file(older.path())).unwrap();
+    let mut header = json(&header);
+    header["format"] = 3.into();
+    tensors.insert("average".to_owned(), &tensors["parameters"] + 1.0);
+    file::write_tensors(&state_file(older.path()), &tensors, &header.to_string()).unwrap();
+    let [as_it_is, with_an_average] = [&dir, &older].map(|run| {
+        let mut trainer = Trainer::resume(run.path()).unwrap();
+        assert_eq!(trainer.run(&mut watch).unwrap(), Outcome::Finished);
+        file::read_tensors(&state_file(run.path())).unwrap().0
+    });
+    assert!(!as_it_is.contains_key("average") && as_it_is == with_an_average);
 }

@@ -141,7 +141,7 @@ fn a_configuration_that_asks_for_another_or_an_enormous_net() {
     has(&after(older), &["head"]);
     has(&after(set("/config/data/name", json!("csv:/not/there.csv"))), &["/not/there.csv"]);
     has(&after(set("/config/data/fixed", json!(5))), &["iris"]);
-    has(&after(set("/format", json!(4))), &["format 4", "newer program"]);
+    has(&after(set("/format", json!(5))), &["format 5", "newer program"]);
     has(&after(set("/format", json!(0))), &["format 0"]);
     has(&after(set("/config/train", json!("none"))), &["metadata"]);
 }
