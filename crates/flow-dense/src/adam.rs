@@ -162,9 +162,16 @@ pub(crate) unsafe fn block_by<V: Lanes>(
         let (wide, shorten) = (Wide::<V>::new(c), V::splat(c.shorten));
         // Several sums, so that none waits for the one before.
         let mut sums = [V::splat(0.0); 4];
-        for (i, at) in (0..len).step_by(V::LANES).enumerate() {
+        let whole = len / (4 * V::LANES) * (4 * V::LANES);
+        for at in (0..whole).step_by(4 * V::LANES) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let g = V::load(g.add(at + i * V::LANES)).mul(shorten);
+                *sum = g.mul_add(g, *sum);
+            }
+        }
+        for (sum, at) in sums.iter_mut().zip((whole..len).step_by(V::LANES)) {
             let g = V::load_first(g.add(at), V::LANES.min(len - at)).mul(shorten);
-            sums[i % 4] = g.mul_add(g, sums[i % 4]);
+            *sum = g.mul_add(g, *sum);
         }
         let squares = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
         if squares.is_finite() {
