@@ -42,13 +42,21 @@ pub trait Gradients {
     /// The gradient of `weight: [outputs, inputs]` is `gradᵀ x`, with `grad: [n, outputs]` and `x: [n, inputs]`.
     fn give_product(&mut self, weight: &Tensor, grad: &Tensor, x: &Tensor);
 
-    /// The same from panels of `grad`, and of `x` transposed, as [`gradient`] wants them.
-    fn give_dense(&mut self, weight: &Tensor, grad: &Panels, input: &Panels) {
-        if let Some(mut own) = gradient_of(weight) {
+    /// The same from panels of `grad` and of `x`, and that of `bias: [outputs]`, if there is one: the sum of the rows of `grad`.
+    fn give_dense(&mut self, weight: &Tensor, bias: Option<&Tensor>, grad: &Panels, input: &Panels) {
+        let (mut own, mut unwanted) = (gradient_of(weight), Vec::new());
+        let into = match &mut own {
             #[allow(unsafe_code, reason = "a tensor is written to")]
             // SAFETY: a gradient is nobody else's on the way back.
-            let own = unsafe { dense::numbers_mut(&mut own) };
-            gradient(grad, input, Destination::Add(own), dense::threads());
+            Some(own) => Destination::Add(unsafe { dense::numbers_mut(own) }),
+            None => {
+                unwanted.resize(weight.numel(), 0.0);
+                Destination::Store(&mut unwanted)
+            }
+        };
+        let of_layer = gradient(grad, input, into, dense::threads());
+        if let Some(bias) = bias {
+            self.give(bias, &Tensor::from_slice(&of_layer.bias));
         }
     }
 

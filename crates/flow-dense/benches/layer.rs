@@ -18,7 +18,6 @@ fn bench(c: &mut Criterion) {
     let (mut first, mut second) = (vec![0.0; LAYERS * size], vec![0.0; LAYERS * size]);
     let bias = numbers(WIDTH);
     let x = Panels::from_rows(&numbers(ROWS * WIDTH), ROWS, WIDTH, 1);
-    let input = x.transposed(1);
     let mut at = 0;
     let mut next = || {
         at = (at + 1) % LAYERS;
@@ -57,7 +56,7 @@ fn bench(c: &mut Criterion) {
                 second: &mut second[own],
                 coefficients: &coefficients,
             };
-            gradient(&x, &input, into, 1)
+            gradient(&x, &x, into, 1)
         });
     });
     c.bench_function("dense layer, transposed", |b| b.iter(|| x.transposed(1)));

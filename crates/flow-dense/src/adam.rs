@@ -119,7 +119,7 @@ impl<V: Lanes> Wide<V> {
 }
 
 /// Numbers whose squares are added up as f32 before they are as f64.
-const BLOCK: usize = 1 << 10;
+pub(crate) const BLOCK: usize = 1 << 10;
 
 /// The step of all numbers `p` with their gradients and both moments; returns Σ g², shortened. A block of 1024 whose
 /// gradient is not finite is left as it is, so that a step which went wrong can be looked at.

@@ -1,16 +1,16 @@
-//! The gradient of a weight, `gᵀ x`, and what becomes of some rows of it while they are in cache.
+//! The gradient of a layer: of its weight, `gᵀ x`, with what becomes of some rows of it while they are in cache, and of its bias.
 
 use std::ops::Range;
 use std::sync::Mutex;
 
-use crate::adam::{Coefficients, block_by};
+use crate::adam::{BLOCK, Coefficients, block_by};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
 use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel};
 use crate::tile::{self, Left, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
-use crate::{Instructions, instructions};
+use crate::{Instructions, instructions, thin};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
 pub enum Destination<'a> {
@@ -31,8 +31,17 @@ pub enum Destination<'a> {
     },
 }
 
-/// The gradient of a weight from that of its output and from its input, *transposed* ([`Panels::transposed`]); returns Σ g²,
-/// of a step shortened as [`adam_step`](crate::adam_step) says. A part of a row that is not finite moves nothing.
+/// What is told of a layer's gradient.
+#[derive(Clone, Debug)]
+pub struct OfLayer {
+    /// Σ g² of the weight; of a step shortened as [`adam_step`](crate::adam_step) says.
+    pub squares: f64,
+    /// The gradient of the bias: the sum of each column of the output's.
+    pub bias: Vec<f32>,
+}
+
+/// The gradient of a layer's weight, and of its bias, from that of its output and from its input. A part of a row that is not finite
+/// moves nothing.
 ///
 /// Rows that fill up the last panel of `grad` have to be 0, as [`Panels::from_rows`] and [`backward`](crate::backward) leave
 /// them.
@@ -40,12 +49,51 @@ pub enum Destination<'a> {
 /// # Panics
 ///
 /// If sizes do not go together.
-pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize) -> f64 {
-    let (outputs, inputs) = (grad.columns(), input.rows());
-    assert_eq!(input.columns(), grad.filled(), "as many rows of both");
+pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize) -> OfLayer {
+    let (outputs, inputs) = (grad.columns(), input.columns());
+    assert_eq!(input.rows(), grad.rows(), "as many rows of both");
     let target = Target::new(into, outputs * inputs);
-    let work = Work { grad, input, outputs, inputs, target };
     let threads = worth(outputs * inputs * grad.rows(), threads);
+    match outputs.min(inputs) <= thin::THIN {
+        true => of_few(grad, input, target, threads),
+        false => by_tiles(grad, &input.transposed(threads), target, threads),
+    }
+}
+
+/// Of few outputs or few inputs.
+fn of_few(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
+    let (outputs, inputs) = (grad.columns(), input.columns());
+    let (own, bias) = match outputs <= inputs {
+        true => (thin::products(input, grad, threads).0, grad.column_sums()),
+        false => {
+            let (turned, sums) = thin::products(grad, input, threads);
+            let at = |i: usize| turned[i % inputs * outputs + i / inputs];
+            ((0..turned.len()).map(at).collect(), sums)
+        }
+    };
+    // SAFETY: there are as many numbers as the weight has, which is this call's alone.
+    OfLayer { squares: unsafe { take_all(&target, &own) }, bias }
+}
+
+with_lanes! {
+    unsafe fn take_all(target: &Target, g: &[f32]) -> f64 = take_all_by
+}
+
+#[inline(always)]
+unsafe fn take_all_by<V: Lanes>(target: &Target, g: &[f32]) -> f64 {
+    let mut squares = 0.0;
+    for (at, g) in g.chunks(BLOCK).enumerate() {
+        // SAFETY: by the contract.
+        squares += f64::from(unsafe { target.take::<V>(g, at * BLOCK) });
+    }
+    squares
+}
+
+/// By tiles, from the input transposed.
+fn by_tiles(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
+    let (outputs, inputs) = (grad.columns(), input.rows());
+    let mut bias = vec![0.0; outputs];
+    let work = Work { grad, input, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
     let group = cached() / (input.columns().max(1) * width());
     let grid = Grid::new(First::Rows, (tile::count(outputs), input.panels()), (1, group), threads);
     let sums = Mutex::new(Vec::new());
@@ -57,7 +105,7 @@ pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize
     let mut sums = sums.into_inner().expect("as above");
     // In one order, whoever computed what, so that the same numbers come to the same.
     sums.sort_by_key(|&(at, _)| at);
-    sums.into_iter().map(|(_, squares)| squares).sum()
+    OfLayer { squares: sums.into_iter().map(|(_, squares)| squares).sum(), bias }
 }
 
 struct Work<'a> {
@@ -66,6 +114,8 @@ struct Work<'a> {
     outputs: usize,
     inputs: usize,
     target: Target,
+    /// The sum of each column of `grad` goes here.
+    bias: Shared,
 }
 
 /// [`Destination`] by pointers.
@@ -137,16 +187,19 @@ fn cached() -> usize {
 }
 
 /// Copies `R` columns of the gradient of the output, `[rows, V::ROWS]`: a tile reads these again for each panel, and from one place.
+/// Returns the sum of each, by lanes.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn copy_left<V: Lanes, const R: usize>(work: &Work, column: usize, to: *mut f32) {
+unsafe fn copy_left<V: Lanes, const R: usize>(work: &Work, column: usize, to: *mut f32) -> [V; R] {
+    let mut sums = unsafe { [V::splat(0.0); R] };
     for panel in 0..work.grad.panels() {
         for up in (0..V::ACROSS).step_by(V::LANES) {
             unsafe {
                 let from = work.grad.pointer().add(panel * apart::<V>(work.outputs) + column * V::ACROSS + up);
                 let mut square = V::zeros();
-                for (r, column) in square.as_mut().iter_mut().enumerate().take(R) {
+                for ((r, sum), column) in sums.iter_mut().enumerate().zip(square.as_mut()) {
                     *column = V::load(from.add(r * V::ACROSS));
+                    *sum = sum.add(*column);
                 }
                 // Each store is over what the one before wrote too much.
                 for (i, numbers) in V::transposed(square).as_ref().iter().enumerate() {
@@ -155,6 +208,7 @@ unsafe fn copy_left<V: Lanes, const R: usize>(work: &Work, column: usize, to: *m
             }
         }
     }
+    sums
 }
 
 /// `R` rows of the gradient to `to`, as many panels wide; at `left` is room for what they are made of.
@@ -167,7 +221,13 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
     left: *mut f32,
     to: *mut f32,
 ) {
-    unsafe { copy_left::<V, R>(work, row, left) }
+    let sums = unsafe { copy_left::<V, R>(work, row, left) };
+    // Whoever takes the first panels tells of the bias.
+    if panels.start == 0 {
+        for (r, sum) in sums.into_iter().enumerate() {
+            unsafe { *work.bias.at(row + r) = sum.sum() }
+        }
+    }
     let depth = work.grad.filled();
     let across = panels.len() * V::ACROSS;
     // Only what is whole rows lies together in memory.

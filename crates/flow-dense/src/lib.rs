@@ -3,8 +3,7 @@
 //! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
 //! go through it again. Here they are done while a tile of the product is in registers, the step while some rows of the gradient
 //! are in cache, and weights are read where they lie, as far as caches allow: [`forward`] is a layer, [`backward`] the way back through
-//! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`], inputs for [`gradient`] in
-//! panels of the transposed.
+//! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`].
 //!
 //! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
@@ -47,6 +46,7 @@ mod pool;
 mod shares;
 mod spline;
 mod spline_table;
+mod thin;
 mod tile;
 mod weight;
 
@@ -58,7 +58,7 @@ pub use elementwise::{exp, scale_and_shift, scale_and_shift_back, shift_and_scal
 pub use few::{Layer, through_layers};
 pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
-pub use gradient::{Destination, gradient};
+pub use gradient::{Destination, OfLayer, gradient};
 pub use instructions::{Instructions, UnknownProducts, available, check_environment, instructions, rows_at_a_time};
 pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};

@@ -146,16 +146,16 @@ impl Panels {
         panels
     }
 
-    /// The sum of each column, over all rows; those that fill up the last panel have to be 0.
-    pub fn column_sums(&self, threads: usize) -> Vec<f32> {
-        let mut sums = vec![0.0; self.columns];
-        let out = Shared(sums.as_mut_ptr());
-        in_parallel(threads.clamp(1, self.columns.div_ceil(LINE).max(1)), &|part, parts| {
-            let own = share(self.columns, part, parts);
-            // SAFETY: there is a sum for each column, and each sum is one part's.
-            unsafe { sum_columns(self.pointer(), self.panels(), self.columns, own, out) }
-        });
-        sums
+    /// The sum of each column, over all rows; those that fill up the last panel have to be 0. For few columns.
+    pub(crate) fn column_sums(&self) -> Vec<f32> {
+        let next = self.apart();
+        let of = |column: usize, panel: usize| {
+            // SAFETY: so many panels are there, of so many columns, and all of them are written.
+            let lane =
+                unsafe { std::slice::from_raw_parts(self.pointer().add(panel * next + column * width()), width()) };
+            lane.iter().sum::<f32>()
+        };
+        (0..self.columns).map(|column| (0..self.panels()).map(|panel| of(column, panel)).sum()).collect()
     }
 
     /// Writes the matrix row after row.
@@ -341,28 +341,6 @@ unsafe fn untranspose_rows_by<V: Lanes>(
                     vector.store_first(to, across);
                 }
             }
-        }
-    }
-}
-
-with_lanes! {
-    unsafe fn sum_columns(from: *const f32, panels: usize, columns: usize, own: Range<usize>, to: Shared) = sum_columns_by
-}
-
-/// # Safety
-///
-/// `from` is so many panels of so many columns, and `to` has a place for each column.
-#[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn sum_columns_by<V: Lanes>(from: *const f32, panels: usize, columns: usize, own: Range<usize>, to: Shared) {
-    for column in own {
-        unsafe {
-            let mut total = V::splat(0.0);
-            for panel in 0..panels {
-                let from = from.add(panel * apart::<V>(columns) + column * V::ACROSS);
-                total = total.add(V::load(from).add(V::load(from.add(V::LANES))));
-            }
-            *to.at(column) = total.sum();
         }
     }
 }

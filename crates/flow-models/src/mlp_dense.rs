@@ -123,10 +123,9 @@ impl mlp::Layer {
         weight(&self.weight)
     }
 
-    /// From the gradient of what came out and from what went in, transposed.
+    /// From the gradient of what came out and from what went in.
     fn give_dense(&self, grad: &Panels, input: &Panels, gradients: &mut dyn Gradients) {
-        gradients.give_dense(&self.weight, grad, input);
-        gradients.give(&self.bias, &Tensor::from_slice(&grad.column_sums(threads())));
+        gradients.give_dense(&self.weight, Some(&self.bias), grad, input);
     }
 }
 
@@ -221,7 +220,7 @@ impl PlainConditionerBackward for Back<'_> {
         let after_sum = (net.residual && count > 1).then_some(&mut above);
         let then = ThenBack { after_sum, derivative: activation(count - 1), ..ThenBack::default() };
         let mut own = backward(&[(net.out.weight(), &grad)], width, then, threads());
-        net.out.give_dense(&grad, &self.input(count).transposed(threads()), gradients);
+        net.out.give_dense(&grad, self.input(count), gradients);
         for i in (1..count).rev() {
             let layer = &net.hidden[i];
             let mut sum = None;
@@ -231,7 +230,7 @@ impl PlainConditionerBackward for Back<'_> {
                 derivative: activation(i - 1),
             };
             let below = backward(&[(layer.weight(), &own)], width, then, threads());
-            layer.give_dense(&own, &self.input(i).transposed(threads()), gradients);
+            layer.give_dense(&own, self.input(i), gradients);
             (own, above) = (below, sum);
         }
         let first = &net.hidden[0];
@@ -244,10 +243,9 @@ impl PlainConditionerBackward for Back<'_> {
                 Some(skip) => backward(&[through, (weight(skip), &grad)], used, then, threads()),
             }
         });
-        let x = self.x.transposed(threads());
-        first.give_dense(&own, &x, gradients);
+        first.give_dense(&own, &self.x, gradients);
         if let Some(skip) = &net.skip {
-            gradients.give_dense(skip, &grad, &x);
+            gradients.give_dense(skip, None, &grad, &self.x);
         }
         grad_x
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use flow_core::dense::{numbers, some_numbers_mut, threads};
 use flow_cuda::{Constants, Moved, Numbers};
-use flow_dense::{Coefficients, Destination, Panels, adam_step, gradient, in_parallel};
+use flow_dense::{Coefficients, Destination, OfLayer, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
 
 use crate::flat::FlatParameters;
@@ -155,26 +155,26 @@ impl Adam {
         places.map(|place| of(segment(place.offset as usize).expect("every place is in one").group)).collect()
     }
 
-    /// A step of the numbers of one place by `gradient`, a vector of as many; returns Σ g².
+    /// A step of the numbers of one place by `gradient`, as many; returns Σ g².
     pub(crate) fn step_place(
         &mut self,
         parameters: &FlatParameters,
         place: usize,
-        gradient: &Tensor,
+        gradient: &[f32],
         c: &Coefficients,
     ) -> f64 {
-        let gradient = numbers(gradient);
         self.at_place(parameters, place, |p, m, v| on_slices(p, gradient, m, v, &[(0..gradient.len(), *c)]))
     }
 
-    /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory as a whole.
+    /// The same for a weight whose gradient is computed from panels ([`flow_dense::gradient`]) and never in memory as a whole; the
+    /// bias stays as it is.
     pub(crate) fn step_place_dense(
         &mut self,
         parameters: &FlatParameters,
         place: usize,
         (grad, input): (&Panels, &Panels),
         coefficients: &Coefficients,
-    ) -> f64 {
+    ) -> OfLayer {
         self.at_place(parameters, place, |weight, first, second| {
             gradient(grad, input, Destination::Step { weight, first, second, coefficients }, threads())
         })
@@ -182,12 +182,12 @@ impl Adam {
 
     /// Does something with the numbers of a place and both their moments. They are parts of slices and not of tensors, of which a step
     /// would make hundreds.
-    fn at_place(
+    fn at_place<T>(
         &mut self,
         parameters: &FlatParameters,
         place: usize,
-        f: impl FnOnce(&mut [f32], &mut [f32], &mut [f32]) -> f64,
-    ) -> f64 {
+        f: impl FnOnce(&mut [f32], &mut [f32], &mut [f32]) -> T,
+    ) -> T {
         let place = parameters.places()[place].range();
         let mut parameters = parameters.buffer().shallow_clone();
         let Moments { first, second } = &mut self.moments;

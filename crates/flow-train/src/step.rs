@@ -4,9 +4,10 @@
 //! and is still in the processor's cache when it is read. What it costs is that no gradient's length is known before the
 //! last of them, so nothing can be cut to a norm.
 
+use flow_core::dense::numbers;
 use flow_core::product::mm_into;
 use flow_core::{Gradients, ToParameters};
-use flow_dense::{Coefficients, Panels};
+use flow_dense::{Coefficients, OfLayer, Panels};
 use tch::{Kind, Tensor};
 
 use crate::adam::Adam;
@@ -46,7 +47,7 @@ impl<'a> StepAsYouGo<'a> {
         for place in 0..self.done.len() {
             if !self.done[place] {
                 let gradient = self.parameters.gradient(place);
-                self.step(place, &gradient);
+                self.step(place, numbers(&gradient));
                 let _ = tch::no_grad(|| gradient.shallow_clone().zero_());
             }
         }
@@ -54,7 +55,7 @@ impl<'a> StepAsYouGo<'a> {
         Stepped { norm: self.squares.sqrt(), wrong }
     }
 
-    fn step(&mut self, place: usize, gradient: &Tensor) {
+    fn step(&mut self, place: usize, gradient: &[f32]) {
         let squares = self.adam.step_place(self.parameters, place, gradient, &self.coefficients[place]);
         self.note(place, squares);
     }
@@ -83,14 +84,22 @@ impl Gradients for StepAsYouGo<'_> {
         let gradient = self.adam.scratch(weight.numel() as i64);
         let out = gradient.view(&weight.size()[..]);
         mm_into(&out, &grad.tr(), x);
-        self.step(place, &gradient);
+        self.step(place, numbers(&gradient));
     }
 
-    fn give_dense(&mut self, weight: &Tensor, grad: &Panels, input: &Panels) {
-        let Some(place) = self.parameters.place_of(weight) else { return };
+    fn give_dense(&mut self, weight: &Tensor, bias: Option<&Tensor>, grad: &Panels, input: &Panels) {
+        let Some(place) = self.parameters.place_of(weight) else {
+            return ToParameters.give_dense(weight, bias, grad, input);
+        };
         self.assert_first(place);
-        let squares = self.adam.step_place_dense(self.parameters, place, (grad, input), &self.coefficients[place]);
+        let coefficients = &self.coefficients[place];
+        let OfLayer { squares, bias: sums } =
+            self.adam.step_place_dense(self.parameters, place, (grad, input), coefficients);
         self.note(place, squares);
+        if let Some(place) = bias.and_then(|bias| self.parameters.place_of(bias)) {
+            self.assert_first(place);
+            self.step(place, &sums);
+        }
     }
 
     /// On the spot where the numbers lie as the parameter's do; else it waits with what autograd finds.
@@ -98,7 +107,7 @@ impl Gradients for StepAsYouGo<'_> {
         match self.parameters.place_of(parameter) {
             Some(place) if gradient.is_contiguous() => {
                 self.assert_first(place);
-                self.step(place, gradient);
+                self.step(place, numbers(gradient));
             }
             _ => ToParameters.give(parameter, gradient),
         }
