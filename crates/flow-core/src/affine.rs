@@ -3,8 +3,9 @@
 use tch::{Kind, Tensor, nn};
 
 use crate::dense::numbers;
-use crate::plain::{PlainMap, Scale, is_plain};
-use crate::{Bijection, Error, Inspection, Result, Scales};
+use crate::plain::{PlainMap, PlainRows, Scale, is_plain};
+use crate::plain_training::{PlainBackward, PlainGradient, PlainTrained, sums_of_columns};
+use crate::{Bijection, Direction, Error, Gradients, Inspection, Result, Scales};
 
 /// An elementwise affine map, `[n, ..event]` to the same shape, with `log_det = Σ log_scale` for every row.
 ///
@@ -60,6 +61,14 @@ impl ElementwiseAffine {
         let one = self.log_scale.sum(None::<Kind>);
         one.unsqueeze(0).expand([size[0]], false)
     }
+
+    /// As plain numbers, where each coordinate is a column and parameters can be read where they lie.
+    fn scale(&self) -> Option<Scale<'_>> {
+        let vector = self.log_scale.dim() == 1 && is_plain(&self.log_scale);
+        let plain = vector && self.shift.as_ref().is_none_or(is_plain);
+        let after = self.shift.as_ref().filter(|_| plain).map(numbers);
+        plain.then(|| Scale { log_scale: numbers(&self.log_scale), before: None, after })
+    }
 }
 
 impl Bijection for ElementwiseAffine {
@@ -82,13 +91,58 @@ impl Bijection for ElementwiseAffine {
     }
 
     fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
-        let vector = self.log_scale.dim() == 1 && is_plain(&self.log_scale);
-        let plain = vector && self.shift.as_ref().is_none_or(is_plain);
-        let after = self.shift.as_ref().filter(|_| plain).map(numbers);
-        plain.then(|| Box::new(Scale { log_scale: numbers(&self.log_scale), before: None, after }) as _)
+        self.scale().map(|scale| Box::new(scale) as _)
+    }
+
+    fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
+        self.scale().map(|scale| Box::new(Trained { map: self, scale }) as _)
     }
 
     fn inspect(&self, _x: &Tensor, _context: Option<&Tensor>) -> Inspection {
         Inspection { scales: Some(Scales::diagonal(&self.log_scale.exp())), ..Inspection::default() }
+    }
+}
+
+/// The map in training, on rows as plain numbers.
+struct Trained<'a> {
+    map: &'a ElementwiseAffine,
+    scale: Scale<'a>,
+}
+
+/// With what went in, where parameters are trained.
+struct Back<'a> {
+    trained: Trained<'a>,
+    x: Option<Vec<f32>>,
+}
+
+impl<'a> PlainTrained<'a> for Trained<'a> {
+    fn forward_keeping(self: Box<Self>, rows: &mut PlainRows) -> Box<dyn PlainBackward + 'a> {
+        let x = self.map.log_scale.requires_grad().then(|| rows.numbers.to_vec());
+        self.scale.take(Direction::Forward, rows);
+        Box::new(Back { trained: *self, x })
+    }
+}
+
+impl PlainBackward for Back<'_> {
+    /// `g_x = g exp(log_scale)`, `g_log_scale = exp(log_scale) Σ g x + Σ g_log_det`, `g_shift = Σ g`, sums over rows.
+    fn backward(self: Box<Self>, grad: &mut PlainGradient, wanted: bool, gradients: &mut dyn Gradients) {
+        let Back { trained: Trained { map, scale }, x } = *self;
+        let scales = scale.exp();
+        let give = |gradients: &mut dyn Gradients, parameter: &Tensor, sums: Vec<f64>| {
+            let sums: Vec<f32> = sums.into_iter().map(|sum| sum as f32).collect();
+            gradients.give(parameter, &Tensor::from_slice(&sums));
+        };
+        if let Some(shift) = map.shift.as_ref().filter(|shift| shift.requires_grad()) {
+            give(gradients, shift, sums_of_columns(&grad.rows, |grad, _| f64::from(grad)));
+        }
+        if let Some(x) = x {
+            let of_log_det: f64 = grad.log_det.iter().map(|g| f64::from(*g)).sum();
+            let sums = sums_of_columns(&grad.rows, |grad, at| f64::from(grad) * f64::from(x[at]));
+            let sums = sums.iter().zip(&scales).map(|(sum, scale)| sum * f64::from(*scale) + of_log_det);
+            give(gradients, &map.log_scale, sums.collect());
+        }
+        if wanted {
+            grad.rows.each(|_, row, _| row.iter_mut().zip(&scales).for_each(|(g, scale)| *g *= scale));
+        }
     }
 }

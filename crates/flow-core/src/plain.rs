@@ -200,6 +200,15 @@ pub(crate) struct Scale<'a> {
     pub after: Option<&'a [f32]>,
 }
 
+impl Scale<'_> {
+    /// What each column is multiplied by.
+    pub(crate) fn exp(&self) -> Vec<f32> {
+        let mut scale = self.log_scale.to_vec();
+        exp(&mut scale);
+        scale
+    }
+}
+
 impl PlainMap for Scale<'_> {
     fn take(&self, direction: Direction, rows: &mut PlainRows) {
         let forward = direction == Direction::Forward;

@@ -193,6 +193,23 @@ impl Columns<'_> {
     }
 }
 
+/// `Σ f(x, its place)` of every column, over all rows: each is one thread's, so that how many there are changes nothing.
+pub(crate) fn sums_of_columns(rows: &PlainRows, f: impl Fn(f32, usize) -> f64 + Sync) -> Vec<f64> {
+    let mut sums = vec![0.0; rows.columns];
+    let own = rows.columns.div_ceil(threads_for(rows.numbers.len())).max(1);
+    let shares: Vec<_> = sums.chunks_mut(own).map(Mutex::new).collect();
+    in_parallel(shares.len(), &|part, _| {
+        let (sums, first) = (&mut *lock(&shares[part]), part * own);
+        for (row, numbers) in rows.numbers.chunks_exact(rows.columns).enumerate() {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += f(numbers[first + i], row * rows.columns + first + i);
+            }
+        }
+    });
+    drop(shares);
+    sums
+}
+
 /// # Panics
 ///
 /// If a conditioner has given something else than so many rows of so many numbers.

@@ -1,15 +1,19 @@
 //! Batches as tensors: gathered where the rows lie, dequantized on the device.
 
+use std::sync::Mutex;
+
+use flow_core::dense::{numbers_mut, threads};
 use flow_core::rng::{derive_seed, with_seed};
 use flow_data::{Rows, Source, Split, Toy, Values};
+use flow_dense::in_parallel;
 use flow_models::class_context;
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
 /// The largest number below 1 whose sum with any byte is an f32.
-const LARGEST_NOISE: f64 = 1.0 - 1.0 / 65_536.0;
+const LARGEST_NOISE: f32 = 1.0 - 1.0 / 65_536.0;
 
 /// The most bytes of a split that are copied to a device other than the processor: of larger ones, every batch is.
 const ON_DEVICE: usize = 2 << 30;
@@ -130,11 +134,19 @@ impl DeviceRows {
             .as_ref()
             .map(|Classes { labels, number }| class_context(&labels.index_select(0, index), *number));
         let rows = match &self.rows {
-            Held::Host(split) => tensor(&split.gather(&numbers(index)), self.device),
+            Held::Host(split) => match split.gather(&numbers(index)) {
+                Values::Levels { data, levels } if self.device == Device::Cpu => {
+                    return Batch { x: with_noise(&data, levels), context };
+                }
+                values => tensor(&values, self.device),
+            },
             Held::Device(rows) => rows.index_select(0, index),
         };
         let Some(levels) = self.levels else { return Batch { x: rows, context } };
-        let noise = Tensor::rand(rows.size(), (Kind::Float, rows.device())).clamp_max_(LARGEST_NOISE);
+        if self.device == Device::Cpu {
+            return Batch { x: with_noise(&bytes(&rows), levels), context };
+        }
+        let noise = Tensor::rand(rows.size(), (Kind::Float, self.device)).clamp_max_(f64::from(LARGEST_NOISE));
         Batch { x: (rows.to_kind(Kind::Float) + noise) / f64::from(levels), context }
     }
 
@@ -145,10 +157,37 @@ impl DeviceRows {
     }
 }
 
+/// `(k + u) / levels` of every number of `rows: [n, D]`, with noise from libtorch's generator, in one pass that threads share.
+fn with_noise(rows: &Array2<u8>, levels: u32) -> Tensor {
+    let (n, dim) = rows.dim();
+    let mut x = Tensor::rand([n as i64, dim as i64], (Kind::Float, Device::Cpu));
+    let size = n.div_ceil(threads()).max(1);
+    #[allow(unsafe_code, reason = "a tensor is written to")]
+    // SAFETY: it was made here.
+    let parts =
+        unsafe { numbers_mut(&mut x) }.chunks_mut((size * dim).max(1)).zip(rows.axis_chunks_iter(Axis(0), size));
+    let parts: Vec<_> = parts.map(Mutex::new).collect();
+    in_parallel(parts.len(), &|part, _| {
+        let (x, rows) = &mut *parts[part].lock().expect("no other thread has it");
+        for (x, level) in x.iter_mut().zip(rows.iter()) {
+            *x = (f32::from(*level) + x.min(LARGEST_NOISE)) / levels as f32;
+        }
+    });
+    drop(parts);
+    x
+}
+
 /// An index as row numbers.
 fn numbers(index: &Tensor) -> Vec<usize> {
     let index = Vec::<i64>::try_from(index.to_device(Device::Cpu)).expect("a vector of row numbers");
     index.into_iter().map(|row| usize::try_from(row).expect("a row number")).collect()
+}
+
+/// A matrix of levels.
+fn bytes(rows: &Tensor) -> Array2<u8> {
+    let shape = rows.size2().expect("a matrix");
+    let bytes = Vec::<u8>::try_from(rows.flatten(0, -1)).expect("levels are bytes");
+    Array2::from_shape_vec((shape.0 as usize, shape.1 as usize), bytes).expect("as many")
 }
 
 /// Values on a device, levels as bytes.
