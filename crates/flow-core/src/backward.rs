@@ -45,6 +45,9 @@ pub trait Gradients {
     /// The same from panels of `grad` and of `x`, and that of `bias: [outputs]`, if there is one: the sum of the rows of `grad`.
     fn give_dense(&mut self, weight: &Tensor, bias: Option<&Tensor>, grad: &Panels, input: &Panels) {
         let (mut own, mut unwanted) = (gradient_of(weight), Vec::new());
+        if own.is_none() && bias.is_none_or(|bias| !bias.requires_grad()) {
+            return;
+        }
         let into = match &mut own {
             #[allow(unsafe_code, reason = "a tensor is written to")]
             // SAFETY: a gradient is nobody else's on the way back.
@@ -145,4 +148,27 @@ pub fn gradient_of(parameter: &Tensor) -> Option<Tensor> {
         tch::with_grad(|| (parameter * zeros).sum(None::<Kind>).backward());
     }
     Some(parameter.grad())
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    /// Of a weight that is not trained whose bias is, and the other way round.
+    #[test]
+    fn what_is_not_trained_is_given_nothing() {
+        for (weight_trained, bias_trained) in [(false, true), (true, false), (false, false)] {
+            let zeros = |size: &[i64]| Tensor::zeros(size, (Kind::Float, Device::Cpu));
+            let (weight, bias) = (zeros(&[3, 4]), zeros(&[3]));
+            let (weight, bias) = (weight.set_requires_grad(weight_trained), bias.set_requires_grad(bias_trained));
+            let [grad, input] = [3, 4].map(|columns| Panels::from_rows(&vec![2.0; 5 * columns], 5, columns, 1));
+            tch::no_grad(|| ToParameters.give_dense(&weight, Some(&bias), &grad, &input));
+            for (parameter, trained, each) in [(weight, weight_trained, 20.0), (bias, bias_trained, 10.0)] {
+                assert_eq!(parameter.grad().defined(), trained);
+                assert!(!trained || parameter.grad() == parameter.full_like(each));
+            }
+        }
+    }
 }

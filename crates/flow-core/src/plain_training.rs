@@ -311,3 +311,21 @@ impl PlainBackward for CouplingBack<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of columns that threads share.
+    #[test]
+    fn sums_of_columns_are_those_of_one_loop() {
+        let (n, columns) = (512, 37);
+        let mut numbers: Vec<f32> = (0..n * columns).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+        let weights: Vec<f64> = (0..n * columns).map(|i| (i * 31 % 17) as f64).collect();
+        let plain =
+            |column| (0..n).map(|row| row * columns + column).map(|at| f64::from(numbers[at]) * weights[at]).sum();
+        let plain: Vec<f64> = (0..columns).map(plain).collect();
+        let rows = PlainRows { columns, numbers: &mut numbers, log_det: &mut vec![0.0; n] };
+        assert_eq!(sums_of_columns(&rows, |x, at| f64::from(x) * weights[at]), plain);
+    }
+}

@@ -40,8 +40,8 @@ pub struct OfLayer {
     pub bias: Vec<f32>,
 }
 
-/// The gradient of a layer's weight, and of its bias, from that of its output and from its input. A part of a row that is not finite
-/// moves nothing.
+/// The gradient of a layer's weight, and of its bias, from that of its output and from its input. Of a step, a part of a row of the weight
+/// that is not finite moves nothing, or some rows together where these are short; the bias is told, and takes no step here.
 ///
 /// Rows that fill up the last panel of `grad` have to be 0, as [`Panels::from_rows`] and [`backward`](crate::backward) leave
 /// them.

@@ -3,7 +3,7 @@
 //! A matrix product of a library ends in memory: the bias, the activation, the gradient's mask and the optimizer's step each
 //! go through it again. Here they are done while a tile of the product is in registers, the step while some rows of the gradient
 //! are in cache, and weights are read where they lie, as far as caches allow: [`forward`] is a layer, [`backward`] the way back through
-//! it, [`gradient`] the gradient of its weight, or Adam's step by it. Batches are held in [`Panels`].
+//! it, [`gradient`] the gradient of its weight, or Adam's step by it, and that of its bias. Batches are held in [`Panels`].
 //!
 //! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which

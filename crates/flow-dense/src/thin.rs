@@ -15,8 +15,8 @@ pub(crate) const THIN: usize = 2;
 /// Columns of the wider one that are taken side by side.
 const SIDE_BY_SIDE: usize = 4;
 
-/// `thinᵀ wide`, of as many rows, and the sum of each column of `wide`. Rows that fill up the last panel have to be 0 in one of both, and
-/// in `wide` for the sums.
+/// `thinᵀ wide`, of as many rows, and the sum of each column of `wide`. Rows that fill up the last panel have to be 0 in one of both and
+/// finite in the other, and 0 in `wide` for the sums.
 pub(crate) fn products(wide: &Panels, thin: &Panels, threads: usize) -> (Vec<f32>, Vec<f32>) {
     let (columns, few) = (wide.columns(), thin.columns());
     assert!(few <= THIN && thin.rows() == wide.rows(), "{few} columns, of as many rows");

@@ -27,12 +27,15 @@ fn filled(rows: usize) -> usize {
 }
 
 /// Rows of a batch, inputs, outputs. The last two have more panels than go through a weight together, of inputs or of rows.
-const SIZES: [(usize, usize, usize); 13] = [
+const SIZES: [(usize, usize, usize); 16] = [
     (1, 1, 1),
     (200, 1, 70),
     (45, 70, 2),
     (130, 2, 43),
     (64, 43, 1),
+    (40, 2, 2),
+    (300, 2, 601),
+    (120, 1201, 1),
     (31, 5, 14),
     (32, 16, 32),
     (33, 17, 15),

@@ -17,6 +17,8 @@ const LARGEST_NOISE: f32 = 1.0 - 1.0 / 65_536.0;
 
 /// The most bytes of a split that are copied to a device other than the processor: of larger ones, every batch is.
 const ON_DEVICE: usize = 2 << 30;
+/// Numbers of a batch from which on threads share it.
+const WORTH_SHARING: usize = 1 << 13;
 /// Rows copied to a device at a time.
 const COPIED: usize = 1 << 16;
 
@@ -161,7 +163,8 @@ impl DeviceRows {
 fn with_noise(rows: &Array2<u8>, levels: u32) -> Tensor {
     let (n, dim) = rows.dim();
     let mut x = Tensor::rand([n as i64, dim as i64], (Kind::Float, Device::Cpu));
-    let size = n.div_ceil(threads()).max(1);
+    let threads = if x.numel() < WORTH_SHARING { 1 } else { threads() };
+    let size = n.div_ceil(threads).max(1);
     #[allow(unsafe_code, reason = "a tensor is written to")]
     // SAFETY: it was made here.
     let parts =

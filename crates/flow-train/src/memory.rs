@@ -21,7 +21,8 @@ pub fn keep_freed_memory() {
 }
 
 /// Gives the system back what is free between what is in use, for a moment when much has been freed that will not be asked for
-/// again. Elsewhere than on Linux with glibc nothing is done.
+/// again: weights that were initialised one by one, before a training has all of them in one place. It happens once and chooses nothing
+/// for later, unlike [`keep_freed_memory`]. Elsewhere than on Linux with glibc nothing is done.
 pub(crate) fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "a function of another language")]

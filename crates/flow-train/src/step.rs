@@ -96,9 +96,14 @@ impl Gradients for StepAsYouGo<'_> {
         let OfLayer { squares, bias: sums } =
             self.adam.step_place_dense(self.parameters, place, (grad, input), coefficients);
         self.note(place, squares);
-        if let Some(place) = bias.and_then(|bias| self.parameters.place_of(bias)) {
-            self.assert_first(place);
-            self.step(place, &sums);
+        if let Some(bias) = bias {
+            match self.parameters.place_of(bias) {
+                Some(place) => {
+                    self.assert_first(place);
+                    self.step(place, &sums);
+                }
+                None => ToParameters.give(bias, &Tensor::from_slice(&sums)),
+            }
         }
     }
 

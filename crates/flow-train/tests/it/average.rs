@@ -5,6 +5,7 @@ use std::path::Path;
 
 use flow_core::rng::derive_seed;
 use flow_data::Spec;
+use flow_models::Model;
 use flow_models::file::read_tensors;
 use flow_train::batches::DeviceRows;
 use flow_train::evaluate::{Mean, log_probs};
@@ -88,11 +89,20 @@ fn the_model_file_holds_the_average_of_the_best_validation() {
 
 #[test]
 fn without_it_the_weights_themselves_are_kept() {
-    let fields = ["train.steps=5", "train.batch=40", "train.ema=0", "train.validate_every=5"];
-    let (config, data) = tiny("nice", Spec::Moons, &fields);
-    let mut trainer = Trainer::new(config, data).unwrap();
-    trainer.run(&mut watch).unwrap();
-    let last: Vec<Tensor> = trainer.model().variables().values().map(|v| v.detach().copy()).collect();
-    let kept: Vec<Tensor> = trainer.into_best().variables().into_values().collect();
-    assert_eq!(last, kept);
+    let weights = |model: &Model| model.variables().values().map(|v| v.detach().copy()).collect::<Vec<Tensor>>();
+    // The second rate is one by which nothing gets better after the first validation.
+    for (rate, best) in [("train.learning_rate=1e-3", 6), ("train.learning_rate=3", 3)] {
+        let run = |steps: &str| {
+            let fields = [steps, rate, "train.batch=40", "train.ema=0", "train.validate_every=3"];
+            let schedule = ["train.schedule=constant", "train.warmup=0"];
+            let (config, data) = tiny("nice", Spec::Moons, &[&fields[..], &schedule].concat());
+            let mut trainer = Trainer::new(config, data).unwrap();
+            trainer.run(&mut watch).unwrap();
+            trainer
+        };
+        let (all, some) = (run("train.steps=6"), run(&format!("train.steps={best}")));
+        assert_eq!(all.progress().best_step, best, "{rate}");
+        let then = weights(some.model());
+        assert_eq!(weights(&all.into_best()), then, "{rate}");
+    }
 }
