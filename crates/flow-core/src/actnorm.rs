@@ -123,7 +123,7 @@ impl Bijection for ActNorm {
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         if !self.has_started() && x.size()[0] > 0 {
-            tch::no_grad(|| {
+            crate::no_grad(|| {
                 let others: Vec<i64> = (0..x.dim() as i64).filter(|&d| d != 1).collect();
                 let mean = x.mean_dim(&others[..], false, None::<Kind>);
                 let std = x.std_dim(&others[..], false, false).clamp_min(SMALLEST_STD);

@@ -164,7 +164,7 @@ mod tests {
             let (weight, bias) = (zeros(&[3, 4]), zeros(&[3]));
             let (weight, bias) = (weight.set_requires_grad(weight_trained), bias.set_requires_grad(bias_trained));
             let [grad, input] = [3, 4].map(|columns| Panels::from_rows(&vec![2.0; 5 * columns], 5, columns, 1));
-            tch::no_grad(|| ToParameters.give_dense(&weight, Some(&bias), &grad, &input));
+            crate::no_grad(|| ToParameters.give_dense(&weight, Some(&bias), &grad, &input));
             for (parameter, trained, each) in [(weight, weight_trained, 20.0), (bias, bias_trained, 10.0)] {
                 assert_eq!(parameter.grad().defined(), trained);
                 assert!(!trained || parameter.grad() == parameter.full_like(each));

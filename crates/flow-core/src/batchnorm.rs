@@ -59,7 +59,7 @@ impl BatchNorm {
     }
 
     fn set(&self, mean: &Tensor, variance: &Tensor) {
-        tch::no_grad(|| {
+        crate::no_grad(|| {
             self.mean.shallow_clone().copy_(mean);
             self.variance.shallow_clone().copy_(variance);
         });
@@ -91,7 +91,7 @@ impl Bijection for BatchNorm {
     /// as an [`ActNorm`](crate::ActNorm)'s does, and a training moves them anyway.
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         if x.size()[0] > 0 {
-            let (mean, variance) = tch::no_grad(|| Self::moments(x));
+            let (mean, variance) = crate::no_grad(|| Self::moments(x));
             self.set(&mean, &variance);
         }
         self.forward(x, context).0

@@ -83,7 +83,7 @@ pub trait Bijection: Debug + Send {
     ///
     /// One hook serves rebuilding activations (memory that does not grow with depth) and hand-written backward passes.
     fn vjp(&self, z: &Tensor, context: Option<&Tensor>, grad_z: &Tensor, grad_log_det: &Tensor) -> (Tensor, Tensor) {
-        let x = tch::no_grad(|| self.inverse(z, context).0).set_requires_grad(true);
+        let x = crate::no_grad(|| self.inverse(z, context).0).set_requires_grad(true);
         let (z, log_det) = self.forward(&x, context);
         ((z * grad_z).sum(None) + (log_det * grad_log_det).sum(None)).backward();
         let grad_x = x.grad();

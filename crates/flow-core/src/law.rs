@@ -149,7 +149,7 @@ pub(crate) fn parameter_gradients(
     kept: &Tensor,
     loss: impl FnOnce(&Tensor, Option<Tensor>) -> Tensor,
 ) -> (Tensor, Tensor, Tensor) {
-    let changed = tch::no_grad(|| law.inverse(&z_changed.detach(), &parameters.detach()).0).set_requires_grad(true);
+    let changed = crate::no_grad(|| law.inverse(&z_changed.detach(), &parameters.detach()).0).set_requires_grad(true);
     let (z, log_scale) = law.forward(&changed, parameters);
     loss(&z, log_scale).backward();
     (changed.detach(), gradient_or_zeros(&changed), gradient_or_zeros(kept))

@@ -5,7 +5,8 @@ use tch::Tensor;
 use crate::shape::sum_event;
 use crate::{Bijection, Edge, Error, Inspection, Result};
 
-/// The logit of a squeezed unit cube (RealNVP, section 4.1; MAF, appendix), `[n, ..event]` to the same shape:
+/// The logit of a unit cube squeezed at both ends (MAF, appendix; RealNVP, section 4.1, has `α + (1 - α) x`),
+/// `[n, ..event]` to the same shape:
 ///
 /// ```text
 /// y = α + (1 - 2α) x,   z = ln y - ln(1 - y)
@@ -44,7 +45,8 @@ impl Bijection for Logit {
     fn forward(&self, x: &Tensor, _context: Option<&Tensor>) -> (Tensor, Tensor) {
         // 1 - y is computed from 1 - x, which is exact near 1: from y it would lose every digit of a small α in f32.
         let ln_y = (x * self.width() + self.alpha).log();
-        let ln_rest = ((x.neg() + 1.0) * self.width() + self.alpha).log();
+        // By a product, for the negative of a byte is a byte: an image not rescaled must not come out finite.
+        let ln_rest = ((x * -1.0 + 1.0) * self.width() + self.alpha).log();
         let log_det = sum_event(&(self.width().ln() - &ln_y - &ln_rest));
         (ln_y - ln_rest, log_det)
     }

@@ -54,7 +54,8 @@ impl Multiscale {
     /// # Errors
     ///
     /// [`Error::Levels`] where there is none, an image becomes too small to be squeezed, or a level keeps no channel or
-    /// more than there are.
+    /// more than there are; [`Error::DuplicateName`] where two steps of a level have one name, for a trace has both as
+    /// `level_i.name`.
     pub fn new(event: [usize; 3], order: SqueezeOrder, levels: Vec<Level>) -> Result<Self> {
         let wrong = |why: String| Err(Error::Levels { levels: levels.len(), event: event.to_vec(), why });
         if levels.is_empty() {
@@ -71,6 +72,10 @@ impl Multiscale {
                 return wrong(format!("level {i} has {} channels and cannot keep {}", 4 * c, level.kept));
             }
             c = level.kept;
+            let before: Vec<&str> = level.before.iter().map(|(name, _)| name).collect();
+            if let Some((name, _)) = level.steps.iter().find(|(name, _)| before.contains(name)) {
+                return Err(Error::DuplicateName { name: format!("level_{i}.{name}") });
+            }
         }
         Ok(Multiscale { event: event.map(|n| n as i64), order, levels })
     }
@@ -308,5 +313,26 @@ impl Backward for MultiscaleBack<'_> {
         let multiscale = self.multiscale;
         let (grad, _) = multiscale.run(grad_value, |h, lift, take| multiscale.up(0, h, lift, take), take);
         wanted.then_some(grad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Permute;
+
+    #[test]
+    fn two_steps_of_a_level_have_two_names() {
+        let chain = |name: &str| {
+            let mut chain = Chain::default();
+            chain.push(name, Permute::reverse(2)).expect("the first of its name");
+            chain
+        };
+        let of = |before: &str, steps: &str| {
+            let level = Level { before: chain(before), steps: chain(steps), kept: 0 };
+            Multiscale::new([1, 2, 2], SqueezeOrder::default(), vec![level])
+        };
+        assert!(of("a", "b").is_ok());
+        assert!(matches!(of("a", "a"), Err(Error::DuplicateName { name }) if name == "level_0.a"));
     }
 }

@@ -13,6 +13,8 @@ use crate::{Bijection, Inspection, Scales};
 /// z = (x - μ) exp(-log σ)          log_det = -Σ log σ
 /// ```
 ///
+/// Without a context it is what it is at a context of 0; one that was built without leaves it to the other steps of its chain.
+///
 /// So the base stays the standard normal, without parameters, and a temperature scales what is left. Shapes: `[n, ..event]`
 /// to the same; all starts at 0, as the identity.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ impl Bins {
         let free = (value - &self.z) / &self.h;
         let y = free.clamp(0.0, 1.0);
         let s = &self.h / &self.w;
-        let t = self.with_gradient(tch::no_grad(|| self.root(&y, &s)), &y, &s);
+        let t = self.with_gradient(crate::no_grad(|| self.root(&y, &s)), &y, &s);
         let denominator = self.denominator(&s, &(&t * (1.0 - &t)));
         let log_slope = self.log_slope(&t, &s, &denominator);
         (&self.x + &self.w * t + (free - y) * &self.h * log_slope.neg().exp(), log_slope)
@@ -73,7 +73,7 @@ impl Bins {
         let both = &t * (1.0 - &t);
         let denominator = self.denominator(s, &both);
         let ahead = (s * t.square() + &self.d0 * both) / &denominator - y;
-        let slope = tch::no_grad(|| self.log_slope(&t, s, &denominator).exp() / s);
+        let slope = crate::no_grad(|| self.log_slope(&t, s, &denominator).exp() / s);
         // The value is that of the root, whatever is left of `ahead`.
         &t - (&ahead - ahead.detach()) / slope
     }

@@ -210,7 +210,7 @@ impl Bijection for Spline {
 
     fn start_from_data(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         if !self.has_started() && x.size()[0] > 0 {
-            tch::no_grad(|| self.fit(x));
+            crate::no_grad(|| self.fit(x));
         }
         self.forward(x, context).0
     }

@@ -213,6 +213,16 @@ fn a_model_made_in_f32_can_be_checked_in_f64() {
     check_table(Kind::Float, Kind::Double, &SHARP);
 }
 
+/// An image of bytes has been forgotten to be rescaled, and its likelihood must not look like one.
+#[test]
+fn a_logit_of_bytes_is_no_number() {
+    let bytes = Tensor::from_slice(&[0u8, 1, 2, 128, 255]).to_device(device()).reshape([-1, 1]);
+    let (z, log_det) = Logit::new(0.05).unwrap().forward(&bytes, None);
+    for t in [z, log_det] {
+        assert_eq!(Vec::<bool>::try_from(t.isfinite().flatten(0, -1)).unwrap(), [true, true, false, false, false]);
+    }
+}
+
 /// The hooks must also leave on the parameters what autograd leaves there.
 fn check_all_gradients(kind: Kind, most: f64) {
     let mut faults = String::new();

@@ -301,10 +301,10 @@ fn wide() -> Law {
     Law::Affine { bound: Bound::Fixed(WIDE) }
 }
 
-fn chain(steps: Vec<Step>, vs: &nn::VarStore, path: &nn::Path, channels: usize) -> Chain {
+fn chain(name: &str, steps: Vec<Step>, vs: &nn::VarStore, path: &nn::Path, channels: usize) -> Chain {
     let mut chain = Chain::default();
     for (i, step) in steps.into_iter().enumerate() {
-        chain.push(format!("step_{i}"), bijection(step, vs, &(path / i as i64), channels)).unwrap();
+        chain.push(format!("{name}_{i}"), bijection(step, vs, &(path / i as i64), channels)).unwrap();
     }
     chain
 }
@@ -323,8 +323,8 @@ fn agree(file: &str) {
     let mut levels = Vec::new();
     for (i, PeerLevel { before, steps, kept }) in peer.levels.into_iter().enumerate() {
         let path = vs.root() / format!("level_{i}");
-        let before = chain(before, &vs, &(&path / "before"), channels);
-        let steps = chain(steps, &vs, &(&path / "steps"), 4 * channels);
+        let before = chain("before", before, &vs, &(&path / "before"), channels);
+        let steps = chain("step", steps, &vs, &(&path / "steps"), 4 * channels);
         levels.push(Level { before, steps, kept });
         channels = kept;
     }

@@ -274,7 +274,7 @@ impl Conv {
         let norm = match norm {
             Norm::None => ConvNorm::None,
             Norm::Weight => {
-                let length = tch::no_grad(|| length(&weight).flatten(0, -1).copy());
+                let length = flow_core::no_grad(|| length(&weight).flatten(0, -1).copy());
                 ConvNorm::Weight { gain: path.add("gain", length, true) }
             }
             Norm::Batch => {

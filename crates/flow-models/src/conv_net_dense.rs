@@ -72,7 +72,7 @@ impl<'a> Plain<'a> {
             (Filters::new(numbers(weight), filters, (size[2] * size[3]) as usize), numbers(&conv.bias))
         };
         let shift = context.zip(net.context.as_ref()).map(|(context, weight)| {
-            let shift = tch::no_grad(|| context.linear(weight, None::<&Tensor>));
+            let shift = flow_core::no_grad(|| context.linear(weight, None::<&Tensor>));
             Vec::try_from(shift.flatten(0, -1)).expect("numbers")
         });
         Plain { convs: net.convs().zip(weights).map(of).collect(), residual: net.residual(), slope, shift }

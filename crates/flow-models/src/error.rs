@@ -19,6 +19,12 @@ pub enum Error {
     /// A constructor of flow-core refused.
     #[error(transparent)]
     Core(#[from] flow_core::Error),
+    /// Rows or a context that the model does not take.
+    #[error("{0}")]
+    Input(String),
+    /// The device asked for is not there.
+    #[error("libtorch finds no device {0:?}; Device::Cpu is always there, and docs/libtorch.md says how to get CUDA")]
+    Device(tch::Device),
     /// Reading or writing failed.
     #[error("{path}: {source}")]
     Io {
@@ -26,6 +32,14 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// What was to be saved is nothing that could be loaded again.
+    #[error("{path} is not written: {why}")]
+    NotSaved {
+        /// The file.
+        path: PathBuf,
+        /// The first thing wrong, and where.
+        why: String,
     },
     /// The file is not a model file, or a damaged one.
     #[error("{path}: not a sound model file: {why}")]

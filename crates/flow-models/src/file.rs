@@ -50,7 +50,8 @@ impl ModelCard {
 ///
 /// # Errors
 ///
-/// What the system says of the file.
+/// What the system says of the file, and [`Error::NotSaved`] for what [`load`] would refuse: tensors that are not those of the
+/// card's configuration, of f64 for instance, or numbers that are not finite.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<()> {
     put(path, prepare(path, tensors, card)?)
 }
@@ -61,6 +62,7 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -
 ///
 /// As [`save`].
 pub fn prepare(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> Result<Prepared> {
+    require_sound(tensors, card).map_err(|why| Error::NotSaved { path: path.to_owned(), why })?;
     let card = serde_json::to_value(card).expect("a card is plain data");
     prepare_tensors(path, tensors, &card.to_string())
 }
@@ -69,7 +71,7 @@ pub fn prepare(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard
 ///
 /// # Errors
 ///
-/// What the system says of the file.
+/// What the system says of the file, and [`Error::NotSaved`] for a tensor of another kind.
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &str) -> Result<()> {
     put(path, prepare_tensors(path, tensors, metadata)?)
 }
@@ -80,8 +82,10 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: 
 ///
 /// As [`write_tensors`].
 pub fn prepare_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata: &str) -> Result<Prepared> {
+    let parts = tensors.iter().map(|(name, tensor)| Ok((name, dtype(name, tensor)?, shape(tensor), bytes(tensor))));
+    let parts: std::result::Result<Vec<_>, String> = parts.collect();
     let owned: Vec<(&String, Dtype, Vec<usize>, Vec<u8>)> =
-        tensors.iter().map(|(name, tensor)| (name, dtype(tensor), shape(tensor), bytes(tensor))).collect();
+        parts.map_err(|why| Error::NotSaved { path: path.to_owned(), why })?;
     let views = owned.iter().map(|(name, dtype, shape, bytes)| {
         let view = TensorView::new(*dtype, shape.clone(), bytes).expect("shape and bytes come from one tensor");
         (name.as_str(), view)
@@ -89,6 +93,22 @@ pub fn prepare_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>, metadata
     let metadata = HashMap::from([(KEY.to_owned(), metadata.to_owned())]);
     let file = safetensors::serialize(views, Some(metadata)).expect("names and shapes are sound");
     Prepared::new(path, &digest::seal(&file)).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// What can be told of a model's tensors without building it.
+fn require_sound(tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> std::result::Result<(), String> {
+    for (name, tensor) in tensors {
+        if ![Kind::Float, Kind::Int64].contains(&tensor.kind()) {
+            return Err(format!("tensor {name:?} is {:?}; a model file holds f32", tensor.kind()));
+        }
+        require_sense(name, tensor)?;
+    }
+    let expected = card.model.saved_numbers(&card.event).map_err(|e| e.to_string())?;
+    let held: u128 = tensors.values().map(|t| t.numel() as u128).sum();
+    if expected != held {
+        return Err(format!("its configuration asks for {expected} numbers, its tensors hold {held}"));
+    }
+    Ok(())
 }
 
 fn put(path: &Path, file: Prepared) -> Result<()> {
@@ -296,19 +316,22 @@ pub fn copy_into(model: &Model, tensors: &BTreeMap<String, Tensor>) -> std::resu
                 want.size()
             ));
         }
-        if tensor.isfinite().all().int64_value(&[]) == 0 {
-            return Err(format!("tensor {name:?} holds a number that is not finite"));
-        }
-        if let Some(fault) = nonsense(name, tensor) {
-            return Err(format!("tensor {name:?} {fault}"));
-        }
+        require_sense(name, tensor)?;
     }
-    tch::no_grad(|| {
+    flow_core::no_grad(|| {
         for (name, variable) in variables {
             variable.shallow_clone().copy_(&tensors[&name]);
         }
     });
     Ok(())
+}
+
+/// Refuses numbers that cannot be those of the variable called `name`.
+fn require_sense(name: &str, tensor: &Tensor) -> std::result::Result<(), String> {
+    if tensor.isfinite().all().int64_value(&[]) == 0 {
+        return Err(format!("tensor {name:?} holds a number that is not finite"));
+    }
+    nonsense(name, tensor).map_or(Ok(()), |fault| Err(format!("tensor {name:?} {fault}")))
 }
 
 /// What is wrong with finite numbers, by the last part of the `name` of the variable that they are of.
@@ -331,12 +354,12 @@ fn is_permutation(order: &Tensor) -> bool {
     order.sort(0, false).0 == all
 }
 
-fn dtype(tensor: &Tensor) -> Dtype {
+fn dtype(name: &str, tensor: &Tensor) -> std::result::Result<Dtype, String> {
     match tensor.kind() {
-        Kind::Float => Dtype::F32,
-        Kind::Double => Dtype::F64,
-        Kind::Int64 => Dtype::I64,
-        other => panic!("tensors of kind {other:?} are not saved"),
+        Kind::Float => Ok(Dtype::F32),
+        Kind::Double => Ok(Dtype::F64),
+        Kind::Int64 => Ok(Dtype::I64),
+        other => Err(format!("tensor {name:?} is {other:?}; f32, f64 and i64 are known")),
     }
 }
 

@@ -17,7 +17,7 @@
 //!
 //! // At the start every coupling is the identity, so the density is that of the base.
 //! let x = Tensor::zeros([1, 3], (Kind::Float, Device::Cpu));
-//! let log_prob = model.flow().log_prob(&x, None).double_value(&[0]);
+//! let log_prob = model.log_prob(&x, None)?.double_value(&[0]);
 //! assert!((log_prob - 3.0 * 0.25f64.ln()).abs() < 1e-5);
 //! # Ok::<(), flow_models::Error>(())
 //! ```

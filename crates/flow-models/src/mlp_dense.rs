@@ -297,7 +297,7 @@ mod tests {
                 let draw = |columns: i64| Tensor::randn([rows, columns], (Kind::Float, Device::Cpu));
                 let (x, grad) = with_seed(2, || {
                     if let Some(skip) = &net.skip {
-                        tch::no_grad(|| skip.shallow_clone().copy_(&(skip.randn_like() * 0.2)));
+                        flow_core::no_grad(|| skip.shallow_clone().copy_(&(skip.randn_like() * 0.2)));
                     }
                     (draw(13), draw(37))
                 });
@@ -319,7 +319,7 @@ mod tests {
                     close(what, &back, &grad_x);
                     plain.iter().for_each(|(name, plain)| close(&format!("{what}: {name}"), &gradients(name), plain));
                 };
-                tch::no_grad(|| {
+                flow_core::no_grad(|| {
                     let trained = Trained { net: &net, slope, context: CONTEXT as usize };
                     check(&what, forward(&net, slope, &x), trained.forward_keeping_rows(&x));
                     emulated(|| {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use flow_core::Flow;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
-use crate::{GlowConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, RealNvpConfig, Result, SplineConfig};
+use crate::{Error, GlowConfig, MultiscaleRealNvpConfig, NiceConfig, Norm, RealNvpConfig, Result, SplineConfig};
 
 /// Any model of the zoo; in files `{"kind": "nice", ...}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,18 @@ pub fn class_context(labels: &Tensor, classes: usize) -> Tensor {
     labels.onehot(classes as i64)
 }
 
+/// Refuses a device that libtorch cannot reach, which would panic when the first tensor is made there.
+fn require_device(device: Device) -> Result<()> {
+    let there = match device {
+        Device::Cuda(index) => {
+            tch::Cuda::is_available() && i64::try_from(index).is_ok_and(|index| index < tch::Cuda::device_count())
+        }
+        Device::Mps => tch::utils::has_mps(),
+        Device::Cpu | Device::Vulkan => true,
+    };
+    if there { Ok(()) } else { Err(Error::Device(device)) }
+}
+
 /// A flow together with what it was built from and the store of its parameters.
 #[derive(Debug)]
 pub struct Model {
@@ -165,7 +177,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// A field of the configuration outside its range.
+    /// A field of the configuration outside its range, or a device that is not there.
     pub fn new(config: &ModelConfig, event: &[usize], seed: u64, device: Device) -> Result<Self> {
         Self::built(config, event, device, |path| config.build(path, event, seed))
     }
@@ -181,6 +193,7 @@ impl Model {
         device: Device,
         build: impl FnOnce(&nn::Path) -> Result<Flow>,
     ) -> Result<Self> {
+        require_device(device)?;
         let vs = nn::VarStore::new(device);
         let flow = build(&vs.root())?;
         Ok(Model { config: config.clone(), event: event.to_vec(), flow, vs })
@@ -198,7 +211,7 @@ impl Model {
         let device = if self.vs.device() == Device::Mps { Device::Cpu } else { self.vs.device() };
         let mut double = Model::saved(&self.config, &self.event, device)?;
         let own = self.variables();
-        tch::no_grad(|| {
+        flow_core::no_grad(|| {
             for (name, variable) in double.variables() {
                 variable.shallow_clone().copy_(&own[&name]);
             }
@@ -223,6 +236,73 @@ impl Model {
         Ok(twin)
     }
 
+    /// Log-density of `x: [n, D]`, flattened data, `[n]`, in nats, without gradients: for training there is
+    /// [`Flow::log_prob`]. `context: [n, C]` is what a model conditioned on one is given ([`class_context`] for a class).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] where a batch or a context is not of the model's shape, kind or device.
+    pub fn log_prob(&self, x: &Tensor, context: Option<&Tensor>) -> Result<Tensor> {
+        let dim = self.event.iter().product();
+        self.require("the batch", x, dim)?;
+        self.require_context(context, x.size()[0])?;
+        Ok(flow_core::no_grad(|| self.flow.log_prob(x, context)))
+    }
+
+    /// `n` draws `[n, D]`, flattened, a function of `seed`; `temperature` and the rest as for [`Flow::sample`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Input`] where the context is not of the model's shape, kind or device, the temperature is negative or not
+    /// finite, or the model is in f64.
+    pub fn sample(&self, n: usize, temperature: f64, seed: u64, context: Option<&Tensor>) -> Result<Tensor> {
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return Err(Error::Input(format!("a temperature must be finite and at least 0, not {temperature}")));
+        }
+        if self.kind() != Kind::Float {
+            return Err(Error::Input(format!("a model draws in f32, and this one is {:?}", self.kind())));
+        }
+        self.require_context(context, n as i64)?;
+        Ok(self.flow.sample(n, temperature, seed, context))
+    }
+
+    fn require_context(&self, context: Option<&Tensor>, rows: i64) -> Result<()> {
+        match (context, self.config.context()) {
+            (None, 0) => Ok(()),
+            (None, width) => Err(Error::Input(format!("the model wants a context [n, {width}], none is given"))),
+            (Some(_), 0) => Err(Error::Input("the model has no context, one is given".to_owned())),
+            (Some(context), width) => {
+                self.require("the context", context, width)?;
+                let given = context.size()[0];
+                let all = || format!("the context has {given} rows, {rows} are wanted: one for each");
+                if given == rows { Ok(()) } else { Err(Error::Input(all())) }
+            }
+        }
+    }
+
+    /// Refuses what is no matrix of so many columns, of the parameters' kind, where they are.
+    fn require(&self, what: &str, given: &Tensor, columns: usize) -> Result<()> {
+        let (size, kind, device) = (given.size(), self.kind(), self.vs.device());
+        if size.len() != 2 || size[1] != columns as i64 {
+            return Err(Error::Input(format!("{what} is {size:?}, the model takes [n, {columns}]")));
+        }
+        if given.kind() != kind {
+            let given = given.kind();
+            return Err(Error::Input(format!("{what} is of kind {given:?}, the model of kind {kind:?}")));
+        }
+        if given.device() != device {
+            let given = given.device();
+            return Err(Error::Input(format!("{what} is on {given:?}, the model on {device:?}")));
+        }
+        Ok(())
+    }
+
+    /// What the parameters are made of.
+    fn kind(&self) -> Kind {
+        let variables = self.vs.variables_.lock().expect("nobody panics while holding it");
+        variables.named_variables.values().map(Tensor::kind).find(|&kind| kind != Kind::Int64).unwrap_or(Kind::Float)
+    }
+
     /// What the model was built from.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -233,7 +313,7 @@ impl Model {
         &self.event
     }
 
-    /// The flow, on batches `[n, D]` of flattened data.
+    /// The flow, on batches `[n, D]` of flattened data: for training, and for looking inside.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }

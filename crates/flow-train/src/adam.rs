@@ -207,7 +207,7 @@ impl Adam {
 
 /// By tensor operations, for devices whose memory is not ours to touch.
 fn on_tensors(mut p: Tensor, g: &Tensor, mut m: Tensor, mut v: Tensor, c: Coefficients) {
-    tch::no_grad(|| {
+    flow_core::no_grad(|| {
         let g = g * f64::from(c.shorten);
         let _ = m.g_mul_scalar_(f64::from(c.beta1)).g_add_(&(&g * f64::from(c.rest1)));
         let _ = v.g_mul_scalar_(f64::from(c.beta2)).g_add_(&(g.square() * f64::from(c.rest2)));

@@ -98,7 +98,7 @@ impl<'a> Check<'a> {
             let part = |t: &Tensor| t.narrow(0, first, (ROWS as i64).min(n - first));
             self.model.flow().bijection().forward(&part(start), context.as_ref().map(part).as_ref()).0
         };
-        let parts: Vec<Tensor> = tch::no_grad(|| (0..n).step_by(ROWS).map(part).collect());
+        let parts: Vec<Tensor> = flow_core::no_grad(|| (0..n).step_by(ROWS).map(part).collect());
         Tensor::cat(&parts, 0)
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn given_each_class(flow: &Flow, classes: usize, x: &Tensor) -> Tenso
         let labels = Tensor::full([x.size()[0]], class as i64, (Kind::Int64, x.device()));
         flow.log_prob(x, Some(&class_context(&labels, classes)))
     };
-    let by_class: Vec<Tensor> = tch::no_grad(|| (0..classes).map(given).collect());
+    let by_class: Vec<Tensor> = flow_core::no_grad(|| (0..classes).map(given).collect());
     // First to the processor: Metal has no f64.
     Tensor::stack(&by_class, 1).to_device(tch::Device::Cpu).to_kind(Kind::Double)
 }

@@ -129,7 +129,8 @@ pub struct TrainConfig {
     pub warmup: u64,
     /// What the rate does then. Default cosine.
     pub schedule: Schedule,
-    /// Factors on the rate of the variables whose names begin so: `{"scaling": 10}`.
+    /// Factors on the rate of the variables whose names begin so: `{"scaling": 10}`. Several that fit are multiplied,
+    /// one that fits no variable does nothing.
     pub rates: BTreeMap<String, f64>,
     /// Adam's β1. Default 0.9.
     pub beta1: f64,

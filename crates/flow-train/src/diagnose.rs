@@ -53,7 +53,7 @@ pub(crate) fn replay(flow: &Flow, batch: &Batch, parameters: &[(&str, &Tensor)],
 
 /// The first number of `log_prob` on `batch` that is not finite, without gradients; `None` where all are.
 pub(crate) fn likelihood_fault(flow: &Flow, batch: &Batch) -> Option<Place> {
-    tch::no_grad(|| forward(flow, batch)).err()
+    flow_core::no_grad(|| forward(flow, batch)).err()
 }
 
 /// The layer of a `variable` whose gradient was not finite and is so no more, with what `batch` gives it now.
@@ -209,7 +209,7 @@ mod tests {
     fn found(x: &[f32], scale: f64) -> Place {
         let vs = nn::VarStore::new(Device::Cpu);
         let chain = around_the_cusp(&vs.root(), &[2]);
-        let _ = tch::no_grad(|| vs.variables()["last.log_scale"].shallow_clone().fill_(scale));
+        let _ = flow_core::no_grad(|| vs.variables()["last.log_scale"].shallow_clone().fill_(scale));
         let flow = Flow::new(chain, StandardNormal::new(&[2]), Device::Cpu);
         replayed(&vs, &flow, Tensor::from_slice(x).reshape([-1, 2]))
     }

@@ -64,7 +64,7 @@ impl FlatParameters {
     }
 
     fn move_in(&mut self) {
-        tch::no_grad(|| {
+        flow_core::no_grad(|| {
             for (place, variable) in self.places.iter().zip(&mut self.variables) {
                 let mut own = place.view(&self.buffer, variable);
                 own.copy_(variable);
@@ -75,7 +75,7 @@ impl FlatParameters {
     }
 
     fn place_gradients(&mut self) {
-        tch::no_grad(|| {
+        flow_core::no_grad(|| {
             for (place, variable) in self.places.iter().zip(&self.variables) {
                 let mut gradient = gradient_of(variable).expect("only trained variables have a place");
                 gradient.set_data(&place.view(&self.gradients, variable));
@@ -152,15 +152,19 @@ impl FlatParameters {
 
     /// Overwrites the model's numbers by those of `other`, a buffer of the same layout.
     pub fn copy_from(&self, other: &Tensor) {
-        tch::no_grad(|| self.buffer.shallow_clone().copy_(other));
+        flow_core::no_grad(|| self.buffer.shallow_clone().copy_(other));
     }
 
-    /// Runs `f` with the numbers of `other` in the model, then puts the model's own back.
+    /// Runs `f` with the numbers of `other` in the model, then puts the model's own back, after a panic as well.
     pub fn with<T>(&self, other: &Tensor, f: impl FnOnce() -> T) -> T {
-        let own = self.buffer.copy();
+        struct Back<'a>(&'a FlatParameters, Tensor);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                self.0.copy_from(&self.1);
+            }
+        }
+        let _back = Back(self, self.buffer.copy());
         self.copy_from(other);
-        let result = f();
-        self.copy_from(&own);
-        result
+        f()
     }
 }

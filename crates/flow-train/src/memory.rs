@@ -30,6 +30,22 @@ pub(crate) fn give_back() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// Bytes of memory that the machine has, where it says so.
+pub(crate) fn installed() -> Option<u128> {
+    #[cfg(unix)]
+    {
+        let ask = |what| {
+            #[allow(unsafe_code, reason = "a function of another language")]
+            // SAFETY: it takes a number and gives one, -1 where it does not know.
+            let answer = unsafe { libc::sysconf(what) };
+            u128::try_from(answer).ok().filter(|&answer| answer > 0)
+        };
+        Some(ask(libc::_SC_PHYS_PAGES)? * ask(libc::_SC_PAGESIZE)?)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
 /// `len` zeros of f32. On a processor under Linux the system is asked for large pages: a step walks through every parameter
 /// and moment, and looking up small pages is then a measurable part of it. It may say no, and nothing but time is lost.
 pub(crate) fn zeros(len: i64, device: Device) -> Tensor {

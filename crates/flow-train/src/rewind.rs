@@ -21,6 +21,6 @@ impl Snapshot {
 
     /// Overwrites `tensors`, of the same names and shapes.
     pub fn put_into(&self, tensors: &BTreeMap<String, Tensor>) {
-        tch::no_grad(|| tensors.iter().for_each(|(name, own)| own.shallow_clone().copy_(&self.tensors[name])));
+        flow_core::no_grad(|| tensors.iter().for_each(|(name, own)| own.shallow_clone().copy_(&self.tensors[name])));
     }
 }

@@ -48,7 +48,7 @@ impl<'a> StepAsYouGo<'a> {
             if !self.done[place] {
                 let gradient = self.parameters.gradient(place);
                 self.step(place, numbers(&gradient));
-                let _ = tch::no_grad(|| gradient.shallow_clone().zero_());
+                let _ = flow_core::no_grad(|| gradient.shallow_clone().zero_());
             }
         }
         let wrong = self.wrong.map(|place| self.parameters.places()[place].name.clone());

@@ -13,7 +13,7 @@ use flow_models::Model;
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use self::start::{adam, check_data, start_from_data};
+use self::start::{adam, check_data, require_memory, start_from_data};
 use crate::adam::Adam;
 use crate::batches::{Batches, DeviceRows};
 use crate::diagnose::{layer_with, likelihood_fault, replay, validation_row};
@@ -90,6 +90,7 @@ impl Trainer {
         check_data(&config, &data)?;
         let device = config.device.resolve()?;
         tch::set_num_threads(config.threads as i32);
+        require_memory(&config, &data.event_shape, device)?;
         let model = Model::new(&config.model, &data.event_shape, config.seed, device)?;
         start_from_data(&model, &data, config.seed)?;
         let parameters = FlatParameters::new(&model);
@@ -185,10 +186,24 @@ impl Trainer {
         &self.data
     }
 
-    /// The model with the best averaged weights by validation.
+    /// The model with the best averaged weights by validation; before the first validation, with the averaged weights as
+    /// they are.
     pub fn into_best(self) -> Model {
-        self.parameters.copy_from(&self.best);
+        self.parameters.copy_from(self.for_use());
         self.model
+    }
+
+    /// What a model file of this training holds.
+    fn for_use(&self) -> &Tensor {
+        match self.progress.best_nats {
+            Some(_) => &self.best,
+            None => self.held(),
+        }
+    }
+
+    /// What is held against the validation split: the average, or the weights themselves where none is taken.
+    fn held(&self) -> &Tensor {
+        self.average.as_ref().unwrap_or(self.parameters.buffer())
     }
 
     /// Trains until all steps are taken, validation stops getting better, or `observer` breaks off.
@@ -321,7 +336,7 @@ impl Trainer {
         {
             // The usual warm-up, so that the starting weights are soon forgotten.
             let decay = ema.powi(AVERAGE_EVERY as i32).min((1.0 + step as f64) / (10.0 + step as f64));
-            let _ = tch::no_grad(|| average.lerp_(self.parameters.buffer(), 1.0 - decay));
+            let _ = flow_core::no_grad(|| average.lerp_(self.parameters.buffer(), 1.0 - decay));
         }
     }
 
@@ -377,7 +392,7 @@ impl Trainer {
         let best = self.progress.best_nats.is_none_or(|best| nats > best);
         if best {
             let held = self.average.as_ref().unwrap_or(self.parameters.buffer());
-            tch::no_grad(|| self.best.copy_(held));
+            flow_core::no_grad(|| self.best.copy_(held));
             self.progress.best_nats = Some(nats);
             self.progress.best_step = self.progress.step;
             self.progress.stale = 0;
@@ -398,7 +413,7 @@ fn moving(model: &Model) -> Vec<Tensor> {
 }
 
 fn put_back(moving: &[Tensor], moments: &[Tensor]) {
-    tch::no_grad(|| moving.iter().zip(moments).for_each(|(own, before)| own.shallow_clone().copy_(before)));
+    flow_core::no_grad(|| moving.iter().zip(moments).for_each(|(own, before)| own.shallow_clone().copy_(before)));
 }
 
 /// Seconds trained, over all the times the run was taken up.

@@ -80,7 +80,7 @@ impl Twins {
         });
         for twin in &self.0[1..] {
             let twin = lock(twin);
-            let _ = tch::no_grad(|| parameters.gradients().shallow_clone().g_add_(twin.parameters.gradients()));
+            let _ = flow_core::no_grad(|| parameters.gradients().shallow_clone().g_add_(twin.parameters.gradients()));
         }
         let sums = shares.into_iter().map(|share| share.into_inner().unwrap_or_else(PoisonError::into_inner).log_prob);
         sums.sum::<f64>() / rows as f64

@@ -51,7 +51,7 @@ pub(super) fn of(step: &dyn Step, x: &Tensor, context: Option<&Tensor>, rows: i6
     let rows = rows.min(x.size()[0]);
     let first = |t: &Tensor| t.narrow(0, 0, rows);
     let (x, context) = (first(x), context.map(first));
-    let claimed = tch::no_grad(|| step.forward(&x, context.as_ref()).1);
+    let claimed = crate::no_grad(|| step.forward(&x, context.as_ref()).1);
     let dim: i64 = x.size()[1..].iter().product();
     let map = |x: &Tensor, context: Option<&Tensor>, copies: i64| {
         let context = context.map(|c| c.repeat_interleave_self_int(copies, 0, None::<i64>));

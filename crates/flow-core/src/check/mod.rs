@@ -143,7 +143,7 @@ fn whole_log_det(flow: &Flow, rows: &[Rows], config: &Config) -> Option<LogDet> 
     if dim > config.exact_dim {
         return None;
     }
-    let claimed = tch::no_grad(|| flow.bijection().forward(&x, context.as_ref()).1);
+    let claimed = crate::no_grad(|| flow.bijection().forward(&x, context.as_ref()).1);
     let truth = jacobian_log_det(&x, |x, copies| {
         let context = context.as_ref().map(|c| c.repeat_interleave_self_int(copies, 0, None::<i64>));
         flow.bijection().forward(x, context.as_ref()).0

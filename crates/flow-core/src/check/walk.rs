@@ -117,14 +117,14 @@ fn walk_part(
     let mut total = zero_log_det(start);
     let mut sound = finite(start);
     let mut visit = |name: &str, step: &dyn Step, input: &Tensor| {
-        let (out, log_det) = tch::no_grad(|| step.take(direction, input, context));
+        let (out, log_det) = crate::no_grad(|| step.take(direction, input, context));
         total = &total + &log_det;
         let mut walked =
             Walked { name: name.to_owned(), errors: None, inspection: Inspection::default(), log_det: None };
         if sound {
-            let errors = tch::no_grad(|| errors(step, direction, input, &out, &log_det, context));
+            let errors = crate::no_grad(|| errors(step, direction, input, &out, &log_det, context));
             let x = if direction == Direction::Forward { input } else { &out };
-            walked.inspection = tch::no_grad(|| step.inspect(x, context));
+            walked.inspection = crate::no_grad(|| step.inspect(x, context));
             if jacobians > 0 && finite(x) {
                 walked.log_det = Some(log_det::of(step, x, context, jacobians, config));
             }
@@ -137,9 +137,9 @@ fn walk_part(
     let bijection = flow.bijection();
     let end = bijection.steps("", direction, start, context, &mut visit);
     let whole = crate::step::Whole(bijection);
-    let (plain, log_det) = tch::no_grad(|| whole.take(direction, start, context));
+    let (plain, log_det) = crate::no_grad(|| whole.take(direction, start, context));
     let composition = Measured::between(&end, &plain).max(Measured::between(&total, &log_det));
-    let whole = tch::no_grad(|| errors(&whole, direction, start, &plain, &log_det, context));
+    let whole = crate::no_grad(|| errors(&whole, direction, start, &plain, &log_det, context));
     Walk { steps, whole, composition, end: plain }
 }
 

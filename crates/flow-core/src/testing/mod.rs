@@ -110,7 +110,7 @@ fn added_error(parameters: &[Tensor], truth: &[Tensor], hook: impl FnOnce()) -> 
 }
 
 fn no_grad<T>(f: impl FnOnce() -> T) -> T {
-    tch::no_grad(f)
+    crate::no_grad(f)
 }
 
 /// `map(input)` without gradients; panics where that writes to `input` or `context`.

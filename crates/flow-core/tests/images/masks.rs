@@ -111,7 +111,7 @@ fn levels(path: &nn::Path, law: &str) -> Vec<Level> {
     let chain = |path: &nn::Path, channels: usize| {
         let mut chain = Chain::default();
         for (i, mask) in masks(channels).into_iter().enumerate() {
-            chain.push(format!("{i}"), coupling(&(path / format!("{i}")), mask, channels, law)).unwrap();
+            chain.push(format!("{channels}_{i}"), coupling(&(path / format!("{i}")), mask, channels, law)).unwrap();
         }
         chain
     };

@@ -58,7 +58,7 @@ impl Case {
         let what = format!("{}, {:?} in steps of {:?}", self.what, x.size(), x.stride());
         let slope = self.slope.expect("two straight lines");
         let truth = self.by_autograd(x, None, grad);
-        tch::no_grad(|| {
+        flow_core::no_grad(|| {
             close(&what, &forward(&self.net, slope, x, None), &truth.y);
             self.check_kept(&what, &truth, grad, || forward_keeping(&self.net, slope, x, None));
         });
@@ -67,7 +67,7 @@ impl Case {
     /// The same of the conditioner, who finds out by whom it is to be done.
     pub(crate) fn check_conditioner(&self, x: &Tensor, context: Option<&Tensor>, grad: &Tensor) {
         let truth = self.by_autograd(x, context, grad);
-        tch::no_grad(|| {
+        flow_core::no_grad(|| {
             close(&self.what, &self.net.forward(x, context), &truth.y);
             self.check_kept(&self.what, &truth, grad, || self.net.forward_keeping(x, context));
         });
@@ -115,7 +115,7 @@ fn by_name(vs: &VarStore) -> Vec<(String, Tensor)> {
 }
 
 fn set(variable: &Tensor, numbers: &Tensor) {
-    tch::no_grad(|| variable.shallow_clone().copy_(numbers));
+    flow_core::no_grad(|| variable.shallow_clone().copy_(numbers));
 }
 
 pub(crate) fn draw(size: &[i64], seed: u64) -> Tensor {
@@ -234,7 +234,7 @@ fn nets_with_a_context() {
             let (x, grad) = images(count, 3, 2);
             let context = draw(&[count, 2], 22);
             let truth = case.by_autograd(&x, Some(&context), &grad);
-            tch::no_grad(|| {
+            flow_core::no_grad(|| {
                 close(&case.what, &forward(&case.net, slope, &x, Some(&context)), &truth.y);
                 case.check_kept(&case.what, &truth, &grad, || forward_keeping(&case.net, slope, &x, Some(&context)));
             });

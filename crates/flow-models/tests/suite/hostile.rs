@@ -1,5 +1,6 @@
 //! Files that are no model files, or damaged or forged ones: each is refused with a reason and the file's name.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -335,10 +336,45 @@ fn tensors_of_another_kind_or_with_impossible_numbers() {
     ] {
         let mut tensors = model.variables();
         tensors.insert(name.to_owned(), tensor);
-        file::save(&path, &tensors, &card).unwrap();
-        let text = refusal_at(&path);
+        let text = refusals(&path, &tensors, &card);
         assert!(text.contains(name) && text.contains(reason), "{text:?} should say {name} and {reason:?}");
     }
+}
+
+/// What reading says of tensors that were written past the check of a model's.
+fn refusals(path: &Path, tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> String {
+    file::write_tensors(path, tensors, &serde_json::to_string(card).unwrap()).unwrap();
+    refusal_at(path)
+}
+
+/// What could not be loaded again is not saved, and what was there stays.
+#[test]
+fn a_model_that_could_not_be_loaded_is_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let config = ModelConfig::Nice(NiceConfig { couplings: 1, order: Order::Random, ..NiceConfig::default() });
+    let mut model = Model::new(&config, &[3], 0, Device::Cpu).unwrap();
+    let card = ModelCard::new(&model, Value::Null, 0, Value::Null);
+    file::save(&path, &model.variables(), &card).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let refused = |tensors: &BTreeMap<String, Tensor>, reason: &str| {
+        let text = file::save(&path, tensors, &card).unwrap_err().to_string();
+        assert!(text.contains("is not written") && text.contains(reason), "{text:?} should say {reason:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), good);
+    };
+    let with = |name: &str, tensor: Tensor| {
+        let mut tensors = model.variables();
+        tensors.insert(name.to_owned(), tensor);
+        tensors
+    };
+    refused(&with("scaling.log_scale", Tensor::from_slice(&[0.0f32, f32::NAN, 0.0])), "not finite");
+    refused(&with("shuffle_0.order", Tensor::from_slice(&[0i64, 1, 1])), "no permutation");
+    refused(&with("more", Tensor::from_slice(&[0.0f32])), "its configuration asks for");
+    model.vs_mut().double();
+    refused(&model.variables(), "Double");
+    model.vs_mut().bfloat16();
+    refused(&model.variables(), "BFloat16");
+    assert!(file::write_tensors(&path, &model.variables(), "").unwrap_err().to_string().contains("BFloat16"));
 }
 
 /// Numbers that are finite, and still not what their name says.
@@ -363,8 +399,7 @@ fn signs_and_variances_that_cannot_be() {
         file::load(&path, Device::Cpu).unwrap();
         let forged = tensors[name].full_like(number);
         tensors.insert(name.to_owned(), forged);
-        file::save(&path, &tensors, &card).unwrap();
-        let text = refusal_at(&path);
+        let text = refusals(&path, &tensors, &card);
         assert!(text.contains(name) && text.contains(reason), "{text:?} should say {name} and {reason:?}");
     }
 }

@@ -6,6 +6,7 @@ mod common;
 mod edges;
 mod files;
 mod hostile;
+mod inputs;
 mod plain;
 mod presets;
 mod start;

@@ -38,7 +38,7 @@ impl Draws {
             let seed = derive_seed(seed, "evaluation", draw as u64);
             for start in (0..rows.len()).step_by(ROWS) {
                 let batch = evaluation_batch(rows, start, seed);
-                let values = numbers(&tch::no_grad(|| log_prob(start, &batch)));
+                let values = numbers(&flow_core::no_grad(|| log_prob(start, &batch)));
                 for (i, &value) in values.iter().enumerate() {
                     native[start + i].add(value, draw + 1);
                     log_sums[start + i] = log_add(log_sums[start + i], value);

@@ -69,7 +69,8 @@ impl Trainer {
         let (model_path, state_path) = (model_file(&dir), state_file(&dir));
         let card = self.card();
         // Both, before one takes its place: a disk may have room for the model and not for the state.
-        let model = self.parameters.with(&self.best, || file::prepare(&model_path, &self.model.variables(), &card))?;
+        let model =
+            self.parameters.with(self.for_use(), || file::prepare(&model_path, &self.model.variables(), &card))?;
         let state = self.prepare_state(&dir)?;
         let put = |file: Prepared, path: &Path| file.put().map_err(Error::io(path));
         // The state comes last, for a state that says "finished" is not looked at again; the first one comes first, for
@@ -168,7 +169,7 @@ impl Trainer {
         let fixed = self.fixed().map(|(key, _)| (key["fixed.".len()..].to_owned(), tensors[&key].shallow_clone()));
         file::copy_into(&self.model, &trained.chain(fixed).collect()).map_err(wrong)?;
         let others = own.iter().filter(|(name, _)| *name != "parameters" && !name.starts_with("fixed."));
-        tch::no_grad(|| others.for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[name])));
+        flow_core::no_grad(|| others.for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[name])));
         Ok(())
     }
 

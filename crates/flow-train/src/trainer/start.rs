@@ -7,6 +7,7 @@ use flow_models::Model;
 use crate::adam::{Adam, Group};
 use crate::batches::{Batch, Batches, DeviceRows};
 use crate::flat::FlatParameters;
+use crate::memory;
 use crate::{Error, Result, RunConfig};
 
 /// Rows that ActNorm and its like are started from.
@@ -34,6 +35,27 @@ pub(super) fn check_data(config: &RunConfig, data: &DataSet) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a model that this machine cannot train, before anything is built of it: of its parameters there are two moments
+/// and the best so far at least. On a GPU its driver says so.
+pub(super) fn require_memory(config: &RunConfig, event: &[usize], device: tch::Device) -> Result<()> {
+    let numbers = config.model.saved_numbers(event)?;
+    let copies = if config.train.ema > 0.0 { 5 } else { 4 };
+    let needed = numbers.saturating_mul(copies * size_of::<f32>() as u128);
+    match memory::installed() {
+        Some(installed) if device == tch::Device::Cpu && needed > installed => {
+            let gib = |bytes: u128| bytes as f64 / f64::from(1 << 30);
+            Err(Error::Config(format!(
+                "{} of events {event:?} has {numbers} numbers, and training it takes {:.1} GiB at least, of which this \
+                 machine has {:.1}; fewer couplings, narrower nets, nets without a skip or smaller data make it smaller",
+                config.model.name(),
+                gib(needed),
+                gib(installed)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Starts what starts from data (ActNorm, splines) from the first training rows.
 pub(super) fn start_from_data(model: &Model, data: &DataSet, seed: u64) -> Result<()> {
     let seed = derive_seed(seed, "start", 0);
@@ -47,7 +69,7 @@ pub(super) fn start_from_data(model: &Model, data: &DataSet, seed: u64) -> Resul
             rows.dequantized(0, rows.len().min(START_ROWS), seed)
         }
     };
-    let _ = tch::no_grad(|| flow.bijection().start_from_data(&x, context.as_ref()));
+    let _ = flow_core::no_grad(|| flow.bijection().start_from_data(&x, context.as_ref()));
     Ok(())
 }
 

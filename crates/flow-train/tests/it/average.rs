@@ -13,7 +13,7 @@ use flow_train::folder::{model_file, state_file};
 use flow_train::{Event, Trainer};
 use tch::Tensor;
 
-use crate::{device, tiny, watch};
+use crate::{break_at, device, tiny, watch};
 
 fn saved(dir: &Path, name: &str) -> Tensor {
     read_tensors(&state_file(dir)).unwrap().0.remove(name).unwrap()
@@ -84,6 +84,26 @@ fn the_model_file_holds_the_average_of_the_best_validation() {
     let in_memory = trainer.into_best();
     for (name, variable) in in_memory.variables() {
         assert_eq!(variable, model.variables()[&name], "{name}");
+    }
+}
+
+/// Who breaks off before the first validation has trained all the same.
+#[test]
+fn before_the_first_validation_the_model_file_holds_the_average_as_it_is() {
+    for ema in ["train.ema=0.9", "train.ema=0"] {
+        let dir = tempfile::tempdir().unwrap();
+        let fields = ["train.steps=48", "train.batch=40", "train.validate_every=48", ema];
+        let (config, data) = tiny("realnvp", Spec::Moons, &fields);
+        let mut trainer = Trainer::new(config, data).unwrap();
+        trainer.keep_in(dir.path()).unwrap();
+        let load = || flow_models::file::load(&model_file(dir.path()), device()).unwrap().0;
+        let start = load();
+        trainer.run(&mut break_at(17)).unwrap();
+
+        let (kept, trained) = (load(), trainer.model().variables());
+        assert_ne!(kept.variables(), start.variables());
+        assert_eq!(kept.variables() == trained, ema == "train.ema=0", "{ema}");
+        assert_eq!(trainer.into_best().variables(), kept.variables(), "{ema}");
     }
 }
 

@@ -197,3 +197,14 @@ fn data_other_than_the_configuration_says_are_refused() {
     assert!(refusal(&[], "circles").contains("data.name"));
     assert!(refusal(&["data.fixed=10"], "moons").contains("data.fixed"));
 }
+
+#[test]
+fn a_model_that_no_machine_holds_is_refused_before_it_is_built() {
+    let (mut config, data) = tiny("nice", Spec::Moons, &[]);
+    config.device = Device::Cpu;
+    for field in ["model.conditioner.hidden=65536", "model.conditioner.layers=256", "model.couplings=1024"] {
+        config.set(field).unwrap();
+    }
+    let error = Trainer::new(config, data).map(drop).unwrap_err().to_string();
+    assert!(error.contains("nice of events [2] has ") && error.contains("GiB"), "{error}");
+}

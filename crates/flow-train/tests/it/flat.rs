@@ -39,6 +39,10 @@ fn writing_to_the_buffer_changes_the_model_and_with_puts_it_back() {
     assert_ne!(inside, before);
     assert_eq!((log_prob(), flat.buffer()), (before.copy(), &own));
 
+    let panics = || flat.with(&(&own + 0.1), || panic!("on purpose"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    assert_eq!(flat.buffer(), &own);
+
     flat.copy_from(&(&own + 0.1));
     assert_eq!(log_prob(), inside);
 }
