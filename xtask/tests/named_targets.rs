@@ -25,7 +25,8 @@ fn targets_that_pages_name_are_there() {
     let (mut found, mut missing) = (0, Vec::new());
     for page in pages(root) {
         let text = fs::read_to_string(&page).unwrap();
-        let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(['`', ',', ';', ')'])).collect();
+        let around = |c: char| !c.is_alphanumeric() && c != '-';
+        let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches(around)).collect();
         for pair in words.windows(2) {
             let folder = match pair[0] {
                 "--example" => "examples",
