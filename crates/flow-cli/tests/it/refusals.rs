@@ -15,6 +15,13 @@ fn wrong_usage_is_refused_with_code_2() {
     assert!(place.fails("train --resume run --steps 5", 2).contains("--steps"));
     assert!(place.fails("sample run --temperature -1 --out x.png", 2).contains("temperature"));
     assert!(place.fails("curve run --reference high --out x.png", 2).contains("VALUE:LABEL"));
+    assert!(place.fails("curve run --reference 1e39:high --out x.png", 2).contains("\"1e39\""));
+    // An empty name would be that of the folder one is in.
+    for line in ["train nice --data moons --out", "train --resume", "eval", "sample run --out", "runs"] {
+        let output = place.command(line).arg("").output().expect("flow starts");
+        assert_eq!(output.status.code(), Some(2), "{line}");
+    }
+    assert!(!place.path("config.toml").exists());
 }
 
 #[test]
@@ -83,6 +90,8 @@ fn damaged_files_are_refused_and_good_ones_kept() {
     place.write("nan.csv", "1,2\nnan,1\n");
     assert!(place.fails("log-prob run --input nan.csv --out lp.csv", 1).contains("nan.csv"));
     assert!(!place.path("lp.csv").exists());
+    let said = place.fails("sample run -n 4294967295 --out s.npy", 1);
+    assert!(said.contains("-n 4294967295") && said.contains("34359738360 bytes"), "{said}");
 
     place.write("good.txt", "kept");
     assert!(place.fails("sample run --out good.txt", 1).contains(".png or .npy or .csv"));
