@@ -10,8 +10,7 @@ use flow_models::{sync_folder, write_beside};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::links::refuse_links;
-pub use crate::links::require_inside;
+pub use crate::links::{refuse_links, require_inside};
 use crate::{Error, Result, RunConfig};
 
 /// The files of a run, held by one process at a time.

@@ -1,5 +1,6 @@
 //! The binary as a person uses it, one idea a file.
 
+mod changed_data;
 mod check;
 mod classes;
 mod common;
