@@ -82,6 +82,9 @@ fn damaged_files_are_refused_and_good_ones_kept() {
     let place = Place::new();
     place.train("nice", "moons", "run");
     assert!(place.fails(&format!("train nice --data moons --out run {SMALL}"), 1).contains("--resume"));
+    // Before the data are read; they may be others than that run's.
+    let said = place.fails(&format!("train nice --data csv:none.csv --out run {SMALL}"), 1);
+    assert!(said.contains("choose another --out") && said.contains("its own data, by `--resume run`"), "{said}");
 
     place.write("bad.csv", "1,2\n3,x\n");
     assert!(place.fails("log-prob run --input bad.csv --out lp.csv", 1).contains("bad.csv"));
