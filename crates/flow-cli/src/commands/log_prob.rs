@@ -9,18 +9,17 @@ use crate::args::LogProbArgs;
 use crate::arrays::{csv, npy};
 use crate::loaded::Loaded;
 use crate::output;
-use crate::rows::{in_model_unit, log_probs, read};
+use crate::rows::{log_probs, read};
 
 pub fn run(args: &LogProbArgs) -> anyhow::Result<()> {
     let into = output::ending(&args.out, &["npy", "csv"])?;
     let loaded = Loaded::open(&args.model)?;
     let class = loaded.class(args.class)?;
-    let values = read(&args.input)?;
-    let (values, unit) = in_model_unit(&loaded, values, &args.input)?;
+    let (values, unit) = read(&loaded, &args.input)?;
     let rows = Split::new(values, loaded.model.event().to_vec(), None)?;
     let result = log_probs(&loaded, &rows, class, args.draws as usize, args.seed)?;
     if let Some(row) = result.iter().position(|lp| !lp.is_finite()) {
-        bail!("{}: the log-density of row {row} is {}", args.input.display(), result[row]);
+        bail!("{}: the log-density of row {} is {}", args.input.display(), row + 1, result[row]);
     }
     let bytes = match into {
         "npy" => npy(&Array1::from(result.clone()).into_dyn())?,

@@ -16,7 +16,7 @@ use crate::loaded::Loaded;
 use crate::others::others;
 use crate::output;
 use crate::roc::{Auroc, auroc};
-use crate::rows::{first, in_model_unit, log_probs, read};
+use crate::rows::{first, log_probs, read};
 
 /// Images under one name, with log p(x) of each in nats and in bits per dimension.
 struct Scored {
@@ -62,7 +62,7 @@ fn own(loaded: &Loaded, args: &ScoreArgs) -> anyhow::Result<(String, Split)> {
 }
 
 fn file(loaded: &Loaded, path: &Path) -> anyhow::Result<Split> {
-    let (values, _) = in_model_unit(loaded, read(path)?, path)?;
+    let (values, _) = read(loaded, path)?;
     Ok(Split::new(values, loaded.model.event().to_vec(), None)?)
 }
 
@@ -72,7 +72,7 @@ fn scored(loaded: &Loaded, name: String, split: &Split, seed: u64) -> anyhow::Re
     }
     let nats = log_probs(loaded, split, None, 1, seed)?;
     if let Some(row) = nats.iter().position(|lp| !lp.is_finite()) {
-        bail!("{name}: log p(x) of image {row} is {}", nats[row]);
+        bail!("{name}: log p(x) of row {} is {}", row + 1, nats[row]);
     }
     Ok(Scored { name, bits: bits_per_dim(loaded, &nats), nats })
 }

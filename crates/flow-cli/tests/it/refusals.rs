@@ -92,6 +92,10 @@ fn damaged_files_are_refused_and_good_ones_kept() {
     assert!(place.fails("log-prob run --input wide.csv --out lp.csv", 1).contains("rows of 3"));
     place.write("nan.csv", "1,2\nnan,1\n");
     assert!(place.fails("log-prob run --input nan.csv --out lp.csv", 1).contains("nan.csv"));
+    place.write("far.csv", "0,0\n1e30,1e30\n");
+    assert!(
+        place.fails("log-prob run --input far.csv --out lp.csv", 1).contains("far.csv: the log-density of row 2 is")
+    );
     assert!(!place.path("lp.csv").exists());
     let said = place.fails("sample run -n 4294967295 --out s.npy", 1);
     assert!(said.contains("-n 4294967295") && said.contains("34359738360 bytes"), "{said}");
