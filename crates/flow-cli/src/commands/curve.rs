@@ -13,7 +13,7 @@ use crate::loaded::Loaded;
 use crate::output;
 
 pub fn run(args: &CurveArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::from_path(&args.run, tch::Device::Cpu)?;
     let path = metrics_file(&args.run);
     let lines = read(&path)?;

@@ -22,7 +22,7 @@ const LARGEST_SHEET: u32 = 10_000;
 const LARGEST: u64 = 1 << 32;
 
 pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
-    let ending = output::ending(&args.out, &["png", "npy", "csv"])?;
+    let ending = output::place(&args.out, &["png", "npy", "csv"])?;
     let loaded = Loaded::open(&args.model)?;
     if ending == "png" && args.number > LARGEST_SHEET {
         bail!("{} are too many for a picture; at most {LARGEST_SHEET}, or write .npy", args.number);
@@ -38,8 +38,9 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
     output::write(&args.out, &bytes)?;
     if args.json {
         let (n, temperature) = (args.number, args.temperature);
+        let out = output::path_text(&args.out);
         output::print_json(
-            &json!({"out": args.out, "number": n, "temperature": temperature, "class": class, "seed": args.seed}),
+            &json!({"out": out, "number": n, "temperature": temperature, "class": class, "seed": args.seed}),
         )?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::output;
 use crate::real::{class_note, of_class};
 
 pub fn run(args: &TraceArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::open(&args.model)?;
     let class = loaded.class(args.class)?;
     let number = args.number.unwrap_or(if loaded.image().is_some() { 8 } else { 2_000 }) as usize;

@@ -174,9 +174,10 @@ fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) -> 
     };
     if args.json {
         let report = json!({
-            "run": dir, "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
+            "run": output::path_text(dir), "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
             "validation_nats": progress.best_nats, "train_seconds": progress.seconds,
-            "rewinds": progress.rewinds, "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
+            "rewinds": progress.rewinds, "parameters": trainer.model().parameters(),
+            "model": output::path_text(&folder::model_file(dir)),
         });
         return output::print_json(&report);
     }

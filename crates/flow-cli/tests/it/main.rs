@@ -15,6 +15,7 @@ mod interrupt;
 mod kill;
 mod latent;
 mod moons;
+mod outputs;
 mod refusals;
 mod runs;
 mod score;
