@@ -31,7 +31,7 @@ train)
     : > "$dir/state.safetensors"
     if [ -e orders/stop ]; then echo "saved" >&2; exit 130; fi
     if [ -e orders/wait ]; then
-        trap 'touch "$dir/saved-in-time"; exit 130' INT
+        trap 'if [ -e orders/slow ]; then sleep 0.5; fi; touch "$dir/saved-in-time"; exit 130' INT
         touch waiting
         while [ -e orders/wait ]; do sleep 0.05; done
     fi
@@ -369,11 +369,14 @@ fn under_nohup_it_outlives_its_terminal() {
 fn ctrl_c_lets_the_training_save_first() {
     let clone = Clone::new();
     clone.order("wait");
+    clone.order("slow");
     // A terminal sends the signal to the whole group in the foreground.
-    let mut running = clone.command(&["--quick"]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+    let running = clone.command(&["--quick"]).process_group(0).stderr(Stdio::piped()).spawn().unwrap();
     clone.wait_for("waiting");
     kill("-INT", &running);
-    assert_eq!(running.wait().unwrap().code(), Some(130));
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(messages(&output).contains("to save what it has"), "{}", messages(&output));
     assert!(clone.path("runs/reproduce-quick/nice-moons/saved-in-time").exists());
 }
 
@@ -420,6 +423,20 @@ fn what_breaks_the_first_training_ends_it_at_once() {
     assert!(said.contains("--device cuda"), "{said}");
     assert_eq!(clone.calls().len(), 1);
     assert!(!clone.path("preview/quick-digits/summary.json").exists());
+}
+
+/// What `flow` would refuse after minutes of building.
+#[test]
+fn numbers_that_flow_refuses_are_refused_at_once() {
+    for line in [
+        ["reproduce", "--threads", "4097"],
+        ["reproduce", "--seed", "9223372036854775808"],
+        ["compare", "--threads", "4097"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(line).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", messages(&output));
+        assert!(messages(&output).contains(line[2]), "{}", messages(&output));
+    }
 }
 
 #[test]

@@ -13,8 +13,12 @@ static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// What a shell says of a program that Ctrl-C ended.
 pub const CODE: u8 = 130;
 
-/// Listens from here on.
+/// Listens from here on, however often it is called.
 pub fn listen() -> anyhow::Result<()> {
+    static LISTENING: AtomicBool = AtomicBool::new(false);
+    if LISTENING.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag still down, and puts it up.
         flag::register_conditional_shutdown(signal, i32::from(CODE), Arc::clone(&ASKED))?;

@@ -17,6 +17,8 @@ pub struct Loaded {
     pub card: ModelCard,
     pub data: DataConfig,
     pub preprocessing: Preprocessing,
+    /// The folder of the run, where the model lies in one.
+    run: Option<PathBuf>,
 }
 
 impl Loaded {
@@ -28,11 +30,14 @@ impl Loaded {
     }
 
     pub fn from_path(path: &Path, device: tch::Device) -> anyhow::Result<Self> {
-        let run = path;
+        let run = path.is_dir().then(|| path.to_owned());
         let path = model_path(path)?;
+        if let Some(run) = &run {
+            folder::refuse_links(run)?;
+        }
         let (model, mut card) = file::load(&path, device)?;
         // Wall time is no part of a model: where the model lies in a run's folder, the run knows.
-        if let (Ok(run), Value::Object(reached)) = (runs::run(run), &mut card.reached) {
+        if let (Some(Ok(run)), Value::Object(reached)) = (run.as_deref().map(runs::run), &mut card.reached) {
             reached.insert("train_seconds".to_owned(), run.seconds.into());
         }
         let context = card.model.context();
@@ -49,10 +54,11 @@ impl Loaded {
         preprocessing.check(&card.event).map_err(|why| anyhow!("{}: {why}", wrong()))?;
         let data: DataConfig = serde_json::from_value(data).with_context(wrong)?;
         let data = data.of_images(&preprocessing);
-        Ok(Loaded { model, card, data, preprocessing })
+        Ok(Loaded { model, card, data, preprocessing, run })
     }
 
-    /// The data set it was trained on.
+    /// The data set it was trained on, which must be the same still: its splits are dealt anew, and among other rows those
+    /// that were trained on would be evaluated as if they had not been.
     pub fn data_set(&self) -> anyhow::Result<DataSet> {
         let data = self.data.load()?;
         if data.event_shape != self.model.event() {
@@ -62,6 +68,10 @@ impl Loaded {
         let (there, wanted) = (data.preprocessing.levels(), self.preprocessing.levels());
         if there != wanted {
             bail!("{} has {there:?} levels, the model was trained on {wanted:?}", self.data.name);
+        }
+        require_same_columns(&data, &self.preprocessing)?;
+        if let Some(run) = &self.run {
+            runs::require_same_data(run, &data)?;
         }
         output::notes(&data);
         Ok(data)
@@ -91,6 +101,31 @@ impl Loaded {
             other => other.to_string(),
         };
         format!("{model} on {data}")
+    }
+}
+
+/// Refuses a table whose training rows have other moments than those that the model was trained on.
+fn require_same_columns(data: &DataSet, trained: &Preprocessing) -> anyhow::Result<()> {
+    let (Preprocessing::Table { columns, mean, std }, Preprocessing::Table { columns: names, mean: means, std: stds }) =
+        (&data.preprocessing, trained)
+    else {
+        return Ok(());
+    };
+    let same = |i: &usize| (&columns[*i], mean[*i], std[*i]) == (&names[*i], means[*i], stds[*i]);
+    match (0..columns.len()).find(|i| !same(i)) {
+        None => Ok(()),
+        Some(i) => bail!(
+            "{} has changed since the model was trained: column {} was {:?}, with mean {} and deviation {} over the training \
+             rows, and is {:?}, with {} and {}; put back the data it was trained on, or train a new model",
+            data.spec,
+            i + 1,
+            names[i],
+            means[i],
+            stds[i],
+            columns[i],
+            mean[i],
+            std[i]
+        ),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use flow_core::rng::derive_seed;
-use flow_data::{Rows, Split, Table, Values};
+use flow_data::{Preprocessing, Rows, Split, Table, Values};
 use flow_train::batches::DeviceRows;
 use flow_train::classify::ByClass;
 use flow_train::evaluate;
@@ -13,29 +13,51 @@ use ndarray::{Array1, Array2};
 use crate::loaded::Loaded;
 use crate::output;
 
-/// Reads rows of any kind of file that can hold them.
-pub fn read(path: &Path) -> anyhow::Result<Values> {
+/// Reads rows of any kind of file that can hold them, as the model takes them, and the name of their unit.
+pub fn read(loaded: &Loaded, path: &Path) -> anyhow::Result<(Values, String)> {
     let table = match output::ending(path, &["npy", "csv"])? {
         "npy" => Table::read_npy(path)?,
         _ => Table::read_csv(path)?,
     };
-    Ok(table.values)
+    let wanted: usize = loaded.model.event().iter().product();
+    let (_, dim) = table.values.dim();
+    if dim != wanted {
+        bail!("{}: rows of {dim} numbers; the model takes {wanted}", path.display());
+    }
+    require_columns(loaded, &table.columns, path)?;
+    in_model_unit(loaded, table.values, path)
 }
 
-/// The rows as the model takes them, and the name of their unit.
-pub fn in_model_unit(loaded: &Loaded, values: Values, path: &Path) -> anyhow::Result<(Values, String)> {
-    let path = path.display();
-    let wanted: usize = loaded.model.event().iter().product();
-    let (_, dim) = values.dim();
-    if dim != wanted {
-        bail!("{path}: rows of {dim} numbers; the model takes {wanted}");
+/// Refuses a table whose header names other columns than that of the model's data, or the same in another order.
+fn require_columns(loaded: &Loaded, names: &[String], path: &Path) -> anyhow::Result<()> {
+    let Preprocessing::Table { columns, .. } = &loaded.preprocessing else { return Ok(()) };
+    // Without a header they are x1, x2, .. : no names that anybody gave.
+    let named = |names: &[String]| names.iter().enumerate().any(|(i, name)| *name != format!("x{}", i + 1));
+    if !named(names) || !named(columns) {
+        return Ok(());
     }
+    match names.iter().zip(columns).position(|(name, column)| name != column) {
+        None => Ok(()),
+        Some(i) => bail!(
+            "{}: column {} is {:?}, of the model's data {:?}; give the same columns in the same order, or none of their names",
+            path.display(),
+            i + 1,
+            names[i],
+            columns[i]
+        ),
+    }
+}
+
+/// The rows as the model takes them, and the name of their unit. Their places are counted from 1 where they are named.
+fn in_model_unit(loaded: &Loaded, values: Values, path: &Path) -> anyhow::Result<(Values, String)> {
+    let path = path.display();
     let Some(levels) = loaded.preprocessing.levels() else {
         return Ok((Values::Reals(values.to_reals()), "as read".to_owned()));
     };
     match values {
         Values::Levels { data, .. } => {
             if let Some(((row, column), k)) = data.indexed_iter().find(|(_, k)| u32::from(**k) >= levels) {
+                let (row, column) = (row + 1, column + 1);
                 bail!("{path}: row {row}, column {column}: level {k}, the model's levels are 0 to {}", levels - 1);
             }
             Ok((Values::Levels { data, levels }, format!("levels 0 to {}, dequantized onto the unit cube", levels - 1)))
@@ -55,7 +77,9 @@ fn require_unit_cube(rows: &Array2<f32>, path: &str) -> anyhow::Result<()> {
     match rows.indexed_iter().find(|(_, x)| !(-BEYOND..=1.0 + BEYOND).contains(*x)) {
         None => Ok(()),
         Some(((row, column), x)) => bail!(
-            "{path}: row {row}, column {column}: {x} is outside the unit cube; give floats in [0, 1], or levels as u8 in .npy"
+            "{path}: row {}, column {}: {x} is outside the unit cube; give floats in [0, 1], or levels as u8 in .npy",
+            row + 1,
+            column + 1
         ),
     }
 }

@@ -87,6 +87,7 @@
 mod cifar;
 mod dataset;
 mod digits;
+mod endless;
 mod error;
 pub mod idx;
 mod idx_images;

@@ -1,9 +1,6 @@
 //! From a name to a data set.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use crate::{
     DataSet, Error, ImageOptions, Preprocessing, Source, Spec, Split, Table, Toy, Values, cifar, digits, idx_images,
@@ -54,9 +51,6 @@ pub fn load(spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
     if let Some(fixed) = options.fixed {
         return Err(Error::Fixed { spec: spec.to_string(), fixed });
     }
-    if let Spec::Csv(path) | Spec::Npy(path) | Spec::Idx(path) = spec {
-        refuse_endless(path)?;
-    }
     match spec {
         Spec::Moons | Spec::TwoMoons | Spec::Circles => unreachable!("toys were loaded above"),
         Spec::Digits => digits::load(seed),
@@ -70,26 +64,6 @@ pub fn load(spec: &Spec, options: &LoadOptions) -> Result<DataSet, Error> {
         Spec::Csv(path) => Table::read_csv(path)?.into_data_set(spec.clone(), seed),
         Spec::Npy(path) => table::npy(path, spec, seed),
     }
-}
-
-/// Refuses a device: a name may come from somebody else's model file, and `/dev/zero` has no end.
-fn refuse_endless(path: &Path) -> Result<(), Error> {
-    let fail = |source| Error::Read { path: path.to_owned(), source };
-    let kind = fs::metadata(path).map_err(fail)?.file_type();
-    if kind.is_file() || is_pipe(kind) {
-        return Ok(());
-    }
-    Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file")))
-}
-
-#[cfg(unix)]
-fn is_pipe(kind: fs::FileType) -> bool {
-    std::os::unix::fs::FileTypeExt::is_fifo(&kind)
-}
-
-#[cfg(not(unix))]
-fn is_pipe(_: fs::FileType) -> bool {
-    false
 }
 
 fn load_toy(toy: Toy, options: &LoadOptions) -> Result<DataSet, Error> {

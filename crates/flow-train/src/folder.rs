@@ -10,8 +10,7 @@ use flow_models::{sync_folder, write_beside};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::links::refuse_links;
-pub use crate::links::require_inside;
+pub use crate::links::{refuse_links, require_inside};
 use crate::{Error, Result, RunConfig};
 
 /// The files of a run, held by one process at a time.
@@ -61,15 +60,7 @@ impl RunFolder {
         let run = [lock_file(dir), state_file(dir), model_file(dir)].iter().any(|file| file.exists());
         refuse_foreign(&path, path.exists() && !run)?;
         let lock = lock(dir)?;
-        for file in [state_file(dir), model_file(dir)] {
-            if file.exists() {
-                let why = format!(
-                    "there is a run in this folder; go on with `--resume {}`, or choose another --out",
-                    dir.display()
-                );
-                return Err(Error::run(dir, why));
-            }
-        }
+        refuse_run(dir)?;
         let metrics = metrics_file(dir);
         refuse_foreign(&metrics, fs::metadata(&metrics).is_ok_and(|found| found.len() > 0))?;
         let text = toml::to_string_pretty(config).map_err(|e| Error::Config(e.to_string()))?;
@@ -123,6 +114,32 @@ impl RunFolder {
         self.metrics.sync_all().map_err(Error::io(&path))?;
         Ok(self.metrics.metadata().map_err(Error::io(&path))?.len())
     }
+}
+
+/// Refuses a folder in which no new run can begin, as [`RunFolder::create`] does, but changes nothing in it: before data are
+/// read and a model is built.
+///
+/// # Errors
+///
+/// A process is training in it, there is a run in it already, or one of a run's files is no plain file.
+pub fn require_free(dir: &Path) -> Result<()> {
+    refuse_links(dir)?;
+    match is_locked(dir) {
+        true => Err(Error::run(dir, TRAINING)),
+        false => refuse_run(dir),
+    }
+}
+
+fn refuse_run(dir: &Path) -> Result<()> {
+    if !state_file(dir).exists() && !model_file(dir).exists() {
+        return Ok(());
+    }
+    let why = format!(
+        "there is a run in this folder; choose another --out for a new one, or go on with that run, on its own data, by \
+         `--resume {}`",
+        dir.display()
+    );
+    Err(Error::run(dir, why))
 }
 
 fn refuse_foreign(file: &Path, foreign: bool) -> Result<()> {
@@ -195,6 +212,8 @@ fn lock_file(dir: &Path) -> PathBuf {
     dir.join("lock")
 }
 
+const TRAINING: &str = "another process is training in this folder";
+
 /// Who lists runs holds a lock for a moment; who trains holds it for long.
 const LOCK_TRIES: u32 = 20;
 
@@ -212,7 +231,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
             Err(TryLockError::Error(source)) => return Err(Error::Io { path, source }),
         }
     }
-    Err(Error::run(dir, "another process is training in this folder"))
+    Err(Error::run(dir, TRAINING))
 }
 
 /// Whether a process trains in `dir`.

@@ -7,8 +7,12 @@ use crate::folder::{metrics_file, model_file, state_file};
 use crate::{Error, Result};
 
 /// Refuses a folder in which a file that a training reads or writes is a link or no plain file: what is written through a
-/// link is written to where it leads.
-pub(crate) fn refuse_links(dir: &Path) -> Result<()> {
+/// link is written to where it leads, and a pipe never ends.
+///
+/// # Errors
+///
+/// [`Error::Run`] for the first such file.
+pub fn refuse_links(dir: &Path) -> Result<()> {
     for path in [state_file(dir), model_file(dir), metrics_file(dir), dir.join("config.toml"), dir.join("lock")] {
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(Error::run(path, "not a plain file: a run's files are never links"));

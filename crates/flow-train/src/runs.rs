@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use flow_data::Preprocessing;
+use flow_data::{DataSet, Preprocessing};
 use flow_models::file::read_card;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -132,6 +132,17 @@ pub fn run(dir: &Path) -> Result<Run> {
         rewinds: progress.rewinds,
         state,
     })
+}
+
+/// Refuses data that are not those which the run in `dir` was trained on any more, as far as its state tells: numbers of rows
+/// and preprocessing. A state that is not there, or damaged, tells nothing.
+///
+/// # Errors
+///
+/// [`Error::Run`] with what has changed.
+pub fn require_same_data(dir: &Path, data: &DataSet) -> Result<()> {
+    let rows = state::load_rows(dir).ok().flatten();
+    rows.map_or(Ok(()), |rows| rows.require(dir, data))
 }
 
 /// The report that a training leaves as its last line where it stops at a number that is not finite.

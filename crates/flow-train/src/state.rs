@@ -105,7 +105,10 @@ impl DataRows {
             true => "as many rows, of another scale or shape".to_owned(),
             false => format!("{now} rows for training, validation and test, then {then}"),
         };
-        let why = format!("{} has changed since the run was saved: {differ}; begin a new run", data.spec);
+        let why = format!(
+            "{} has changed since the run was saved: {differ}; put back the data it was trained on, or begin a new run",
+            data.spec
+        );
         Err(Error::run(dir, why))
     }
 }
@@ -152,6 +155,13 @@ pub(crate) fn load_header(dir: &Path) -> Result<(RunConfig, Progress)> {
     let path = state_file(dir);
     let Header { config, progress, .. } = parse(&read_metadata(&path)?).map_err(|why| Error::run(path, why))?;
     Ok((config, progress))
+}
+
+/// What the training saw of its data, where its state is not from before that was kept.
+pub(crate) fn load_rows(dir: &Path) -> Result<Option<DataRows>> {
+    let path = state_file(dir);
+    let Header { rows, .. } = parse(&read_metadata(&path)?).map_err(|why| Error::run(path, why))?;
+    Ok(rows)
 }
 
 fn parse(text: &str) -> std::result::Result<Header, String> {

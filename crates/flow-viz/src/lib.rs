@@ -110,5 +110,5 @@ pub use image_rows::{ImageRow, ImageRowsConfig, image_rows};
 pub use layer::{Layer2d, LayerImages};
 pub use log_log::{LogLogConfig, LogLogPanel, log_log};
 pub use panels_2d::{Layers2dConfig, layers_2d};
-pub use panels_images::{LayersImagesConfig, layers_images};
+pub use panels_images::{LayersImagesConfig, layers_images, most_images};
 pub use sheet::{SheetConfig, sheet};

@@ -69,6 +69,18 @@ pub fn layers_images(layers: &[LayerImages], config: &LayersImagesConfig) -> Res
     canvas.png()
 }
 
+/// The most images of `[channels, h, w]` one below the other for which [`layers_images`] has room, at the scale that it
+/// chooses: what is more need not be computed. Where layers are broken into bands, fewer have room.
+pub fn most_images([channels, h, w]: [usize; 3]) -> usize {
+    let height = h * scale_to(h.max(w), target(channels));
+    ((LARGEST + GAP) / (height as f32 + GAP)) as usize
+}
+
+/// About how many pixels an image is wide: in colour a little more, for the common 32 x 32 to be doubled.
+fn target(channels: usize) -> usize {
+    if channels == 1 { 60 } else { 72 }
+}
+
 /// Where everything is.
 struct Layout {
     rows: usize,
@@ -94,9 +106,7 @@ impl Layout {
         config: &LayersImagesConfig,
         (n, c, h, w): (usize, usize, usize, usize),
     ) -> Result<Self> {
-        // In colour a little more, for the common 32 x 32 to be doubled.
-        let target = if c == 1 { 60 } else { 72 };
-        let scale = config.scale.unwrap_or_else(|| scale_to(h.max(w), target));
+        let scale = config.scale.unwrap_or_else(|| scale_to(h.max(w), target(c)));
         if !(1..=64).contains(&scale) {
             return Err(Error::setting("scale", format!("{scale} is not 1 to 64")));
         }

@@ -33,6 +33,8 @@ const MARGIN: f32 = 16.0;
 const GAP: f32 = 2.0;
 const CAPTION: f32 = 20.0;
 const NOTE: f32 = 15.0;
+/// The largest figure, each way.
+const LARGEST: f32 = 20_000.0;
 
 /// A PNG of `images`, row after row: `[n, h, w]` or `[n, 1, h, w]` in grey, `[n, 3, h, w]` in colour.
 ///
@@ -41,8 +43,8 @@ const NOTE: f32 = 15.0;
 ///
 /// # Errors
 ///
-/// When there is no image or no pixel, when the shape is none of these, when no value is finite, or when a setting
-/// makes no sense.
+/// When there is no image or no pixel, when the shape is none of these, when no value is finite, when a setting makes no
+/// sense, or when the figure would be larger than 20,000 pixels.
 pub fn sheet(images: ArrayViewD<f32>, config: &SheetConfig) -> Result<Vec<u8>> {
     let images = with_channels("the batch of images", images)?;
     let (n, _, h, w) = images.dim();
@@ -61,7 +63,11 @@ pub fn sheet(images: ArrayViewD<f32>, config: &SheetConfig) -> Result<Vec<u8>> {
     let top = if config.caption.is_empty() { MARGIN } else { MARGIN + CAPTION + 12.0 };
     let foot = if broken > 0 { MARGIN + NOTE + 8.0 } else { MARGIN };
     let width = (size.0 + 2.0 * MARGIN).max(caption_width(config));
-    let mut canvas = Canvas::new(width as usize, (top + size.1 + foot) as usize);
+    let height = top + size.1 + foot;
+    if width.max(height) > LARGEST {
+        return Err(Error::setting("columns, scale", format!("a figure larger than {LARGEST} pixels")));
+    }
+    let mut canvas = Canvas::new(width as usize, height as usize);
     let caption = font::fit(&config.caption, CAPTION, width - 2.0 * MARGIN);
     canvas.text(&caption, (MARGIN, MARGIN), Text::new(CAPTION, INK).at(Anchor::Start, Anchor::Start));
     for (i, image) in images.axis_iter(Axis(0)).enumerate() {

@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_enum, default_value = "cpu", hide_possible_values = true)]
     device: Device,
     /// Threads to compute with, on every side [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     /// Also time this project with matrix products of these precisions (bf16, tf32)
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = ["bf16", "tf32"])]

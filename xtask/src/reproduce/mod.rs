@@ -43,10 +43,10 @@ pub struct Args {
     #[arg(long)]
     with_seed: bool,
     /// Threads to compute with [default: all cores, 16 at most]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     threads: Option<u16>,
     /// What all randomness is drawn from
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
     /// Where the gallery goes [default: results/, or a folder in preview/ if it is quick or without MNIST]
     #[arg(long, value_name = "DIR")]

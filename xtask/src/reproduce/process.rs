@@ -11,8 +11,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::interrupt::{self, Stopped};
 use crate::text;
 
-/// How long a child that was asked to stop may go on saving before it is asked by us as well.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long a child may go on after somebody asked to stop before it is asked by us. Ctrl-C in a terminal has asked it already,
+/// its save may wait for a validation, and of being asked twice `flow` makes an end without a save.
+const GRACE: Duration = Duration::from_secs(180);
 
 /// Where the messages of a command (its standard error) go.
 pub enum Messages {
@@ -37,7 +38,7 @@ pub fn run(mut command: Command, messages: &Messages, output: Option<&Path>) -> 
         (None, Messages::Logged(_)) => command.stdout(Stdio::null()),
     };
     let child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
-    let status = wait(child).with_context(|| format!("cannot wait for `{line}`"))?;
+    let status = wait(child, &line).with_context(|| format!("cannot wait for `{line}`"))?;
     if interrupt::requested() || status.code() == Some(i32::from(interrupt::EXIT_CODE)) {
         bail!(Stopped(format!("`{line}` was stopped")));
     }
@@ -57,14 +58,18 @@ fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
-fn wait(mut child: Child) -> std::io::Result<ExitStatus> {
-    let mut asked_at = None;
+fn wait(mut child: Child, line: &str) -> std::io::Result<ExitStatus> {
+    let mut asked_at: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
         // Ctrl-C in a terminal reaches the child by itself; a signal that was sent to us alone does not.
-        if interrupt::requested() && asked_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+        if interrupt::requested() && asked_at.is_none() {
+            say!("Waiting for `{line}` to save what it has; a second Ctrl-C ends it at once");
+            asked_at = Some(Instant::now());
+        }
+        if asked_at.is_some_and(|asked| asked.elapsed() > GRACE) {
             let pid = child.id().to_string();
             let politely = Command::new("kill").arg(&pid).status().is_ok_and(|status| status.success());
             if !politely {

@@ -86,6 +86,10 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         fs::rename(&part, path)
     });
+    if written.is_err() {
+        // Why it failed is worth more to the reader than that this failed, too.
+        let _ = fs::remove_file(&part);
+    }
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -118,6 +122,15 @@ mod tests {
 
         fs::write(&path, "{ cut off").unwrap();
         assert_eq!(Stamps::read(path).get("eval"), None);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_file_that_found_no_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_beside(&taken, b"text").is_err());
+        assert!(!folder.path().join("taken.part").exists());
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Rows are in the model's input unit: tables as read, images on the unit cube [0, 1] (floats) or as levels (u8 in .npy, \
-which are dequantized). The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K) \
+which are dequantized). Where a .csv and the table of the model's data both have a header, it must name the same columns in the \
+same order. The result is in nats, one number a row. For a model that is conditioned on classes it is log p(x|K) \
 with --class K, and log p(x) without, each class being as likely.
 
 Example:

@@ -104,10 +104,13 @@ pub struct CurveArgs {
     pub out: PathBuf,
 }
 
+/// Figures have room for less than f32 has: axes go beyond what they show.
+const MOST_NATS: f64 = 1e30;
+
 fn reference(text: &str) -> Result<(f64, String), String> {
     let (value, label) = text.split_once(':').ok_or("a reference is VALUE:LABEL")?;
     match value.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok((value, label.to_owned())),
-        _ => Err(format!("{value:?} is not a finite number")),
+        Ok(value) if value.abs() <= MOST_NATS => Ok((value, label.to_owned())),
+        _ => Err(format!("{value:?} is not a number between -{MOST_NATS:e} and {MOST_NATS:e}")),
     }
 }

@@ -13,7 +13,7 @@ use crate::output;
 const IMAGE_TEMPERATURE: f64 = 0.75;
 
 pub fn run(args: &AnimateArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["gif"])?;
+    output::place(&args.out, &["gif"])?;
     let loaded = Loaded::open(&args.model)?;
     let class = loaded.class(args.class)?;
     let images = loaded.image().is_some();

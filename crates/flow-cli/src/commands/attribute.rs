@@ -15,7 +15,7 @@ use crate::real::of_class;
 const MOST: usize = 2_000;
 
 pub fn run(args: &AttributeArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     if args.from_class == args.to_class {
         return Err(Usage(format!("--from-class and --to-class are both {}", args.from_class)).into());
     }

@@ -18,7 +18,7 @@ use crate::output;
 
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if let Some(out) = &args.out {
-        output::ending(out, &["png"])?;
+        output::place(out, &["png"])?;
     }
     let loaded = Loaded::open(&args.model)?;
     let data = loaded.data_set()?;
@@ -27,19 +27,20 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     };
     let checked = Check::new(&loaded.model, split, args.split, args.number as usize, args.seed)?;
     let report = checked.run()?;
-    if let Some(out) = &args.out {
-        output::write(out, &picture(&loaded, &checked, &report)?)?;
-    }
     if args.json {
         let mut object = as_json(&report);
         object["model"] = json!(loaded.card.model.name());
         object["data"] = json!(loaded.data.name);
         object["split"] = json!(args.split.to_string());
         object["seed"] = json!(args.seed);
-        object["out"] = json!(args.out);
+        object["out"] = json!(args.out.as_deref().map(output::path_text));
         output::print_json(&object)?;
     } else {
         output::print(&as_text(&loaded.title(), &report))?;
+    }
+    // Last, so that what was computed is known even where it cannot be drawn or written.
+    if let Some(out) = &args.out {
+        output::write(out, &picture(&loaded, &checked, &report)?)?;
     }
     Ok(if report.verdict() == Verdict::Fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -14,7 +14,7 @@ use crate::rows::first;
 
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     if let Some(out) = &args.out {
-        output::ending(out, &["png"])?;
+        output::place(out, &["png"])?;
     }
     let loaded = Loaded::open(&args.model)?;
     if loaded.classes() == 0 {
@@ -27,18 +27,20 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let split = &first(split.clone(), args.number);
     let evaluation = Evaluation { seed: args.seed, ..Evaluation::default() };
     let reached = evaluation.summed_out(loaded.model.flow(), loaded.classes(), split, args.split, data.toy())?;
-    if let Some(out) = &args.out {
-        output::write(out, &picture(&loaded, args, &reached)?)?;
-    }
     if args.json {
         output::print_json(&json!({
             "model": loaded.card.model.name(), "data": loaded.data.name, "split": args.split.to_string(),
             "count": split.len(), "classes": loaded.classes(), "accuracy": reached.accuracy,
             "confusion": reached.confusion, "marginal_nats": reached.likelihood.nats,
-            "marginal_bits_per_dim": reached.likelihood.bits_per_dim, "out": args.out,
-        }))
+            "marginal_bits_per_dim": reached.likelihood.bits_per_dim, "out": args.out.as_deref().map(output::path_text),
+        }))?;
     } else {
-        output::print(&text(&loaded, args, split.len(), &reached))
+        output::print(&text(&loaded, args, split.len(), &reached))?;
+    }
+    // Last, so that what was computed is known even where it cannot be drawn or written.
+    match &args.out {
+        Some(out) => output::write(out, &picture(&loaded, args, &reached)?),
+        None => Ok(()),
     }
 }
 

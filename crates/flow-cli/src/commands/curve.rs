@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use flow_train::folder::{metrics_file, require_inside};
+use flow_train::folder::metrics_file;
 use flow_viz::{CurveConfig, Reference, Series, curve};
 use serde_json::Value;
 
@@ -13,10 +13,9 @@ use crate::loaded::Loaded;
 use crate::output;
 
 pub fn run(args: &CurveArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::from_path(&args.run, tch::Device::Cpu)?;
     let path = metrics_file(&args.run);
-    require_inside(&args.run, &path)?;
     let lines = read(&path)?;
     let series = |name: &str| -> Vec<(f64, f64)> {
         lines.iter().filter_map(|line| Some((line["step"].as_f64()?, line[name].as_f64()?))).collect()

@@ -17,7 +17,7 @@ const CELLS: usize = 160;
 const DRAWS: usize = 2_000;
 
 pub fn run(args: &DensityArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::open(&args.model)?;
     if loaded.model.event() != [2] {
         bail!("the model's data has shape {:?}; a density can be drawn for two columns", loaded.model.event());

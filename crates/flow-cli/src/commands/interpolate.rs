@@ -16,7 +16,7 @@ const STEPS_PNG: u32 = 10;
 const STEPS_GIF: u32 = 30;
 
 pub fn run(args: &InterpolateArgs) -> anyhow::Result<()> {
-    let ending = output::ending(&args.out, &["png", "gif"])?;
+    let ending = output::place(&args.out, &["png", "gif"])?;
     if args.from.len() != args.to.len() {
         return Err(Usage(format!("{} --from, but {} --to", args.from.len(), args.to.len())).into());
     }

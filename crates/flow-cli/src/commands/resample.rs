@@ -13,7 +13,7 @@ use crate::output;
 use crate::real::Real;
 
 pub fn run(args: &ResampleArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::open(&args.model)?;
     loaded.require_images("resample")?;
     let levels = Levels::of(&loaded)?;

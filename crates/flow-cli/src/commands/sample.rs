@@ -18,13 +18,16 @@ use crate::output;
 const ROWS: usize = 1_000;
 /// More images than this make no sheet.
 const LARGEST_SHEET: u32 = 10_000;
+/// The most bytes that draws may take, of 4 a number: they are in memory three times before they are written.
+const LARGEST: u64 = 1 << 32;
 
 pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
-    let ending = output::ending(&args.out, &["png", "npy", "csv"])?;
+    let ending = output::place(&args.out, &["png", "npy", "csv"])?;
     let loaded = Loaded::open(&args.model)?;
     if ending == "png" && args.number > LARGEST_SHEET {
         bail!("{} are too many for a picture; at most {LARGEST_SHEET}, or write .npy", args.number);
     }
+    require_memory(&loaded, args.number)?;
     let class = loaded.class(args.class)?;
     let rows = draw(&loaded, args, ending == "png" && loaded.image().is_some(), class)?;
     let bytes = match ending {
@@ -35,11 +38,23 @@ pub fn run(args: &SampleArgs) -> anyhow::Result<()> {
     output::write(&args.out, &bytes)?;
     if args.json {
         let (n, temperature) = (args.number, args.temperature);
+        let out = output::path_text(&args.out);
         output::print_json(
-            &json!({"out": args.out, "number": n, "temperature": temperature, "class": class, "seed": args.seed}),
+            &json!({"out": out, "number": n, "temperature": temperature, "class": class, "seed": args.seed}),
         )?;
     }
     Ok(())
+}
+
+fn require_memory(loaded: &Loaded, number: u32) -> anyhow::Result<()> {
+    let dim = loaded.model.event().iter().product::<usize>() as u64;
+    match u64::from(number).saturating_mul(dim).saturating_mul(4) {
+        bytes if bytes > LARGEST => bail!(
+            "-n {number}: as many rows of {dim} numbers are {bytes} bytes, and at most {LARGEST} are drawn at once; draw fewer, \
+             and more of them with another --seed"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// `[n, D]`.

@@ -16,7 +16,7 @@ use crate::loaded::Loaded;
 use crate::others::others;
 use crate::output;
 use crate::roc::{Auroc, auroc};
-use crate::rows::{first, in_model_unit, log_probs, read};
+use crate::rows::{first, log_probs, read};
 
 /// Images under one name, with log p(x) of each in nats and in bits per dimension.
 struct Scored {
@@ -27,7 +27,8 @@ struct Scored {
 
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     for out in &args.out {
-        output::ending(out, &["png", "npy", "csv"])?;
+        output::place(out, &["png", "npy", "csv"])?;
+        refuse_inputs(args, out)?;
     }
     let loaded = Loaded::open(&args.model)?;
     let image = loaded.require_images("score")?;
@@ -40,13 +41,25 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let own = scored(&loaded, name, &own, args.seed)?;
     let other = scored(&loaded, other_name, &other, args.seed)?;
     let auroc = auroc(&own.nats, &other.nats);
+    if args.json {
+        output::print_json(&report(&loaded, args, [&own, &other], auroc))?;
+    } else {
+        output::print(&text(&loaded, [&own, &other], auroc))?;
+    }
+    // Last, so that what was computed is known even where it cannot be drawn or written.
     for out in &args.out {
         output::write(out, &bytes(&loaded, out, [&own, &other], auroc)?)?;
     }
-    if args.json {
-        output::print_json(&report(&loaded, args, [&own, &other], auroc))
-    } else {
-        output::print(&text(&loaded, [&own, &other], auroc))
+    Ok(())
+}
+
+fn refuse_inputs(args: &ScoreArgs, out: &Path) -> anyhow::Result<()> {
+    if let Some(input) = &args.input {
+        output::refuse_input(out, "--input", input)?;
+    }
+    match &args.against {
+        Against::File(against) => output::refuse_input(out, "--against", against),
+        _ => Ok(()),
     }
 }
 
@@ -62,7 +75,7 @@ fn own(loaded: &Loaded, args: &ScoreArgs) -> anyhow::Result<(String, Split)> {
 }
 
 fn file(loaded: &Loaded, path: &Path) -> anyhow::Result<Split> {
-    let (values, _) = in_model_unit(loaded, read(path)?, path)?;
+    let (values, _) = read(loaded, path)?;
     Ok(Split::new(values, loaded.model.event().to_vec(), None)?)
 }
 
@@ -72,7 +85,7 @@ fn scored(loaded: &Loaded, name: String, split: &Split, seed: u64) -> anyhow::Re
     }
     let nats = log_probs(loaded, split, None, 1, seed)?;
     if let Some(row) = nats.iter().position(|lp| !lp.is_finite()) {
-        bail!("{name}: log p(x) of image {row} is {}", nats[row]);
+        bail!("{name}: log p(x) of row {} is {}", row + 1, nats[row]);
     }
     Ok(Scored { name, bits: bits_per_dim(loaded, &nats), nats })
 }
@@ -119,9 +132,10 @@ fn report(loaded: &Loaded, args: &ScoreArgs, sets: [&Scored; 2], auroc: Auroc) -
             "bits_per_dim": set.bits.as_ref().map(|bits| Mean::of(bits)),
         })
     };
+    let out: Vec<String> = args.out.iter().map(|out| output::path_text(out)).collect();
     json!({
         "model": loaded.card.model.name(), "data": loaded.data.name, "images": set(sets[0]), "against": set(sets[1]),
-        "auroc": auroc, "class_summed_out": loaded.classes() > 0, "out": args.out,
+        "auroc": auroc, "class_summed_out": loaded.classes() > 0, "out": out,
     })
 }
 

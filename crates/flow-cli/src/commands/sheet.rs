@@ -13,7 +13,7 @@ use crate::real::class_note;
 const LARGEST: usize = 10_000;
 
 pub fn run(args: &SheetArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::open(&args.model)?;
     loaded.require_images("sheet")?;
     let rows = match args.kind {

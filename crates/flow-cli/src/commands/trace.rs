@@ -2,7 +2,9 @@
 
 use anyhow::bail;
 use flow_data::{Rows, Split};
-use flow_viz::{Layer2d, LayerImages, Layers2dConfig, LayersImagesConfig, angle_colors, layers_2d, layers_images};
+use flow_viz::{
+    Layer2d, LayerImages, Layers2dConfig, LayersImagesConfig, angle_colors, layers_2d, layers_images, most_images,
+};
 
 use crate::args::{Direction, TraceArgs};
 use crate::layers::{self, State, Walk};
@@ -11,10 +13,11 @@ use crate::output;
 use crate::real::{class_note, of_class};
 
 pub fn run(args: &TraceArgs) -> anyhow::Result<()> {
-    output::ending(&args.out, &["png"])?;
+    output::place(&args.out, &["png"])?;
     let loaded = Loaded::open(&args.model)?;
     let class = loaded.class(args.class)?;
     let number = args.number.unwrap_or(if loaded.image().is_some() { 8 } else { 2_000 }) as usize;
+    require_room(&loaded, number)?;
     let walk = walk(&loaded, args, class, number)?;
     let caption = caption(&loaded, args, class, &walk.note());
     let bytes = if loaded.image().is_some() {
@@ -23,6 +26,15 @@ pub fn run(args: &TraceArgs) -> anyhow::Result<()> {
         picture_2d(args, caption, &walk.states)?
     };
     output::write(&args.out, &bytes)
+}
+
+/// Refuses more images than a figure has room for before they take the memory of every layer.
+fn require_room(loaded: &Loaded, number: usize) -> anyhow::Result<()> {
+    let Some([channels, height, width]) = loaded.image() else { return Ok(()) };
+    match most_images([if channels == 3 { 3 } else { 1 }, height, width]) {
+        most if number > most => bail!("-n {number}: a picture has room for {most} images of this size; ask for fewer"),
+        _ => Ok(()),
+    }
 }
 
 fn walk(loaded: &Loaded, args: &TraceArgs, class: Option<usize>, number: usize) -> anyhow::Result<Walk> {

@@ -49,6 +49,8 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
         bail!("--classes: {} takes none; glow and realnvp-image do", model.name());
     }
     let spec = absolute(spec)?;
+    let dir = args.out.clone().unwrap_or_else(|| default_folder(model, &spec));
+    folder::require_free(&dir)?;
     // Its own fields first: a preset is one for the data as they will be, and a folder of images is read once.
     let mut data_config = DataConfig::new(spec.clone());
     for assignment in
@@ -84,7 +86,6 @@ fn start(args: &TrainArgs, model: ModelName, spec: &Spec) -> anyhow::Result<(Tra
     if config.model.name() != model.name() {
         bail!("the model is chosen by its name, not by --set model.kind");
     }
-    let dir = args.out.clone().unwrap_or_else(|| default_folder(model, &spec));
     let mut trainer = Trainer::new(config, data)?;
     trainer.keep_in(&dir)?;
     Ok((trainer, dir))
@@ -109,9 +110,15 @@ fn count_classes(data: &DataSet) -> anyhow::Result<usize> {
     }
 }
 
-/// The path of a person's own data made absolute, so that the run can go on from any folder.
+/// The path of a person's own data made absolute, so that the run can go on from any folder. It is stored as text.
 fn absolute(spec: &Spec) -> anyhow::Result<Spec> {
-    let whole = |path: &PathBuf| std::path::absolute(path).with_context(|| path.display().to_string());
+    let whole = |path: &PathBuf| {
+        let whole = std::path::absolute(path).with_context(|| path.display().to_string())?;
+        if whole.to_str().is_none() {
+            bail!("{}: not UTF-8, and a run could not find its data by it again; rename the folder", whole.display());
+        }
+        Ok(whole)
+    };
     Ok(match spec {
         Spec::Csv(path) => Spec::Csv(whole(path)?),
         Spec::Npy(path) => Spec::Npy(whole(path)?),
@@ -167,9 +174,10 @@ fn report(args: &TrainArgs, trainer: &Trainer, dir: &Path, outcome: Outcome) -> 
     };
     if args.json {
         let report = json!({
-            "run": dir, "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
+            "run": output::path_text(dir), "outcome": outcome, "step": progress.step, "best_step": progress.best_step,
             "validation_nats": progress.best_nats, "train_seconds": progress.seconds,
-            "rewinds": progress.rewinds, "parameters": trainer.model().parameters(), "model": folder::model_file(dir),
+            "rewinds": progress.rewinds, "parameters": trainer.model().parameters(),
+            "model": output::path_text(&folder::model_file(dir)),
         });
         return output::print_json(&report);
     }

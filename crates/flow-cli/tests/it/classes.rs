@@ -102,6 +102,7 @@ fn layers_of_many_steps_are_thinned_out() {
     assert_eq!(width("--direction forward"), all);
     width("--direction forward --class 7");
     assert!(place.fails("trace run --direction forward -n 100 --class 7 --out t.png", 1).contains("of class 7"));
+    assert!(place.fails("trace run --direction inverse -n 323 --out t.png", 1).contains("room for 322 images"));
     place.flow("animate run -n 4 --layers 5 --out film.gif --threads 1");
     assert!(fs::read(place.path("film.gif")).unwrap().starts_with(b"GIF89a"));
 }

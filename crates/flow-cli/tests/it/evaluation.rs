@@ -1,5 +1,6 @@
 //! `flow eval`: draws, protocols, classes, and what it refuses.
 
+use flow_data::{LoadOptions, Spec, load};
 use serde_json::Value;
 
 use crate::common::Place;
@@ -72,16 +73,24 @@ fn real_numbers_are_evaluated_as_read() {
 #[test]
 fn samples_that_have_no_likelihood_are_named() {
     let place = Place::new();
-    let table: String = (0..60).map(|i| format!("{},{}\n", (i * 7) % 11, (i * i) % 13)).collect();
-    place.write("table.csv", &table);
+    // Numbers whose squares are beyond f32 in the rows `far`.
+    let table = |far: &[usize]| -> String {
+        let row = |i: usize| match far.contains(&i) {
+            true => format!("{}e30,{}e30\n", (i * 7) % 11 + 1, (i * i) % 13 + 1),
+            false => format!("{i},{}\n", (i * i) % 13),
+        };
+        (0..600).map(row).collect()
+    };
+    place.write("table.csv", &table(&[]));
+    // Which rows are those of the test split depends on their number alone.
+    let test = load(&Spec::Csv(place.path("table.csv")), &LoadOptions::default()).unwrap().test;
+    let far: Vec<usize> = test.to_reals().column(0).iter().map(|&i| i as usize).collect();
+    place.write("table.csv", &table(&far));
     place.train("realnvp", "csv:table.csv", "run");
-    assert!(place.json("eval run --json")["count"] == 6);
-    // The same table with numbers whose squares are beyond f32 in every row.
-    let far: String = (0..60).map(|i| format!("{}e30,{}e30\n", (i * 7) % 11 + 1, (i * i) % 13 + 1)).collect();
-    place.write("table.csv", &far);
-    let error = place.fails("eval run --split train", 1);
+    assert!(place.json("eval run --split validation --json")["count"] == 60);
+    let error = place.fails("eval run", 1);
     assert!(
-        error.contains("48 of 48 train rows") && error.contains("0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 38 more"),
+        error.contains("60 of 60 test rows") && error.contains("0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 50 more"),
         "{error}"
     );
 }

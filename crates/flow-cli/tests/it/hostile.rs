@@ -85,5 +85,17 @@ fn a_run_folder_leads_nowhere_out_of_itself() {
     fs::rename(place.path("aside"), place.path("run/model.safetensors")).unwrap();
     fs::remove_file(place.path("run/metrics.jsonl")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", place.path("run/metrics.jsonl")).unwrap();
-    assert!(place.fails("curve run --out c.png", 1).contains("leads out of the run's folder"));
+    assert!(place.fails("curve run --out c.png", 1).contains("metrics.jsonl: not a plain file"));
+
+    // Whoever opened a pipe would wait for ever.
+    fs::remove_file(place.path("run/metrics.jsonl")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(place.path("run/metrics.jsonl")).status().unwrap().success());
+    for line in ["info run", "eval run", "curve run --out c.png"] {
+        assert!(place.fails(line, 1).contains("metrics.jsonl: not a plain file"), "{line}");
+    }
+
+    // Nor has a device an end; of this one nothing but its kind is wrong.
+    std::os::unix::fs::symlink("/dev/null", place.path("null.npy")).unwrap();
+    let said = place.fails("log-prob run/model.safetensors --input null.npy --out lp.csv", 1);
+    assert!(said.contains("null.npy") && said.contains("not a plain file"), "{said}");
 }

@@ -132,3 +132,26 @@ fn a_run_that_was_stopped_early_says_so_again() {
     assert_eq!(first["outcome"], "stopped early");
     assert_eq!(place.json("train --resume run --json")["outcome"], first["outcome"]);
 }
+
+/// A file is written beside its place; what a signal broke off would be left there.
+#[cfg(unix)]
+#[test]
+fn a_signal_leaves_no_part_of_a_file() {
+    let place = Place::new();
+    place.train("nice", "digits", "run");
+    let mut child = place.command("sample run -n 200000 --out s.npy --threads 1").spawn().unwrap();
+    let parts = || {
+        let names = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+    };
+    while parts() == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Where it was done before anybody looked, it has ended as always.
+    if child.try_wait().unwrap().is_none() {
+        signal(&child, "-INT");
+    }
+    assert!(matches!(child.wait().unwrap().code(), Some(0 | 130)));
+    assert_eq!(parts(), 0);
+    assert!(fs::metadata(place.path("s.npy")).unwrap().len() > 4 * 64 * 200_000);
+}

@@ -1,5 +1,6 @@
 //! The binary as a person uses it, one idea a file.
 
+mod changed_data;
 mod check;
 mod classes;
 mod common;
@@ -14,6 +15,7 @@ mod interrupt;
 mod kill;
 mod latent;
 mod moons;
+mod outputs;
 mod refusals;
 mod runs;
 mod score;

@@ -68,6 +68,12 @@ fn a_fixed_number_of_points_and_a_table_of_ones_own() {
     assert_eq!(place.json("eval table --json")["unit"], "as read");
     place.flow("sample table -n 5 --out t.csv");
     assert!(fs::read_to_string(place.path("t.csv")).unwrap().starts_with("a,b,c\n"));
+    place.flow("log-prob table --input t.csv --out lp.csv");
+    place.write("bare.csv", "1,2,3\n");
+    place.flow("log-prob table --input bare.csv --out lp.csv");
+    place.write("swapped.csv", "a,c,b\n1,2,3\n");
+    let said = place.fails("log-prob table --input swapped.csv --out lp.csv", 1);
+    assert!(said.contains("swapped.csv: column 2 is \"c\", of the model's data \"b\""), "{said}");
     assert!(place.fails("density table --out d.png", 1).contains("two columns"));
     assert!(!place.path("d.png").exists());
 }

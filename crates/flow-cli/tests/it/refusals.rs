@@ -15,6 +15,13 @@ fn wrong_usage_is_refused_with_code_2() {
     assert!(place.fails("train --resume run --steps 5", 2).contains("--steps"));
     assert!(place.fails("sample run --temperature -1 --out x.png", 2).contains("temperature"));
     assert!(place.fails("curve run --reference high --out x.png", 2).contains("VALUE:LABEL"));
+    assert!(place.fails("curve run --reference 1e39:high --out x.png", 2).contains("\"1e39\""));
+    // An empty name would be that of the folder one is in.
+    for line in ["train nice --data moons --out", "train --resume", "eval", "sample run --out", "runs"] {
+        let output = place.command(line).arg("").output().expect("flow starts");
+        assert_eq!(output.status.code(), Some(2), "{line}");
+    }
+    assert!(!place.path("config.toml").exists());
 }
 
 #[test]
@@ -75,6 +82,9 @@ fn damaged_files_are_refused_and_good_ones_kept() {
     let place = Place::new();
     place.train("nice", "moons", "run");
     assert!(place.fails(&format!("train nice --data moons --out run {SMALL}"), 1).contains("--resume"));
+    // Before the data are read; they may be others than that run's.
+    let said = place.fails(&format!("train nice --data csv:none.csv --out run {SMALL}"), 1);
+    assert!(said.contains("choose another --out") && said.contains("its own data, by `--resume run`"), "{said}");
 
     place.write("bad.csv", "1,2\n3,x\n");
     assert!(place.fails("log-prob run --input bad.csv --out lp.csv", 1).contains("bad.csv"));
@@ -82,7 +92,13 @@ fn damaged_files_are_refused_and_good_ones_kept() {
     assert!(place.fails("log-prob run --input wide.csv --out lp.csv", 1).contains("rows of 3"));
     place.write("nan.csv", "1,2\nnan,1\n");
     assert!(place.fails("log-prob run --input nan.csv --out lp.csv", 1).contains("nan.csv"));
+    place.write("far.csv", "0,0\n1e30,1e30\n");
+    assert!(
+        place.fails("log-prob run --input far.csv --out lp.csv", 1).contains("far.csv: the log-density of row 2 is")
+    );
     assert!(!place.path("lp.csv").exists());
+    let said = place.fails("sample run -n 4294967295 --out s.npy", 1);
+    assert!(said.contains("-n 4294967295") && said.contains("34359738360 bytes"), "{said}");
 
     place.write("good.txt", "kept");
     assert!(place.fails("sample run --out good.txt", 1).contains(".png or .npy or .csv"));

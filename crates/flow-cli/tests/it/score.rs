@@ -44,7 +44,9 @@ fn images_are_told_from_themselves_upside_down_and_from_files() {
     let files = place.json("score run --input cube.npy --against levels.npy --json");
     assert_eq!((&files["images"]["name"], &files["images"]["count"]), (&"cube.npy".into(), &6.into()));
     place.flow("score run --input cube.npy --against negative");
-    assert!(place.fails("score run --against raw.npy", 1).contains("raw.npy"));
+    assert!(place.fails("score run --against raw.npy", 1).contains("raw.npy: row 1, column 4: 3 is outside"));
+    ndarray_npy::write_npy(place.path("many.npy"), &Array2::from_elem((1, 64), 17u8)).unwrap();
+    assert!(place.fails("score run --against many.npy", 1).contains("many.npy: row 1, column 1: level 17"));
     assert!(place.fails("score run --input none.npy", 1).contains("none.npy"));
     assert!(place.fails("score run --against sideways", 2).contains("upside-down"));
     assert!(place.fails("score run --input cube.npy --split test", 2).contains("--split"));

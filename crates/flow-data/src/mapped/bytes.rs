@@ -8,7 +8,7 @@ use std::{
 
 use memmap2::{Advice, Mmap};
 
-use crate::Error;
+use crate::{Error, endless};
 
 /// The strictest alignment of a number that a view is laid over.
 const ALIGN: usize = 8;
@@ -24,10 +24,10 @@ impl FileBytes {
     /// Opens a file; nothing but what can only be read once is read.
     ///
     /// # Errors
-    /// [`Error::Read`] where it cannot be opened, mapped or read.
+    /// [`Error::Read`] where it is a device or a folder, or cannot be opened, mapped or read.
     pub fn open(path: &Path) -> Result<FileBytes, Error> {
         let open = || -> io::Result<FileBytes> {
-            let mut file = File::open(path)?;
+            let mut file = endless::open(path)?;
             if file.metadata()?.is_file() {
                 return Ok(FileBytes::Mapped(map(&file)?));
             }

@@ -6,10 +6,10 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use ndarray::Array2;
 
 use super::{MAX_COLUMNS, Table, finite, numbered};
-use crate::{Error, Values};
+use crate::{Error, Values, endless};
 
 pub(super) fn read(path: &Path) -> Result<Table, Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let bytes = endless::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let mut rows = Rows { path, bytes: &bytes, columns: 0, cells: Vec::new() };
     let names = rows.read()?;
     if rows.cells.is_empty() {

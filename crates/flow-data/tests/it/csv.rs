@@ -109,3 +109,18 @@ fn what_has_no_end_is_not_read() {
         assert!(path.starts_with("/dev") && source.to_string().contains("not a plain file"), "{name}: {source}");
     }
 }
+
+/// The readers themselves, too: `flow log-prob` hands them whatever it is told. Of `/dev/null` nothing but the kind is wrong.
+#[cfg(unix)]
+#[test]
+fn the_readers_take_files_and_pipes_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("null.csv");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [Path::new("/dev/null"), &link, folder.path()] {
+        for read in [Table::read_csv, Table::read_npy] {
+            let Err(Error::Read { path: named, source }) = read(path) else { panic!("{}", path.display()) };
+            assert_eq!((&*named, source.to_string()), (path, "not a plain file".to_owned()));
+        }
+    }
+}

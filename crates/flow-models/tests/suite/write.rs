@@ -43,6 +43,37 @@ fn nothing_is_left_where_writing_fails() {
     assert_eq!(names(folder.path()), ["file", "taken"]);
 }
 
+/// A rename would put a file in their place.
+#[cfg(unix)]
+#[test]
+fn a_pipe_and_a_folder_are_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, inside) = (folder.path().join("pipe"), folder.path().join("folder"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::create_dir(&inside).unwrap();
+    for path in [&pipe, &inside] {
+        assert!(write_beside(path, b"text").unwrap_err().to_string().contains("not a plain file"));
+    }
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    assert_eq!(names(folder.path()), ["folder", "pipe"]);
+}
+
+/// Where files may be made but not listed, the folder cannot be opened to be brought to disk. (A superuser may.)
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_listed_takes_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o333)).unwrap();
+    let written = write_beside(&folder.path().join("file"), b"new");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    written.unwrap();
+    assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"new");
+}
+
 /// Who may not write into a folder leaves the old file as it was. A superuser may, whatever the permissions say.
 #[cfg(unix)]
 #[test]

@@ -92,6 +92,21 @@ fn a_size_out_of_range_is_answered_with_the_range() {
     assert!(error.to_string().ends_with("240 x 200 to 4,000 x 4,000 pixels"), "{error}");
 }
 
+/// Before there is a canvas: one of these would be of gigabytes.
+#[test]
+fn a_figure_that_nobody_could_open_is_refused() {
+    let (images, tall) =
+        (ArrayD::zeros(vec![400, 1, 1]), SheetConfig { columns: Some(1), scale: Some(64), ..Default::default() });
+    let layers = |n| [LayerImages::new("a", Array3::zeros((n, 28, 28))).with_range(0.0, 1.0)];
+    let most = most_images([1, 28, 28]);
+    let errors = [sheet(images.view(), &tall), layers_images(&layers(most + 1), &LayersImagesConfig::default())];
+    for error in errors {
+        assert!(error.unwrap_err().to_string().contains("larger than 20000 pixels"));
+    }
+    // Each is 56 pixels high and 6 from the next.
+    assert_eq!(most, 322);
+}
+
 #[test]
 fn settings_without_sense() {
     let layers = [Layer2d::new("a", array![[0.0, 0.0]])];
