@@ -103,12 +103,17 @@ fn require_sound(tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> std::r
         }
         require_sense(name, tensor)?;
     }
+    require_as_many(tensors, card)
+}
+
+/// Refuses tensors that hold more or fewer numbers than the card's configuration has.
+fn require_as_many(tensors: &BTreeMap<String, Tensor>, card: &ModelCard) -> std::result::Result<(), String> {
     let expected = card.model.saved_numbers(&card.event).map_err(|e| e.to_string())?;
     let held: u128 = tensors.values().map(|t| t.numel() as u128).sum();
-    if expected != held {
-        return Err(format!("its configuration asks for {expected} numbers, its tensors hold {held}"));
+    match expected == held {
+        true => Ok(()),
+        false => Err(format!("its configuration asks for {expected} numbers, its tensors hold {held}")),
     }
-    Ok(())
 }
 
 fn put(path: &Path, file: Prepared) -> Result<()> {
@@ -249,11 +254,7 @@ pub fn load(path: &Path, device: Device) -> Result<(Model, ModelCard)> {
     let (tensors, metadata) = read_tensors(path)?;
     let card = parse_card(&metadata).map_err(wrong)?;
     // Before anything is built: a forged configuration must not allocate more than the file holds.
-    let expected = card.model.saved_numbers(&card.event).map_err(|e| wrong(e.to_string()))?;
-    let held: u128 = tensors.values().map(|t| t.numel() as u128).sum();
-    if expected != held {
-        return Err(wrong(format!("its configuration asks for {expected} numbers, its tensors hold {held}")));
-    }
+    require_as_many(&tensors, &card).map_err(wrong)?;
     let model = Model::saved(&card.model, &card.event, device).map_err(|e| wrong(e.to_string()))?;
     copy_into(&model, &tensors).map_err(wrong)?;
     Ok((model, card))

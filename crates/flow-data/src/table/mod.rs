@@ -40,8 +40,8 @@ impl Table {
     /// The first line is a header where none of its cells is a number. Every number becomes an `f32`.
     ///
     /// # Errors
-    /// [`Error::Read`], of a device or a folder, too, [`Error::Empty`], and [`Error::Csv`] with line and column for a cell that is not a finite
-    /// number, for a row of another length, and for more than 4,194,304 columns.
+    /// [`Error::Read`], of a device or a folder, too, [`Error::Empty`], and [`Error::Csv`] with line and column for a
+    /// cell that is not a finite number, for a row of another length, and for more than 4,194,304 columns.
     pub fn read_csv(path: &Path) -> Result<Table, Error> {
         csv_file::read(path)
     }
@@ -52,8 +52,9 @@ impl Table {
     /// `u8` arrays become [`Values::Levels`] with 256 levels, all others reals.
     ///
     /// # Errors
-    /// [`Error::Read`], of a device or a folder, too, [`Error::Empty`], [`Error::Npy`] for another type or shape, more than 4,194,304 columns or a
-    /// damaged file, and [`Error::NpyCell`] with row and column for an entry that is not a finite `f32`.
+    /// [`Error::Read`], of a device or a folder, too, [`Error::Empty`], [`Error::Npy`] for another type or shape, more
+    /// than 4,194,304 columns or a damaged file, and [`Error::NpyCell`] with row and column for an entry that is not a
+    /// finite `f32`.
     pub fn read_npy(path: &Path) -> Result<Table, Error> {
         npy_file::read(path)
     }
