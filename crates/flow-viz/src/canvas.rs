@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::font;
 use crate::mask::Mask;
 
+/// The largest figure whose size follows from how much is shown, each way, in pixels.
+pub(crate) const LARGEST: f32 = 20_000.0;
+
 /// A point on the canvas, in pixels.
 pub(crate) type Spot = (f32, f32);
 

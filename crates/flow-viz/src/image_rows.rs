@@ -2,7 +2,7 @@
 
 use ndarray::{Array, ArrayD, ArrayView4, Axis, Dimension};
 
-use crate::canvas::{Anchor, Canvas, Rect, Text};
+use crate::canvas::{Anchor, Canvas, LARGEST, Rect, Text};
 use crate::color::{INK, Rgb, SOFT};
 use crate::error::{Error, Result};
 use crate::font;
@@ -77,8 +77,6 @@ const LINE: f32 = 19.0;
 const NOTE: f32 = 15.0;
 /// The widest a label may be before it is broken at spaces.
 const WIDEST: f32 = 150.0;
-/// The largest figure, each way.
-const LARGEST: f32 = 20_000.0;
 
 /// A PNG of `rows` from top to bottom, the label of each at its left.
 ///

@@ -1,6 +1,6 @@
 //! `*_forward.png` and `*_inverse.png` of images: a row a sample, a column a layer, black and white named.
 
-use crate::canvas::{Anchor, Canvas, Rect, Text};
+use crate::canvas::{Anchor, Canvas, LARGEST, Rect, Text};
 use crate::color::{FAINT, INK, SOFT};
 use crate::error::{Error, Result};
 use crate::font;
@@ -33,8 +33,6 @@ const NARROWEST: f32 = 52.0;
 const WIDEST: f32 = 1100.0;
 /// Between the scales of a band and the heads of the next.
 const BETWEEN: f32 = 22.0;
-/// The largest figure, each way.
-const LARGEST: f32 = 20_000.0;
 
 /// A PNG with the images as a table: a row for each sample, a column for each of `layers` in their order.
 ///

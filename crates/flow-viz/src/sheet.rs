@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayViewD, Axis};
 
-use crate::canvas::{Anchor, Canvas, Text};
+use crate::canvas::{Anchor, Canvas, LARGEST, Text};
 use crate::color::{INK, SOFT};
 use crate::error::{Error, Result};
 use crate::font;
@@ -33,8 +33,6 @@ const MARGIN: f32 = 16.0;
 const GAP: f32 = 2.0;
 const CAPTION: f32 = 20.0;
 const NOTE: f32 = 15.0;
-/// The largest figure, each way.
-const LARGEST: f32 = 20_000.0;
 
 /// A PNG of `images`, row after row: `[n, h, w]` or `[n, 1, h, w]` in grey, `[n, 3, h, w]` in colour.
 ///
