@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use flow_dense::{Images, Instructions, Panels, Planes, instructions};
+use flow_dense::{Bf16, Images, Instructions, Panels, Planes, instructions};
 use tch::{Device, Kind, Tensor};
 
 use crate::product::Precision;
@@ -104,7 +104,22 @@ pub fn numbers(t: &Tensor) -> &[f32] {
     }
 }
 
-/// The same to write to, which changes every tensor that has the same memory.
+/// The numbers of a contiguous bf16 tensor on the processor, in rows.
+///
+/// # Panics
+///
+/// If it is none.
+pub fn numbers_bf16(t: &Tensor) -> &[Bf16] {
+    let plain = t.kind() == Kind::BFloat16 && t.device() == Device::Cpu && t.is_contiguous();
+    assert!(plain, "not a plain bf16 buffer: {t:?}");
+    #[allow(unsafe_code, reason = "as above")]
+    // SAFETY: as above, of bf16, which `Bf16` is laid out as.
+    unsafe {
+        slice(t.data_ptr().cast_const().cast(), t.numel())
+    }
+}
+
+/// Those of an f32 tensor to write to, which changes every tensor that has the same memory.
 ///
 /// # Panics
 ///
@@ -180,7 +195,7 @@ impl NewTensor {
 ///
 /// `len` numbers are there for as long as the slice is used.
 #[allow(unsafe_code, reason = "numbers by a pointer")]
-unsafe fn slice<'a>(from: *const f32, len: usize) -> &'a [f32] {
+unsafe fn slice<'a, N>(from: *const N, len: usize) -> &'a [N] {
     // SAFETY: by the contract; a tensor without numbers need not have a place.
     if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(from, len) } }
 }

@@ -39,9 +39,16 @@ pub trait PlainConditioner: Sync {
     /// How many numbers of a row go in, and how many come out.
     fn size(&self) -> (usize, usize);
 
-    /// What [`Conditioner::forward`](crate::Conditioner::forward) makes of so many rows, whose first numbers are `apart`; one row
-    /// after the other.
-    fn parameters(&self, kept: &[f32], apart: usize, rows: usize) -> Vec<f32>;
+    /// Writes what [`Conditioner::forward`](crate::Conditioner::forward) makes of rows whose first numbers are `apart` to `parameters`,
+    /// one row after the other, of as many rows as there is room for.
+    fn run(&self, kept: &[f32], apart: usize, parameters: &mut [f32]);
+
+    /// The same of so many rows.
+    fn parameters(&self, kept: &[f32], apart: usize, rows: usize) -> Vec<f32> {
+        let mut parameters = vec![0.0; rows * self.size().1];
+        self.run(kept, apart, &mut parameters);
+        parameters
+    }
 }
 
 impl PlainRows<'_> {

@@ -2,14 +2,15 @@
 //!
 //! Weights, gradients and everything between two products stay f32; in bf16 both factors of a product are rounded to 8 bits
 //! of mantissa, in TF32 to 11, and the result comes back as f32. Log-determinants, bases and losses have no such products in
-//! them. bf16 is faster where the processor multiplies it (AVX512-BF16, AMX, CUDA from Ampere on), and slower elsewhere.
+//! them. bf16 is faster where the processor multiplies it (AVX512-BF16, AMX, CUDA from Ampere on); on other processors the
+//! rounded factors are multiplied in f32, somewhat slower than f32 is.
 
 use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How the factors of a product are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,8 +124,8 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     match PRECISION.get() {
         Precision::F32 | Precision::Tf32 => conv2d_exact(x, weight, Some(bias)),
         Precision::Bf16 => {
-            let [x16, weight] = [x, weight].map(|factor| factor.to_kind(Kind::BFloat16));
-            conv2d_exact(&x16, &weight, None).to_kind(x.kind()) + bias.reshape([-1, 1, 1])
+            let [rounded_x, weight] = [x, weight].map(rounded);
+            conv2d_exact(&rounded_x, &weight, None).to_kind(x.kind()) + bias.reshape([-1, 1, 1])
         }
     }
 }
@@ -141,7 +142,7 @@ pub fn conv2d_exact(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tenso
 
 /// Outside of autograd the sums come out as f32 on a GPU, unrounded.
 fn rounded_mm(a: &Tensor, b: &Tensor) -> Tensor {
-    let [x, y] = [a, b].map(|factor| factor.to_kind(Kind::BFloat16));
+    let [x, y] = [a, b].map(rounded);
     // Autograd has no derivative of the one that gives f32.
     let taped = x.requires_grad() || y.requires_grad();
     if x.device().is_cuda() && x.dim() == 2 && !taped {
@@ -149,6 +150,27 @@ fn rounded_mm(a: &Tensor, b: &Tensor) -> Tensor {
     } else {
         x.matmul(&y).to_kind(a.kind())
     }
+}
+
+/// In the kind that is multiplied: what a processor has no bf16 products for comes back as what it was. (libtorch does without them,
+/// too, number by number.)
+fn rounded(factor: &Tensor) -> Tensor {
+    let rounded = factor.to_kind(Kind::BFloat16);
+    if factor.device() == Device::Cpu && !processor_multiplies_bf16() {
+        rounded.to_kind(factor.kind())
+    } else {
+        rounded
+    }
+}
+
+/// Whether this processor multiplies bf16. Whoever has AMX has AVX512-BF16, too.
+pub fn processor_multiplies_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("bf16");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    false
 }
 
 fn with_bias(y: Tensor, bias: Option<&Tensor>) -> Tensor {
@@ -160,8 +182,6 @@ fn with_bias(y: Tensor, bias: Option<&Tensor>) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
     use crate::rng::with_seed;
 

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF};
+use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF, UPPER_HALF};
+use crate::weight::Bf16;
 
 /// A register of eight numbers.
 #[derive(Clone, Copy)]
@@ -44,6 +45,26 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         unsafe { Avx2(_mm256_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_apart(from: *const f32) -> [Self; 2] {
+        unsafe {
+            // Quarters, so that each half of a register has its own after numbers are chosen within halves.
+            let quarters = |i: usize| _mm256_loadu2_m128(from.add(i + 8), from.add(i));
+            let (low, high) = (quarters(0), quarters(4));
+            [Avx2(_mm256_shuffle_ps::<0x88>(low, high)), Avx2(_mm256_shuffle_ps::<0xdd>(low, high))]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_apart(from: *const Bf16) -> [Self; 2] {
+        unsafe {
+            let pairs = _mm256_loadu_si256(from.cast());
+            let even = _mm256_slli_epi32::<16>(pairs);
+            let odd = _mm256_and_si256(pairs, _mm256_set1_epi32(UPPER_HALF));
+            [even, odd].map(|numbers| Avx2(_mm256_castsi256_ps(numbers)))
+        }
     }
 
     #[inline(always)]

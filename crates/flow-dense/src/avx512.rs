@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF};
+use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF, UPPER_HALF};
+use crate::weight::Bf16;
 
 /// A register of sixteen numbers.
 #[derive(Clone, Copy)]
@@ -33,6 +34,27 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         unsafe { Avx512(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_apart(from: *const f32) -> [Self; 2] {
+        const EVEN: [i32; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+            let even = _mm512_loadu_si512(EVEN.as_ptr().cast());
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            [even, odd].map(|places| Avx512(_mm512_permutex2var_ps(low, places, high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_apart(from: *const Bf16) -> [Self; 2] {
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let even = _mm512_slli_epi32::<16>(pairs);
+            let odd = _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER_HALF));
+            [even, odd].map(|numbers| Avx512(_mm512_castsi512_ps(numbers)))
+        }
     }
 
     #[inline(always)]

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::forward::{Slope, worth};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_team, share};
-use crate::weight::Weight;
+use crate::weight::{Bf16, Weight};
 
 /// A layer of a net: `a(W h + b)`, plus `h` where it is residual.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer<'a> {
+pub struct Layer<'a, N = f32> {
     /// `W`.
-    pub weight: Weight<'a>,
+    pub weight: Weight<'a, N>,
     /// `b`.
     pub bias: &'a [f32],
     /// `a`, `max(y, slope y)`; the identity where there is none.
@@ -28,6 +28,19 @@ pub struct Layer<'a> {
 ///
 /// If sizes do not go together.
 pub fn through_layers(layers: &[Layer], skip: Option<Weight>, x: &[f32], threads: usize) -> Vec<f32> {
+    through(layers, skip, x, threads)
+}
+
+/// The same by weights in bf16, and sums in f32: half as much to read.
+///
+/// # Panics
+///
+/// If sizes do not go together.
+pub fn through_layers_bf16(layers: &[Layer<Bf16>], skip: Option<Weight<Bf16>>, x: &[f32], threads: usize) -> Vec<f32> {
+    through(layers, skip, x, threads)
+}
+
+fn through<N: Stored>(layers: &[Layer<N>], skip: Option<Weight<N>>, x: &[f32], threads: usize) -> Vec<f32> {
     let inputs = layers[0].weight.inputs();
     assert!(x.len().is_multiple_of(inputs), "{} numbers in rows of {inputs}", x.len());
     let rows = x.len() / inputs;
@@ -38,7 +51,7 @@ pub fn through_layers(layers: &[Layer], skip: Option<Weight>, x: &[f32], threads
         assert!(layer.bias.len() == outputs && (!residual || outputs == width), "a layer of {outputs} outputs");
         width = outputs;
     }
-    let fits = |skip: Weight| (skip.outputs(), skip.inputs()) == (width, inputs);
+    let fits = |skip: Weight<N>| (skip.outputs(), skip.inputs()) == (width, inputs);
     assert!(skip.is_none_or(fits), "a skip from {inputs} to {width}");
     let mut between: Vec<Vec<f32>> = layers.iter().map(|layer| vec![0.0; rows * layer.weight.outputs()]).collect();
     let places: Vec<Shared> = between.iter_mut().map(|numbers| Shared(numbers.as_mut_ptr())).collect();
@@ -51,7 +64,7 @@ pub fn through_layers(layers: &[Layer], skip: Option<Weight>, x: &[f32], threads
             let last = i + 1 == layers.len();
             let work = Work { layer, input, skip: skip.filter(|_| last), x: start, rows, out: places[i] };
             // SAFETY: sizes were compared above; members share no output, and all have written the input.
-            unsafe { run(&work, share(layer.weight.outputs(), member, members)) }
+            unsafe { N::run(&work, share(layer.weight.outputs(), member, members)) }
             if !last {
                 met.wait(members);
             }
@@ -88,10 +101,10 @@ impl Meeting {
 /// Turns that a thread waits awake: some tens of microseconds.
 const AWAKE: u32 = 1 << 12;
 
-struct Work<'a> {
-    layer: &'a Layer<'a>,
+struct Work<'a, N> {
+    layer: &'a Layer<'a, N>,
     input: Shared,
-    skip: Option<Weight<'a>>,
+    skip: Option<Weight<'a, N>>,
     x: Shared,
     rows: usize,
     out: Shared,
@@ -104,16 +117,146 @@ const HIGH: usize = 4;
 /// The same where there are 16.
 const LOW: usize = 2;
 
+/// How weights are stored.
+trait Stored: Copy + Default + Sync {
+    /// # Safety
+    ///
+    /// Inputs and outputs are as many as the layer says, and nobody else writes these outputs.
+    unsafe fn run(work: &Work<Self>, own: Range<usize>);
+
+    /// Vectors that are read at a time.
+    const VECTORS: usize;
+
+    /// So many vectors of weights, and a zero in place of the second where it is one.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Lanes`].
+    unsafe fn load<V: Lanes>(from: *const Self) -> [V; 2];
+
+    /// What they are multiplied with, in the same order.
+    ///
+    /// # Safety
+    ///
+    /// That of [`Lanes`].
+    unsafe fn load_input<V: Lanes>(from: *const f32) -> [V; 2];
+
+    /// The first `count` weights, and zeros.
+    ///
+    /// # Safety
+    ///
+    /// So many are there.
+    unsafe fn load_first<V: Lanes>(from: *const Self, count: usize) -> [V; 2];
+
+    /// What they are multiplied with, in the same order.
+    ///
+    /// # Safety
+    ///
+    /// So many numbers are there.
+    unsafe fn load_first_input<V: Lanes>(from: *const f32, count: usize) -> [V; 2];
+
+    fn to_f32(self) -> f32;
+}
+
+// Every block: by the contract of the method that it is of.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
+impl Stored for f32 {
+    const VECTORS: usize = 1;
+
+    unsafe fn run(work: &Work<f32>, own: Range<usize>) {
+        unsafe { run_f32(work, own) }
+    }
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const f32) -> [V; 2] {
+        unsafe { [V::load(from), V::splat(0.0)] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_input<V: Lanes>(from: *const f32) -> [V; 2] {
+        unsafe { Self::load(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<V: Lanes>(from: *const f32, count: usize) -> [V; 2] {
+        unsafe { [V::load_first(from, count), V::splat(0.0)] }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_input<V: Lanes>(from: *const f32, count: usize) -> [V; 2] {
+        unsafe { Self::load_first(from, count) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+// Every block: by the contract of the method that it is of.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
+impl Stored for Bf16 {
+    const VECTORS: usize = 2;
+
+    unsafe fn run(work: &Work<Bf16>, own: Range<usize>) {
+        unsafe { run_bf16(work, own) }
+    }
+
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(from: *const Bf16) -> [V; 2] {
+        unsafe { V::load_bf16_apart(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_input<V: Lanes>(from: *const f32) -> [V; 2] {
+        unsafe { V::load_apart(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first<V: Lanes>(from: *const Bf16, count: usize) -> [V; 2] {
+        unsafe { Self::load(first(from, count).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_first_input<V: Lanes>(from: *const f32, count: usize) -> [V; 2] {
+        unsafe { Self::load_input(first(from, count).as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        Bf16::to_f32(self)
+    }
+}
+
 with_lanes! {
-    unsafe fn run(work: &Work, own: Range<usize>) = run_by
+    unsafe fn run_f32(work: &Work<f32>, own: Range<usize>) = run_f32_by
 }
 
 /// # Safety
 ///
-/// Inputs and outputs are as many as the layer says, and nobody else writes these outputs.
+/// That of [`Stored::run`].
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>) {
+unsafe fn run_f32_by<V: Lanes>(work: &Work<f32>, own: Range<usize>) {
+    // SAFETY: the same contract.
+    unsafe { run_by::<V, f32>(work, own) }
+}
+
+with_lanes! {
+    unsafe fn run_bf16(work: &Work<Bf16>, own: Range<usize>) = run_bf16_by
+}
+
+/// # Safety
+///
+/// That of [`Stored::run`].
+#[inline(always)]
+unsafe fn run_bf16_by<V: Lanes>(work: &Work<Bf16>, own: Range<usize>) {
+    // SAFETY: the same contract.
+    unsafe { run_by::<V, Bf16>(work, own) }
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn run_by<V: Lanes, N: Stored>(work: &Work<N>, own: Range<usize>) {
     if work.layer.weight.inputs() < V::LANES && work.skip.is_none() {
         return unsafe { narrow(work, own) };
     }
@@ -122,13 +265,13 @@ unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>) {
         for row in (0..work.rows).step_by(high) {
             unsafe {
                 match (WIDE.min(own.end - output), high.min(work.rows - row)) {
-                    (WIDE, 1) => tile::<V, WIDE, 1>(work, output, row),
-                    (WIDE, 2) => tile::<V, WIDE, 2>(work, output, row),
-                    (WIDE, 3) if V::REGISTERS >= 32 => tile::<V, WIDE, 3>(work, output, row),
-                    (WIDE, HIGH) if V::REGISTERS >= 32 => tile::<V, WIDE, HIGH>(work, output, row),
+                    (WIDE, 1) => tile::<V, N, WIDE, 1>(work, output, row),
+                    (WIDE, 2) => tile::<V, N, WIDE, 2>(work, output, row),
+                    (WIDE, 3) if V::REGISTERS >= 32 => tile::<V, N, WIDE, 3>(work, output, row),
+                    (WIDE, HIGH) if V::REGISTERS >= 32 => tile::<V, N, WIDE, HIGH>(work, output, row),
                     (outputs, rows) => {
                         for output in output..output + outputs {
-                            (row..row + rows).for_each(|row| tile::<V, 1, 1>(work, output, row));
+                            (row..row + rows).for_each(|row| tile::<V, N, 1, 1>(work, output, row));
                         }
                     }
                 }
@@ -138,14 +281,14 @@ unsafe fn run_by<V: Lanes>(work: &Work, own: Range<usize>) {
 }
 
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn tile<V: Lanes, const O: usize, const R: usize>(work: &Work, output: usize, row: usize) {
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn tile<V: Lanes, N: Stored, const O: usize, const R: usize>(work: &Work<N>, output: usize, row: usize) {
     let weight = work.layer.weight;
     unsafe {
         let mut sums = [[V::splat(0.0); R]; O];
-        products::<V, O, R>(&mut sums, weight, work.input, output, row);
+        products::<V, N, O, R>(&mut sums, weight, work.input, output, row);
         if let Some(skip) = work.skip {
-            products::<V, O, R>(&mut sums, skip, work.x, output, row);
+            products::<V, N, O, R>(&mut sums, skip, work.x, output, row);
         }
         for (o, sums) in sums.into_iter().enumerate() {
             for (r, sum) in sums.into_iter().enumerate() {
@@ -157,15 +300,15 @@ unsafe fn tile<V: Lanes, const O: usize, const R: usize>(work: &Work, output: us
 
 /// A tile of a layer of so few inputs that they do not fill a vector.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn narrow(work: &Work, own: Range<usize>) {
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn narrow<N: Stored>(work: &Work<N>, own: Range<usize>) {
     let weight = work.layer.weight;
     let depth = weight.inputs();
     for row in 0..work.rows {
         for output in own.clone() {
             unsafe {
                 let (w, x) = (weight.pointer().add(output * depth), work.input.at(row * depth));
-                finish(work, output, row, (0..depth).map(|i| *w.add(i) * *x.add(i)).sum());
+                finish(work, output, row, (0..depth).map(|i| (*w.add(i)).to_f32() * *x.add(i)).sum());
             }
         }
     }
@@ -173,8 +316,8 @@ unsafe fn narrow(work: &Work, own: Range<usize>) {
 
 /// All that follows the sum of an output of a row.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn finish(work: &Work, output: usize, row: usize, sum: f32) {
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn finish<N: Stored>(work: &Work<N>, output: usize, row: usize, sum: f32) {
     let Layer { weight, bias, activation, residual } = *work.layer;
     unsafe {
         let at = row * weight.outputs() + output;
@@ -196,10 +339,10 @@ fn below(y: f32, Slope(slope): Slope) -> f32 {
 }
 
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
-unsafe fn products<V: Lanes, const O: usize, const R: usize>(
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn products<V: Lanes, N: Stored, const O: usize, const R: usize>(
     sums: &mut [[V; R]; O],
-    weight: Weight,
+    weight: Weight<N>,
     x: Shared,
     output: usize,
     row: usize,
@@ -207,32 +350,48 @@ unsafe fn products<V: Lanes, const O: usize, const R: usize>(
     let depth = weight.inputs();
     unsafe {
         let (w, x) = (weight.pointer().add(output * depth), x.at(row * depth).cast_const());
-        let whole = depth / V::LANES * V::LANES;
+        let step = N::VECTORS * V::LANES;
+        let whole = depth / step * step;
         // With AVX-512 nothing was gained by it.
         let asks = V::REGISTERS < 32;
-        for i in (0..whole).step_by(V::LANES) {
-            let rows: [V; R] = std::array::from_fn(|r| V::load(x.add(r * depth + i)));
+        let line = LINE * size_of::<f32>() / size_of::<N>();
+        for i in (0..whole).step_by(step) {
+            let rows: [[V; 2]; R] = std::array::from_fn(|r| N::load_input(x.add(r * depth + i)));
             for (o, sums) in sums.iter_mut().enumerate() {
                 let at = w.add(o * depth + i);
                 // The same of the next tile.
-                if asks && i.is_multiple_of(LINE) {
-                    V::prefetch(at.wrapping_add(O * depth));
+                if asks && i.is_multiple_of(line) {
+                    V::prefetch(at.wrapping_add(O * depth).cast());
                 }
-                let weights = V::load(at);
-                for r in 0..R {
-                    sums[r] = weights.mul_add(rows[r], sums[r]);
-                }
+                add_products::<V, N, R>(sums, N::load(at), &rows);
             }
         }
         if whole < depth {
             let rest = depth - whole;
-            let rows: [V; R] = std::array::from_fn(|r| V::load_first(x.add(r * depth + whole), rest));
+            let rows: [[V; 2]; R] = std::array::from_fn(|r| N::load_first_input(x.add(r * depth + whole), rest));
             for (o, sums) in sums.iter_mut().enumerate() {
-                let weights = V::load_first(w.add(o * depth + whole), rest);
-                for r in 0..R {
-                    sums[r] = weights.mul_add(rows[r], sums[r]);
-                }
+                let weights = N::load_first(w.add(o * depth + whole), rest);
+                add_products::<V, N, R>(sums, weights, &rows);
             }
+        }
+    }
+}
+
+/// The first `count`, and zeros.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `Stored::run`")]
+unsafe fn first<N: Copy + Default>(from: *const N, count: usize) -> [N; 2 * LINE] {
+    let mut first = [N::default(); 2 * LINE];
+    unsafe { std::ptr::copy_nonoverlapping(from, first.as_mut_ptr(), count) }
+    first
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract of `Lanes`")]
+unsafe fn add_products<V: Lanes, N: Stored, const R: usize>(sums: &mut [V; R], weights: [V; 2], rows: &[[V; 2]; R]) {
+    for (sum, row) in sums.iter_mut().zip(rows) {
+        for v in 0..N::VECTORS {
+            *sum = unsafe { weights[v].mul_add(row[v], *sum) };
         }
     }
 }

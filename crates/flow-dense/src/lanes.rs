@@ -3,6 +3,8 @@
 //! What is generic over [`Lanes`] is always inlined, down to the function that was compiled for those instructions
 //! ([`with_lanes!`]); that alone makes vectors of registers.
 
+use crate::weight::Bf16;
+
 /// Numbers in a cache line.
 pub(crate) const LINE: usize = 16;
 
@@ -25,6 +27,10 @@ pub(crate) trait Lanes: Copy {
 
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
+    /// Two vectors: the numbers at even places, and those at odd ones.
+    unsafe fn load_apart(from: *const f32) -> [Self; 2];
+    /// The same of bf16.
+    unsafe fn load_bf16_apart(from: *const Bf16) -> [Self; 2];
     unsafe fn store(self, to: *mut f32);
     /// The first `count` (at most all), and zeros.
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
@@ -96,6 +102,20 @@ impl Lanes for Portable {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: sixteen numbers are there, by the contract; an array has the alignment of its elements.
         Portable(unsafe { from.cast::<[f32; LINE]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_apart(from: *const f32) -> [Self; 2] {
+        // SAFETY: as above, of two vectors.
+        let numbers = unsafe { from.cast::<[f32; 2 * LINE]>().read() };
+        [0, 1].map(|odd| Portable(std::array::from_fn(|i| numbers[2 * i + odd])))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_apart(from: *const Bf16) -> [Self; 2] {
+        // SAFETY: as above.
+        let numbers = unsafe { from.cast::<[Bf16; 2 * LINE]>().read() };
+        [0, 1].map(|odd| Portable(std::array::from_fn(|i| numbers[2 * i + odd].to_f32())))
     }
 
     #[inline(always)]
@@ -224,6 +244,8 @@ pub(crate) const LN: [f32; 9] = [
     -2.499_999_4e-1,
     3.333_333e-1,
 ];
+/// The upper half of a number's bits.
+pub(crate) const UPPER_HALF: i32 = 0xffff_0000_u32 as i32;
 /// The bits of √½: what is above them in a number's own bits is the exponent that leaves a factor from √½ to √2.
 pub(crate) const ROOT_HALF: i32 = 0x3f35_04f3;
 /// ln 2 in two parts, of which the first times a whole number is exact.

@@ -7,7 +7,8 @@
 //!
 //! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
-//! nothing takes time but reading the weights, [`through_layers`] is a whole net.
+//! nothing takes time but reading the weights, [`through_layers`] is a whole net, and [`through_layers_bf16`] one with half as much to
+//! read.
 //!
 //! Maps that an image model has between its convolutions are a pass each, too: [`scale_channels`] and [`mix_channels`], and the
 //! splines [`SplineLaw`] and [`SplineTable`].
@@ -55,7 +56,7 @@ pub use backward::{ThenBack, backward};
 pub use channels::{ChannelScale, mix_channels, mix_channels_gradient, scale_channels, scale_channels_back};
 pub use convolution::{Filters, ThenPlanes, convolve, convolve_back};
 pub use elementwise::{exp, scale_and_shift, scale_and_shift_back, shift_and_scale};
-pub use few::{Layer, through_layers};
+pub use few::{Layer, through_layers, through_layers_bf16};
 pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, OfLayer, gradient};
@@ -65,7 +66,7 @@ pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
 pub use spline::{LogSlopeGradient, MOST_BINS, SplineLaw};
 pub use spline_table::{SplineTable, SplineTableGradient};
-pub use weight::Weight;
+pub use weight::{Bf16, Weight};
 
 /// The README's code is a test, too.
 #[cfg(doctest)]

@@ -1,20 +1,20 @@
 //! Weights where they lie.
 
-/// A weight `[outputs, inputs]`, row after row.
+/// A weight `[outputs, inputs]`, row after row, of f32 or [`Bf16`].
 #[derive(Clone, Copy, Debug)]
-pub struct Weight<'a> {
-    numbers: &'a [f32],
+pub struct Weight<'a, N = f32> {
+    numbers: &'a [N],
     outputs: usize,
     inputs: usize,
 }
 
-impl<'a> Weight<'a> {
+impl<'a, N> Weight<'a, N> {
     /// Of rows of so many inputs.
     ///
     /// # Panics
     ///
     /// If the numbers are no such rows, or none.
-    pub fn new(numbers: &'a [f32], inputs: usize) -> Self {
+    pub fn new(numbers: &'a [N], inputs: usize) -> Self {
         let whole = inputs > 0 && !numbers.is_empty() && numbers.len().is_multiple_of(inputs);
         assert!(whole, "{} numbers in rows of {inputs}", numbers.len());
         Weight { numbers, outputs: numbers.len() / inputs, inputs }
@@ -30,7 +30,31 @@ impl<'a> Weight<'a> {
         self.inputs
     }
 
-    pub(crate) fn pointer(&self) -> *const f32 {
+    pub(crate) fn pointer(&self) -> *const N {
         self.numbers.as_ptr()
+    }
+}
+
+impl Weight<'_, Bf16> {
+    /// The same numbers as f32, row after row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.numbers.iter().map(|number| number.to_f32()).collect()
+    }
+}
+
+/// An f32 of eight bits of mantissa: its upper half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(u16);
+
+impl Bf16 {
+    /// By its bits.
+    pub fn from_bits(bits: u16) -> Self {
+        Bf16(bits)
+    }
+
+    /// The same number.
+    pub fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
     }
 }

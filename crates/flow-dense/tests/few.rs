@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
-use flow_dense::{Layer, Slope, Weight, in_parallel, in_team, through_layers, within};
+use flow_dense::{Bf16, Layer, Slope, Weight, in_parallel, in_team, through_layers, through_layers_bf16, within};
 
 /// Inputs of a net, and of each layer its outputs and whether it is residual.
 const NETS: [(usize, &[(usize, bool)]); 8] = [
@@ -113,6 +113,46 @@ fn nets_by_the_rows() {
             THREADS.into_iter().for_each(|threads| close(&through(net, skip, &x, threads), &plain, ROUNDING));
         }
     });
+}
+
+/// Weights in bf16 against the same numbers in f64.
+#[test]
+fn nets_in_bf16() {
+    let upper_half = |x: &f32| Bf16::from_bits((x.to_bits() >> 16) as u16);
+    let widened = |halves: &[Bf16]| halves.iter().map(|half| half.to_f32()).collect::<Vec<f32>>();
+    nets(|net, skip| {
+        let halves: Vec<Vec<Bf16>> = net.iter().map(|own| own.weight.iter().map(upper_half).collect()).collect();
+        let layers = net.iter().zip(&halves).map(|(own, halves)| {
+            let Own { activation, residual, inputs, .. } = *own;
+            Layer { weight: Weight::new(halves, inputs), bias: &own.bias, activation, residual }
+        });
+        let layers: Vec<Layer<Bf16>> = layers.collect();
+        let skip: Option<Vec<Bf16>> = skip.map(|skip| skip.iter().map(upper_half).collect());
+        let inputs = net[0].inputs;
+        let wide = net.iter().zip(&layers).map(|(own, half)| Own {
+            weight: half.weight.to_f32(),
+            bias: own.bias.clone(),
+            ..*own
+        });
+        let wide: Vec<Own> = wide.collect();
+        let wide_skip = skip.as_deref().map(widened);
+        for rows in [0, 1, 2, 5, 15] {
+            let x = draw(rows * inputs, 400);
+            let plain: Vec<f64> = x.chunks(inputs).flat_map(|x| plain(&wide, wide_skip.as_deref(), x)).collect();
+            for threads in THREADS {
+                let skip = skip.as_deref().map(|skip| Weight::new(skip, inputs));
+                close(&through_layers_bf16(&layers, skip, &x, threads), &plain, ROUNDING);
+            }
+        }
+    });
+}
+
+#[test]
+fn numbers_by_their_upper_half() {
+    assert_eq!(Bf16::from_bits(0x3f80).to_f32(), 1.0);
+    assert_eq!(Bf16::from_bits(0xc049).to_f32(), -3.140_625);
+    assert_eq!(Bf16::from_bits(0x0001).to_f32(), f32::from_bits(0x0001_0000));
+    assert_eq!(Bf16::from_bits(0xff80).to_f32(), f32::NEG_INFINITY);
 }
 
 /// Each of many callers at once gets its own result, from a team or without one.

@@ -35,6 +35,7 @@ mod image;
 mod init;
 mod mlp;
 mod mlp_backward;
+mod mlp_bf16;
 mod mlp_dense;
 mod mlp_gpu;
 mod model;

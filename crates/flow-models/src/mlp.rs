@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor, nn};
 use crate::error::require;
 use crate::init::uniform;
 use crate::mlp_backward::forward_keeping;
+use crate::mlp_bf16::Halves;
 use crate::{Activation, Result, mlp_dense, mlp_gpu};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
@@ -144,7 +145,7 @@ impl Mlp {
         let y = self.out.apply(&h);
         match &self.skip {
             None => y,
-            Some(skip) => y + linear(x, skip, None),
+            Some(skip) => y + linear(x, &in_kind_of(x, skip), None),
         }
     }
 
@@ -158,15 +159,24 @@ impl Mlp {
         self.activation.slope().filter(|_| !self.drops()).map(Slope)
     }
 
-    /// The same, where its numbers can be read where they lie.
-    fn plain_slope(&self) -> Option<Slope> {
-        let plain = self.out.weight.kind() == Kind::Float && self.out.weight.device() == Device::Cpu;
+    /// The same, where its numbers are of this kind and can be read where they lie.
+    fn plain_slope(&self, kind: Kind) -> Option<Slope> {
+        let plain = self.out.weight.kind() == kind && self.out.weight.device() == Device::Cpu;
         self.by_hand().filter(|_| plain)
+    }
+
+    fn is_bf16(&self) -> bool {
+        self.out.weight.kind() == Kind::BFloat16
     }
 
     fn drops(&self) -> bool {
         self.training && self.dropout > 0.0
     }
+}
+
+/// A weight that is in bf16 has to be widened where others multiply it.
+fn in_kind_of(x: &Tensor, weight: &Tensor) -> Tensor {
+    if weight.kind() == x.kind() { weight.shallow_clone() } else { weight.to_kind(x.kind()) }
 }
 
 /// The kept coordinates, and the context beside them.
@@ -178,6 +188,9 @@ impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
         match self.by_hand() {
+            Some(slope) if dense::applies_to_rows(&x) && self.is_bf16() => {
+                mlp_dense::in_blocks(&Halves::new(self, slope), &x)
+            }
             Some(slope) if dense::applies_to_rows(&x) => mlp_dense::forward(self, slope, &x),
             Some(slope) if gpu::applies(&x) => mlp_gpu::forward(self, slope, &dense::in_rows(&x)),
             _ => self.run(&x),
@@ -185,7 +198,7 @@ impl Conditioner for Mlp {
     }
 
     fn forward_keeping<'a>(&'a self, kept: &Tensor, context: Option<&Tensor>) -> ConditionerKept<'a> {
-        if self.drops() {
+        if self.drops() || self.is_bf16() {
             return ConditionerKept::taped(kept, |kept| self.forward(kept, context));
         }
         let x = input(kept, context);
@@ -203,11 +216,14 @@ impl Conditioner for Mlp {
     }
 
     fn plain(&self) -> Option<Box<dyn PlainConditioner + '_>> {
-        Some(Box::new(mlp_dense::Plain::new(self, self.plain_slope()?)))
+        if let Some(slope) = self.plain_slope(Kind::BFloat16) {
+            return Some(Box::new(Halves::new(self, slope)));
+        }
+        Some(Box::new(mlp_dense::Plain::new(self, self.plain_slope(Kind::Float)?)))
     }
 
     fn plain_in_training(&self) -> Option<Box<dyn PlainTrainedConditioner<'_> + '_>> {
-        let trained = mlp_dense::Trained { net: self, slope: self.plain_slope()?, context: 0 };
+        let trained = mlp_dense::Trained { net: self, slope: self.plain_slope(Kind::Float)?, context: 0 };
         Some(Box::new(trained))
     }
 
@@ -239,7 +255,7 @@ impl Layer {
     }
 
     pub(crate) fn apply(&self, x: &Tensor) -> Tensor {
-        linear(x, &self.weight, Some(&self.bias))
+        linear(x, &in_kind_of(x, &self.weight), Some(&self.bias))
     }
 
     /// Gives both their gradients, from the input `[n, inputs]` and the gradient of the output `[n, outputs]`.

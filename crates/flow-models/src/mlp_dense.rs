@@ -16,7 +16,11 @@ use crate::mlp::{self, Mlp};
 /// `[n, inputs]` to `[n, outputs]`, outside of training: some rows go through all layers before the next, so that what is between
 /// two layers stays in a core's own cache.
 pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
-    let plain = Plain::new(net, slope);
+    in_blocks(&Plain::new(net, slope), x)
+}
+
+/// All rows of `x`, a block at a time.
+pub(crate) fn in_blocks(plain: &dyn PlainConditioner, x: &Tensor) -> Tensor {
     let x = in_rows(x);
     let x = Rows::new(&x);
     let (inputs, outputs) = plain.size();
@@ -33,12 +37,12 @@ pub(crate) fn forward(net: &Mlp, slope: Slope, x: &Tensor) -> Tensor {
 }
 
 /// A net as numbers, which threads can share.
-pub(crate) struct Plain<'a> {
-    hidden: Vec<(Weight<'a>, &'a [f32])>,
-    out: (Weight<'a>, &'a [f32]),
-    skip: Option<Weight<'a>>,
-    residual: bool,
-    slope: Slope,
+pub(crate) struct Plain<'a, N = f32> {
+    pub hidden: Vec<(Weight<'a, N>, &'a [f32])>,
+    pub out: (Weight<'a, N>, &'a [f32]),
+    pub skip: Option<Weight<'a, N>>,
+    pub residual: bool,
+    pub slope: Slope,
 }
 
 impl PlainConditioner for Plain<'_> {
@@ -46,29 +50,38 @@ impl PlainConditioner for Plain<'_> {
         (self.hidden[0].0.inputs(), self.out.0.outputs())
     }
 
-    fn parameters(&self, kept: &[f32], apart: usize, rows: usize) -> Vec<f32> {
-        let mut y = vec![0.0; rows * self.out.0.outputs()];
-        self.run(kept, apart, &mut y);
-        y
-    }
-}
-
-impl<'a> Plain<'a> {
-    /// From rows whose first numbers are `apart` to the rows of `y`, as many as there is room for.
     fn run(&self, x: &[f32], apart: usize, y: &mut [f32]) {
         let (inputs, outputs) = self.size();
         let rows = y.len() / outputs;
         let threads = threads();
         if are_few(rows) {
-            let x: Vec<f32> = x.chunks(apart).take(rows).flat_map(|row| &row[..inputs]).copied().collect();
+            let x = side_by_side(x, apart, (rows, inputs));
             return y.copy_from_slice(&through_layers(&self.layers(), self.skip, &x, threads));
         }
         let x = Panels::from_rows_apart(x, (rows, inputs), apart, threads);
         self.last(&x, &self.hidden(&x, threads), threads).to_rows(y, threads);
     }
+}
+
+/// The first numbers of rows that are `apart`, one row after the other.
+pub(crate) fn side_by_side(x: &[f32], apart: usize, (rows, inputs): (usize, usize)) -> Vec<f32> {
+    x.chunks(apart).take(rows).flat_map(|row| &row[..inputs]).copied().collect()
+}
+
+impl<'a, N: Copy> Plain<'a, N> {
+    pub(crate) fn of(net: &'a Mlp, slope: Slope, weight: impl Fn(&'a Tensor) -> Weight<'a, N>) -> Self {
+        let of = |layer: &'a mlp::Layer| (weight(&layer.weight), numbers(&layer.bias));
+        Plain {
+            hidden: net.hidden.iter().map(of).collect(),
+            out: of(&net.out),
+            skip: net.skip.as_ref().map(&weight),
+            residual: net.residual,
+            slope,
+        }
+    }
 
     /// All layers, one after the other.
-    fn layers(&self) -> Vec<Layer<'a>> {
+    pub(crate) fn layers(&self) -> Vec<Layer<'a, N>> {
         let hidden = self.hidden.iter().enumerate().map(|(i, &(weight, bias))| {
             let residual = self.residual && i > 0;
             Layer { weight, bias, activation: Some(self.slope), residual }
@@ -76,16 +89,11 @@ impl<'a> Plain<'a> {
         let (weight, bias) = self.out;
         hidden.chain([Layer { weight, bias, activation: None, residual: false }]).collect()
     }
+}
 
+impl<'a> Plain<'a> {
     pub(crate) fn new(net: &'a Mlp, slope: Slope) -> Self {
-        let of = |layer: &'a mlp::Layer| (layer.weight(), numbers(&layer.bias));
-        Plain {
-            hidden: net.hidden.iter().map(of).collect(),
-            out: of(&net.out),
-            skip: net.skip.as_ref().map(weight),
-            residual: net.residual,
-            slope,
-        }
+        Plain::of(net, slope, weight)
     }
 
     /// What comes out of the last hidden layer.

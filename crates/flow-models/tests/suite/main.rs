@@ -1,5 +1,6 @@
 //! The tests of flow-models, in one binary: linking libtorch is what takes the time.
 
+mod bf16;
 mod changed;
 mod check;
 mod common;

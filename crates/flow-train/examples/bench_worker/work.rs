@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use flow_core::product::{Precision, processor_multiplies_bf16};
 use flow_core::rng::with_seed;
 use flow_cuda::Recorded;
 use flow_data::{DataSet, LoadOptions, Preprocessing, Source, Spec, Split, Values};
-use flow_models::{ModelCard, Preset, file};
+use flow_models::{Model, ModelCard, Preset, file};
 use flow_train::{Event, RunConfig, Trainer};
 use ndarray::Array2;
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ const CHECKED: i64 = 16;
 
 pub struct Work {
     trainer: Trainer,
+    /// In bf16 on a processor: the model as it is used.
+    halved: Option<Model>,
     /// What log-densities are asked of: 1,000 rows, and one.
     many: Tensor,
     one: Tensor,
@@ -68,8 +71,12 @@ impl Work {
         let device = device.resolve()?;
         let many = rows(&data, MANY).to_device(device);
         let one = many.narrow(0, 0, 1).copy();
+        let trainer = Trainer::new(config, data)?;
+        let halves = trainer.config().train.precision == Precision::Bf16 && device == Device::Cpu;
+        let halved = if halves { Some(trainer.model().twin()?.into_bf16()?) } else { None };
         Ok(Work {
-            trainer: Trainer::new(config, data)?,
+            trainer,
+            halved,
             many,
             one,
             log_prob: Recorded::default(),
@@ -127,18 +134,21 @@ impl Work {
         Ok(times)
     }
 
-    /// Likelihood or samples, once, by products of the precision that is trained with.
+    /// Likelihood or samples, once, by products of the precision that is trained with; in bf16 on a processor, by weights in bf16, but
+    /// for many rows where it multiplies such.
     pub fn infer(&mut self, what: &str) -> Result<()> {
         self.seed += 1;
-        let precision = self.trainer.config().train.precision;
-        let inferred = std::hint::black_box(precision.scope(|| self.inferred(what))?);
+        let halved = self.halved.is_some() && (what.ends_with("_1") || !processor_multiplies_bf16());
+        let precision = if halved { Precision::F32 } else { self.trainer.config().train.precision };
+        let inferred = std::hint::black_box(precision.scope(|| self.inferred(what, halved))?);
         finish(self.device);
         drop(inferred);
         Ok(())
     }
 
-    fn inferred(&mut self, what: &str) -> Result<Tensor> {
-        let flow = self.trainer.model().flow();
+    fn inferred(&mut self, what: &str, halved: bool) -> Result<Tensor> {
+        let model = self.halved.as_ref().filter(|_| halved).unwrap_or(self.trainer.model());
+        let flow = model.flow();
         let log_prob = |x: &Tensor| flow.log_prob(x, None);
         // As `Flow::sample` has it, of which the draw cannot be recorded.
         let latent = |n| flow.base().sample(n, 1.0, self.seed, self.device);

@@ -1,0 +1,96 @@
+//! Models whose nets hold their weights in bf16 are those with the same rounded weights in f32.
+
+use flow_models::{Error, Model, ModelCard, ModelConfig, file};
+use tch::{Device, Kind, Tensor};
+
+use crate::common::{Case, batch, randomised, zoo};
+
+/// Whether a variable is the weight of a fully connected net.
+fn is_dense(case: &Case, name: &str, variable: &Tensor) -> bool {
+    let vectors = case.event.len() == 1 || matches!(case.config, ModelConfig::Nice(_) | ModelConfig::RealNvp(_));
+    vectors && name.ends_with(".weight") && variable.dim() == 2
+}
+
+/// A model and its weights rounded: in f32, and held in bf16.
+fn both(case: &Case) -> (Model, Model) {
+    let rounded = randomised(&case.config, &case.event);
+    tch::no_grad(|| {
+        for (name, weight) in rounded.variables() {
+            if is_dense(case, &name, &weight) {
+                weight.shallow_clone().copy_(&weight.to_kind(Kind::BFloat16));
+            }
+        }
+    });
+    let halved = randomised(&case.config, &case.event).into_bf16().unwrap();
+    (rounded, halved)
+}
+
+fn close(what: &str, halved: &Tensor, rounded: &Tensor) {
+    let off = (halved - rounded).abs().max().double_value(&[]);
+    let most = rounded.abs().max().double_value(&[]);
+    assert!(off <= 2e-5 * (1.0 + most), "{what}: {off:e} of {most}");
+}
+
+/// Densities, on a tape and without one, gradients of the data, and samples, of a few rows and of many.
+#[test]
+fn weights_in_bf16_are_rounded_weights() {
+    for case in zoo() {
+        let (rounded, halved) = both(&case);
+        let (x, context) = batch(&rounded, 40);
+        for rows in [1, 15, 16, 40] {
+            let what = format!("{}, {rows} rows", case.name);
+            let some = |t: &Tensor| t.narrow(0, 0, rows);
+            let (x, context) = (some(&x), context.as_ref().map(some));
+            let context = context.as_ref();
+            let log_prob = |model: &Model| model.log_prob(&x, context).unwrap();
+            close(&what, &log_prob(&halved), &log_prob(&rounded));
+            let taped = |model: &Model| {
+                let x = x.copy().set_requires_grad(true);
+                let log_prob = model.flow().log_prob(&x, context);
+                log_prob.sum(None::<Kind>).backward();
+                (log_prob.detach(), x.grad())
+            };
+            let ((halved_on_tape, halved_grad), (on_tape, grad)) = (taped(&halved), taped(&rounded));
+            close(&format!("{what}, taped"), &halved_on_tape, &on_tape);
+            close(&format!("{what}, gradient"), &halved_grad, &grad);
+            let sample = |model: &Model| model.sample(rows as usize, 0.7, 3, context).unwrap();
+            close(&format!("{what}, samples"), &sample(&halved), &sample(&rounded));
+        }
+    }
+}
+
+#[test]
+fn weights_of_dense_layers_and_nothing_else_are_held_so() {
+    for case in zoo() {
+        let halved = randomised(&case.config, &case.event).into_bf16().unwrap();
+        let mut count = 0;
+        for (name, variable) in halved.variables() {
+            let dense = is_dense(&case, &name, &variable);
+            assert_eq!(variable.kind() == Kind::BFloat16, dense, "{}: {name}", case.name);
+            assert!(!dense || !variable.requires_grad(), "{}: {name}", case.name);
+            count += usize::from(dense);
+        }
+        let convolutional =
+            case.event.len() == 3 && matches!(case.config, ModelConfig::Glow(_) | ModelConfig::RealNvpImage(_));
+        assert_eq!(count == 0, convolutional, "{}", case.name);
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let case = &zoo()[0];
+    let model = || Model::new(&case.config, &case.event, 0, Device::Cpu).unwrap();
+    let mut double = model();
+    double.vs_mut().double();
+    let said = double.into_bf16().unwrap_err();
+    assert!(matches!(&said, Error::Input(why) if why.contains("Double")), "{said}");
+
+    let halved = model().into_bf16().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let card = ModelCard::new(&halved, serde_json::Value::Null, 0, serde_json::Value::Null);
+    let said = file::save(&folder.path().join("model.safetensors"), &halved.variables(), &card).unwrap_err();
+    assert!(said.to_string().contains("BFloat16"), "{said}");
+    // Once is enough.
+    let again = halved.into_bf16().unwrap();
+    assert!(again.variables().values().any(|variable| variable.kind() == Kind::BFloat16));
+}
