@@ -71,12 +71,9 @@ impl Work {
         let device = device.resolve()?;
         let many = rows(&data, MANY).to_device(device);
         let one = many.narrow(0, 0, 1).copy();
-        let trainer = Trainer::new(config, data)?;
-        let halves = trainer.config().train.precision == Precision::Bf16 && device == Device::Cpu;
-        let halved = if halves { Some(trainer.model().twin()?.into_bf16()?) } else { None };
         Ok(Work {
-            trainer,
-            halved,
+            trainer: Trainer::new(config, data)?,
+            halved: None,
             many,
             one,
             log_prob: Recorded::default(),
@@ -138,8 +135,13 @@ impl Work {
     /// for many rows where it multiplies such.
     pub fn infer(&mut self, what: &str) -> Result<()> {
         self.seed += 1;
-        let halved = self.halved.is_some() && (what.ends_with("_1") || !processor_multiplies_bf16());
-        let precision = if halved { Precision::F32 } else { self.trainer.config().train.precision };
+        let trained = self.trainer.config().train.precision;
+        let on_processor = trained == Precision::Bf16 && self.device == Device::Cpu;
+        let halved = on_processor && (what.ends_with("_1") || !processor_multiplies_bf16());
+        if halved && self.halved.is_none() {
+            self.halved = Some(self.trainer.model().twin()?.into_bf16()?);
+        }
+        let precision = if halved { Precision::F32 } else { trained };
         let inferred = std::hint::black_box(precision.scope(|| self.inferred(what, halved))?);
         finish(self.device);
         drop(inferred);
