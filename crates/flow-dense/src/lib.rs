@@ -47,6 +47,7 @@ mod pool;
 mod shares;
 mod spline;
 mod spline_table;
+mod stored;
 mod thin;
 mod tile;
 mod weight;
