@@ -188,9 +188,10 @@ impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
         match self.by_hand() {
-            Some(slope) if dense::applies_to_rows(&x) && self.is_bf16() => {
+            Some(slope) if self.is_bf16() && dense::applies_to_rows(&x) => {
                 mlp_dense::in_blocks(&Halves::new(self, slope), &x)
             }
+            _ if self.is_bf16() => self.run(&x),
             Some(slope) if dense::applies_to_rows(&x) => mlp_dense::forward(self, slope, &x),
             Some(slope) if gpu::applies(&x) => mlp_gpu::forward(self, slope, &dense::in_rows(&x)),
             _ => self.run(&x),

@@ -17,11 +17,10 @@ pub(crate) fn is_weight(name: &str, variable: &Tensor) -> bool {
     own == Some("weight") && variable.dim() == 2 && (layer == "out" || layer == "skip" || layer.starts_with("layer_"))
 }
 
-/// Rounds a variable, which is trained no more.
-pub(crate) fn round(variable: &mut Tensor) {
-    let rounded = flow_core::no_grad(|| variable.to_kind(Kind::BFloat16));
+/// Has a variable hold these numbers rounded; it is trained no more.
+pub(crate) fn set_rounded(mut variable: Tensor, numbers: &Tensor) {
     let _ = variable.set_requires_grad(false);
-    variable.set_data(&rounded);
+    variable.set_data(&numbers.to_kind(Kind::BFloat16));
 }
 
 /// A net as numbers.

@@ -232,7 +232,7 @@ fn how(report: &Report) -> String {
     if report.machine.device == Device::Cpu && entries.any(|entry| entry.ours && entry.name.ends_with("bf16")) {
         page += "- In bf16 both factors of the nets' products are rounded to it; a processor that does not multiply bf16 multiplies them \
                  as f32. One row, and there all rows, go through a model whose dense layers hold their weights in bf16 and compute in \
-                 f32.\n";
+                 f32; of an image model, which has no such layers, that is f32.\n";
     }
     page
 }

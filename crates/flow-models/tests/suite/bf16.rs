@@ -1,5 +1,6 @@
 //! Models whose nets hold their weights in bf16 are those with the same rounded weights in f32.
 
+use flow_core::product::Precision;
 use flow_models::{Error, Model, ModelCard, ModelConfig, file};
 use tch::{Device, Kind, Tensor};
 
@@ -21,7 +22,7 @@ fn both(case: &Case) -> (Model, Model) {
             }
         }
     });
-    let halved = randomised(&case.config, &case.event).into_bf16().unwrap();
+    let halved = randomised(&case.config, &case.event).to_bf16().unwrap();
     (rounded, halved)
 }
 
@@ -59,15 +60,33 @@ fn weights_in_bf16_are_rounded_weights() {
     }
 }
 
+/// For checks in f64, and where factors are rounded anyway.
+#[test]
+fn in_f64_and_in_bf16_they_are_the_same_weights() {
+    for case in zoo() {
+        let (rounded, halved) = both(&case);
+        let (x, context) = batch(&rounded, 20);
+        let context = context.as_ref();
+        let double = |model: &Model| {
+            let double = |t: &Tensor| t.to_kind(Kind::Double);
+            model.to_double().unwrap().log_prob(&double(&x), context.map(double).as_ref()).unwrap()
+        };
+        assert_eq!(double(&halved), double(&rounded), "{}", case.name);
+        let scoped = |model: &Model| Precision::Bf16.scope(|| model.log_prob(&x, context).unwrap());
+        close(&case.name, &scoped(&halved), &scoped(&rounded));
+    }
+}
+
 #[test]
 fn weights_of_dense_layers_and_nothing_else_are_held_so() {
     for case in zoo() {
-        let halved = randomised(&case.config, &case.event).into_bf16().unwrap();
+        let halved = randomised(&case.config, &case.event).to_bf16().unwrap();
         let mut count = 0;
         for (name, variable) in halved.variables() {
             let dense = is_dense(&case, &name, &variable);
             assert_eq!(variable.kind() == Kind::BFloat16, dense, "{}: {name}", case.name);
             assert!(!dense || !variable.requires_grad(), "{}: {name}", case.name);
+            assert!(!variable.grad().defined(), "{}: {name}", case.name);
             count += usize::from(dense);
         }
         let convolutional =
@@ -82,15 +101,19 @@ fn what_cannot_be_done_is_said() {
     let model = || Model::new(&case.config, &case.event, 0, Device::Cpu).unwrap();
     let mut double = model();
     double.vs_mut().double();
-    let said = double.into_bf16().unwrap_err();
+    let said = double.to_bf16().unwrap_err();
     assert!(matches!(&said, Error::Input(why) if why.contains("Double")), "{said}");
 
-    let halved = model().into_bf16().unwrap();
+    let halved = model().to_bf16().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let card = ModelCard::new(&halved, serde_json::Value::Null, 0, serde_json::Value::Null);
     let said = file::save(&folder.path().join("model.safetensors"), &halved.variables(), &card).unwrap_err();
     assert!(said.to_string().contains("BFloat16"), "{said}");
+    let mut all = model();
+    all.vs_mut().bfloat16();
+    let said = all.to_bf16().unwrap_err();
+    assert!(matches!(&said, Error::Input(why) if why.contains("BFloat16")), "{said}");
     // Once is enough.
-    let again = halved.into_bf16().unwrap();
+    let again = halved.to_bf16().unwrap();
     assert!(again.variables().values().any(|variable| variable.kind() == Kind::BFloat16));
 }

@@ -139,7 +139,7 @@ impl Work {
         let on_processor = trained == Precision::Bf16 && self.device == Device::Cpu;
         let halved = on_processor && (what.ends_with("_1") || !processor_multiplies_bf16());
         if halved && self.halved.is_none() {
-            self.halved = Some(self.trainer.model().twin()?.into_bf16()?);
+            self.halved = Some(self.trainer.model().to_bf16()?);
         }
         let precision = if halved { Precision::F32 } else { trained };
         let inferred = std::hint::black_box(precision.scope(|| self.inferred(what, halved))?);
