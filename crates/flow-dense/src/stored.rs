@@ -8,13 +8,15 @@ use crate::weight::Bf16;
 
 /// A number of a weight.
 pub(crate) trait Stored: Copy + Default + Sync {
+    /// Vectors that are read at a time.
+    const VECTORS: usize;
+
+    /// Computes some outputs of a layer, by the best instructions that there are.
+    ///
     /// # Safety
     ///
     /// Inputs and outputs are as many as the layer says, and nobody else writes these outputs.
     unsafe fn run(work: &Work<Self>, own: Range<usize>);
-
-    /// Vectors that are read at a time.
-    const VECTORS: usize;
 
     /// So many vectors of weights, and a zero in place of the second where it is one.
     ///
