@@ -57,7 +57,7 @@ pub trait Gradients {
                 Destination::Store(&mut unwanted)
             }
         };
-        let of_layer = gradient(grad, input, into, dense::threads());
+        let of_layer = gradient(grad, input, dense::rounding(), into, dense::threads());
         if let Some(bias) = bias {
             self.give(bias, &Tensor::from_slice(&of_layer.bias));
         }

@@ -2,33 +2,40 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use flow_dense::{Bf16, Images, Instructions, Panels, Planes, instructions};
+use flow_dense::{Bf16, Images, Instructions, Panels, Planes, Rounding, instructions, multiplies_bf16};
 use tch::{Device, Kind, Tensor};
 
-use crate::product::Precision;
+use crate::product::{Precision, processor_multiplies_bf16};
 
 /// Rows from which on panels are worth filling.
 const FEWEST_ROWS: i64 = 16;
-/// Rows with which training gains by it, as far as measured. With more than 512, products take nearly all of the time, and with AVX-512 a
-/// library's are as fast.
+/// Rows with which training gains by it, as far as measured. With more than 512, products of f32 take nearly all of the time, and with
+/// AVX-512 a library's are as fast.
 fn trained_rows() -> RangeInclusive<i64> {
-    32..=if instructions() == Some(Instructions::Avx512) { 512 } else { 8192 }
+    let f32_by_avx512 = instructions() == Some(Instructions::Avx512) && rounding() == Rounding::None;
+    32..=if f32_by_avx512 { 512 } else { 8192 }
 }
 
-/// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: in f32 on a processor that has the instructions
+/// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: of f32 on a processor that has the instructions
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for however many rows. It is the same
-/// mathematics, summed in another order: last bits differ from libtorch's.
+/// mathematics, summed in another order: last bits differ from libtorch's. bf16 products are libtorch's where the processor multiplies
+/// bf16 by other instructions than AMX.
 pub fn applies_to_rows(x: &Tensor) -> bool {
-    x.dim() == 2 && x.numel() > 0 && applies_to_products(x)
+    x.dim() == 2 && applies_to_products() && applies(x)
 }
 
 /// The same of convolutions on `x: [n, channels, h, w]`, of however many images, in training as elsewhere.
 pub fn applies_to_images(x: &Tensor) -> bool {
-    x.dim() == 4 && x.numel() > 0 && applies_to_products(x)
+    x.dim() == 4 && applies_to_products() && applies(x)
 }
 
-fn applies_to_products(x: &Tensor) -> bool {
-    Precision::now() != Precision::Bf16 && applies(x)
+fn applies_to_products() -> bool {
+    Precision::now() != Precision::Bf16 || multiplies_bf16() || !processor_multiplies_bf16()
+}
+
+/// How it rounds factors, by the precision of products on this thread.
+pub fn rounding() -> Rounding {
+    if Precision::now() == Precision::Bf16 { Rounding::Bf16 } else { Rounding::None }
 }
 
 /// The same of maps of numbers `x`, of any shape but an empty one, whose factors are never rounded.

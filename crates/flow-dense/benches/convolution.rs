@@ -1,7 +1,8 @@
-//! A convolution of 3 x 3 with 48 channels on 16 images of 14 x 14, back, and the gradient of its filters, on one thread.
+//! A convolution of 3 x 3 with 48 channels on 16 images of 14 x 14, back, and the gradient of its filters, on one thread. The same with
+//! factors rounded to bf16.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use flow_dense::{Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient};
+use flow_dense::{Filters, Images, Planes, Rounding, Slope, ThenPlanes, convolve, convolve_back, filter_gradient};
 
 const IMAGES: Images = Images { count: 16, height: 14, width: 14 };
 const CHANNELS: usize = 48;
@@ -16,14 +17,17 @@ fn bench(c: &mut Criterion) {
     let (weight, bias) = (numbers(CHANNELS * CHANNELS * 9), numbers(CHANNELS));
     let filters = Filters::new(&weight, (CHANNELS, CHANNELS), 9);
     let activation = Some(Slope(0.0));
-    c.bench_function("convolution", |b| {
-        b.iter(|| convolve(filters, &x, ThenPlanes { bias: Some(&bias), activation, ..ThenPlanes::default() }));
-    });
-    c.bench_function("convolution, back", |b| {
-        let derivative = Some((&x, Slope(0.0)));
-        b.iter(|| convolve_back(filters, &x, ThenPlanes { derivative, ..ThenPlanes::default() }));
-    });
-    c.bench_function("convolution, gradient", |b| b.iter(|| filter_gradient(&x, &x, 9)));
+    for (rounding, of) in [(Rounding::None, ""), (Rounding::Bf16, " of bf16")] {
+        let then = || ThenPlanes { rounding, ..ThenPlanes::default() };
+        c.bench_function(&format!("convolution{of}"), |b| {
+            b.iter(|| convolve(filters, &x, ThenPlanes { bias: Some(&bias), activation, ..then() }));
+        });
+        c.bench_function(&format!("convolution{of}, back"), |b| {
+            let derivative = Some((&x, Slope(0.0)));
+            b.iter(|| convolve_back(filters, &x, ThenPlanes { derivative, ..then() }));
+        });
+        c.bench_function(&format!("convolution{of}, gradient"), |b| b.iter(|| filter_gradient(&x, &x, rounding, 9)));
+    }
 }
 
 criterion_group!(benches, bench);

@@ -1,8 +1,11 @@
-//! A layer of 512 to 512 forward, backward, and Adam's step by its gradient, on one thread: a batch as in training on MNIST.
+//! A layer of 512 to 512 forward, backward, and Adam's step by its gradient, on one thread: a batch as in training on MNIST. The same with
+//! factors rounded to bf16.
 //! Weights are of 24 layers in turn, so that they come from outside a core's own cache, as in a net.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use flow_dense::{Coefficients, Destination, Panels, Slope, Then, ThenBack, Weight, backward, forward, gradient};
+use flow_dense::{
+    Coefficients, Destination, Panels, Rounding, Slope, Then, ThenBack, Weight, backward, forward, gradient,
+};
 
 const ROWS: usize = 128;
 const WIDTH: usize = 512;
@@ -24,18 +27,6 @@ fn bench(c: &mut Criterion) {
         at * size..(at + 1) * size
     };
 
-    c.bench_function("dense layer", |b| {
-        b.iter(|| {
-            let then = Then { bias: Some(&bias), activation: Some(Slope(0.0)), ..Then::default() };
-            forward(&[(Weight::new(&weights[next()], WIDTH), &x)], then, 1)
-        });
-    });
-    c.bench_function("dense layer, back", |b| {
-        b.iter(|| {
-            let then = ThenBack { derivative: Some((&x, Slope(0.0))), ..ThenBack::default() };
-            backward(&[(Weight::new(&weights[next()], WIDTH), &x)], WIDTH, then, 1)
-        });
-    });
     let coefficients = Coefficients {
         beta1: 0.9,
         beta2: 0.999,
@@ -47,18 +38,32 @@ fn bench(c: &mut Criterion) {
         epsilon: 1e-8,
         keep: 1.0,
     };
-    c.bench_function("dense layer, step", |b| {
-        b.iter(|| {
-            let own = next();
-            let into = Destination::Step {
-                weight: &mut weights[own.clone()],
-                first: &mut first[own.clone()],
-                second: &mut second[own],
-                coefficients: &coefficients,
-            };
-            gradient(&x, &x, into, 1)
+    for (rounding, of) in [(Rounding::None, ""), (Rounding::Bf16, " of bf16")] {
+        c.bench_function(&format!("dense layer{of}"), |b| {
+            b.iter(|| {
+                let then = Then { bias: Some(&bias), activation: Some(Slope(0.0)), rounding, ..Then::default() };
+                forward(&[(Weight::new(&weights[next()], WIDTH), &x)], then, 1)
+            });
         });
-    });
+        c.bench_function(&format!("dense layer{of}, back"), |b| {
+            b.iter(|| {
+                let then = ThenBack { derivative: Some((&x, Slope(0.0))), rounding, ..ThenBack::default() };
+                backward(&[(Weight::new(&weights[next()], WIDTH), &x)], WIDTH, then, 1)
+            });
+        });
+        c.bench_function(&format!("dense layer{of}, step"), |b| {
+            b.iter(|| {
+                let own = next();
+                let into = Destination::Step {
+                    weight: &mut weights[own.clone()],
+                    first: &mut first[own.clone()],
+                    second: &mut second[own],
+                    coefficients: &coefficients,
+                };
+                gradient(&x, &x, rounding, into, 1)
+            });
+        });
+    }
     c.bench_function("dense layer, transposed", |b| b.iter(|| x.transposed(1)));
 }
 

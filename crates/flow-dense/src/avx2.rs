@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF, UPPER_HALF};
+use crate::lanes::{BELOW_HALF, LN, LN_2, Lanes, QUIET, ROOT_HALF, UPPER_HALF};
 use crate::weight::Bf16;
 
 /// A register of eight numbers.
@@ -27,6 +27,21 @@ const MAGNITUDE: i32 = i32::MAX;
 unsafe fn magnitude(x: __m256) -> __m256 {
     // SAFETY: by the contract of `Lanes`.
     unsafe { _mm256_and_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(MAGNITUDE))) }
+}
+
+impl Avx2 {
+    /// Bits whose upper half is that of the nearest number that has no lower one, ties to even.
+    #[inline(always)]
+    #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract of `Lanes`")]
+    unsafe fn nearest(self) -> __m256i {
+        unsafe {
+            let bits = _mm256_castps_si256(self.0);
+            let last = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let up = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(BELOW_HALF)));
+            let none = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0));
+            _mm256_blendv_epi8(up, _mm256_or_si256(bits, _mm256_set1_epi32(QUIET)), none)
+        }
+    }
 }
 
 // Every block: the instruction is one of AVX2's or FMA's, which the processor has by the contract of `Lanes`, and what is read and
@@ -70,6 +85,33 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded(self) -> Self {
+        unsafe {
+            let upper = _mm256_and_si256(self.nearest(), _mm256_set1_epi32(UPPER_HALF));
+            Avx2(_mm256_castsi256_ps(upper))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16(low: Self, high: Self) -> Self {
+        unsafe {
+            let (low, high) = (_mm256_srli_epi32::<16>(low.nearest()), _mm256_srli_epi32::<16>(high.nearest()));
+            // Packing takes halves of registers in turn.
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
+            Avx2(_mm256_castsi256_ps(packed))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+        unsafe {
+            let even = _mm256_srli_epi32::<16>(even.nearest());
+            let odd = _mm256_and_si256(odd.nearest(), _mm256_set1_epi32(UPPER_HALF));
+            Avx2(_mm256_castsi256_ps(_mm256_or_si256(even, odd)))
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::lanes::{LN, LN_2, Lanes, ROOT_HALF, UPPER_HALF};
+use crate::lanes::{BELOW_HALF, LN, LN_2, Lanes, QUIET, ROOT_HALF, UPPER_HALF};
 use crate::weight::Bf16;
 
 /// A register of sixteen numbers.
@@ -17,6 +17,21 @@ fn first(count: usize) -> __mmask16 {
 
 /// Rounds to whole numbers, the nearest, ties to even, and tells nobody.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+impl Avx512 {
+    /// Bits whose upper half is that of the nearest number that has no lower one, ties to even.
+    #[inline(always)]
+    #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract of `Lanes`")]
+    unsafe fn nearest(self) -> __m512i {
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let up = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(BELOW_HALF)));
+            let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0);
+            _mm512_mask_or_epi32(up, none, bits, _mm512_set1_epi32(QUIET))
+        }
+    }
+}
 
 // Every block: the instruction is one of AVX-512's, which the processor has by the contract of `Lanes`, and what is read and
 // written is there by the same.
@@ -60,6 +75,32 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded(self) -> Self {
+        unsafe {
+            let upper = _mm512_and_si512(self.nearest(), _mm512_set1_epi32(UPPER_HALF));
+            Avx512(_mm512_castsi512_ps(upper))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16(low: Self, high: Self) -> Self {
+        unsafe {
+            let low = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(low.nearest()));
+            let high = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(high.nearest()));
+            Avx512(_mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+        unsafe {
+            let even = _mm512_srli_epi32::<16>(even.nearest());
+            let odd = _mm512_and_si512(odd.nearest(), _mm512_set1_epi32(UPPER_HALF));
+            Avx512(_mm512_castsi512_ps(_mm512_or_si512(even, odd)))
+        }
     }
 
     #[inline(always)]

@@ -5,9 +5,10 @@ use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::Panels;
 use crate::pool::in_parallel;
+use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::Tile;
-use crate::weight::Weight;
-use crate::{blocks, columns, tile};
+use crate::weight::{Bf16, Weight};
+use crate::{block, blocks, columns, tile};
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub struct ThenBack<'a> {
     pub after_sum: Option<&'a mut Option<Panels>>,
     /// Times the derivative of the activation of this slope, whose result this was.
     pub derivative: Option<(&'a Panels, Slope)>,
+    /// How factors are rounded before all that.
+    pub rounding: Rounding,
 }
 
 /// The sum of the products `g W` of all terms, of the first `used` inputs, and what follows: panels of as many rows as the
@@ -27,6 +30,10 @@ pub struct ThenBack<'a> {
 ///
 /// If sizes do not go together.
 pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, threads: usize) -> Panels {
+    if then.rounding == Rounding::Bf16 && !block::used() {
+        let then = ThenBack { rounding: Rounding::None, ..then };
+        return backward(&Copies::of(terms, threads).terms(terms), used, then, threads);
+    }
     let rows = terms[0].1.rows();
     for (weight, grad) in terms {
         assert_eq!((grad.rows(), grad.columns()), (rows, weight.outputs()), "terms of one way back");
@@ -48,11 +55,22 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
     let operations = terms.iter().map(|(w, _)| w.outputs()).sum::<usize>() * used * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(rows, threads);
-    let grid = Grid::new(first, (tile::count(used), panels), size(), threads);
-    in_parallel(threads, &|part, _| {
-        // SAFETY: sizes were compared above; parts share no tile.
-        unsafe { run(&work, &grid, part) }
-    });
+    match then.rounding {
+        Rounding::None => {
+            let grid = Grid::new(first, (tile::count(used), panels), size(), threads);
+            in_parallel(threads, &|part, _| {
+                // SAFETY: sizes were compared above; parts share no tile.
+                unsafe { run(&work, &grid, part) }
+            });
+        }
+        Rounding::Bf16 => {
+            let work = rounded::Work::new(&work, first, panels, threads);
+            in_parallel(threads, &|part, _| {
+                // SAFETY: as above.
+                unsafe { run_rounded(&work, part) }
+            });
+        }
+    }
     if let Some(kept) = then.after_sum {
         *kept = after_sum;
     }
@@ -131,6 +149,41 @@ unsafe fn run_by<V: Lanes>(work: &Work, grid: &Grid, part: usize) {
 #[inline(always)]
 fn with_few_registers<V: Lanes>() -> bool {
     V::REGISTERS < 32
+}
+
+with_lanes! {
+    unsafe fn run_rounded(work: &rounded::Work<Work>, part: usize) = run_rounded_by
+}
+
+/// # Safety
+///
+/// That of [`rounded::run_by`].
+#[inline(always)]
+unsafe fn run_rounded_by<V: Lanes>(work: &rounded::Work<Work>, part: usize) {
+    // SAFETY: the same contract.
+    unsafe { rounded::run_by::<V, Work>(work, part) }
+}
+
+// Every block: by the contract of the method that it is of.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
+impl Direction for Work<'_> {
+    fn terms(&self) -> &[(Weight<'_>, &Panels)] {
+        self.terms
+    }
+
+    fn columns(&self) -> usize {
+        self.used
+    }
+
+    #[inline(always)]
+    unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+        unsafe { block::columns::<V>(weight, first, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Lanes>(&self, sums: Tile<V, 1>, _column: usize, at: usize) {
+        unsafe { finish(sums, &self.end, at) }
+    }
 }
 
 /// All that follows the sum, for a tile whose first number is the `at`-th of the result.

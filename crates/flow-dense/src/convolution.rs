@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use crate::block;
 use crate::forward::{Slope, below};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::planes::Planes;
+use crate::planes_rounded::{self, Pairs};
+use crate::rounded::{Rounding, rounded_numbers};
 use crate::tile::{Tile, by_rows, tiles};
 
 /// The weight of a convolution, `[outputs, inputs, k, k]` with `k` 1 or 3, one number after the other.
@@ -58,6 +61,8 @@ pub struct ThenPlanes<'a> {
     pub before_activation: Option<&'a mut Option<Planes>>,
     /// `max(y, slope y)`.
     pub activation: Option<Slope>,
+    /// How factors are rounded before all that.
+    pub rounding: Rounding,
 }
 
 /// The convolution of `x` by `filters`, padded with zeros to its size (a cross-correlation, as everywhere in libtorch), and
@@ -89,11 +94,11 @@ pub fn convolve_back(filters: Filters, grad: &Planes, then: ThenPlanes) -> Plane
 
 /// How filters are read: a row of a tile, a channel of the sum, and to which side a tap looks.
 #[derive(Clone, Copy)]
-struct Shape {
-    outputs: usize,
-    depth: usize,
-    row: usize,
-    channel: usize,
+pub(crate) struct Shape {
+    pub outputs: usize,
+    pub depth: usize,
+    pub row: usize,
+    pub channel: usize,
     ahead: isize,
 }
 
@@ -115,6 +120,11 @@ pub(crate) fn offsets(row: usize, taps: usize) -> [isize; 9] {
 }
 
 fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Planes {
+    if then.rounding == Rounding::Bf16 && !block::used() {
+        let numbers = rounded_numbers(filters.numbers, 1);
+        let then = ThenPlanes { rounding: Rounding::None, ..then };
+        return run_with(Filters { numbers: &numbers, ..filters }, shape, &x.rounded(), then);
+    }
     let fits = |p: &Planes| (p.images(), p.channels()) == (x.images(), shape.outputs);
     for other in [then.derivative.map(|(planes, _)| planes), then.sum] {
         assert!(other.is_none_or(fits), "planes of {} channels", shape.outputs);
@@ -143,9 +153,10 @@ fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Pla
     };
     // SAFETY: sizes were compared above, and nobody else has what is written.
     unsafe {
-        match filters.taps {
-            1 => run_1(&work),
-            _ => run_9(&work),
+        match (then.rounding, filters.taps) {
+            (Rounding::Bf16, taps) => planes_rounded::convolve(&work, taps, &Pairs::of(x)),
+            (Rounding::None, 1) => run_1(&work),
+            (Rounding::None, _) => run_9(&work),
         }
     }
     if let Some(kept) = then.before_activation {
@@ -154,13 +165,14 @@ fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Pla
     out
 }
 
-struct Work<'a> {
-    filters: *const f32,
-    shape: Shape,
-    taps: [isize; 9],
+pub(crate) struct Work<'a> {
+    pub filters: *const f32,
+    pub shape: Shape,
+    /// Where each tap reads, from the place that is written.
+    pub taps: [isize; 9],
     x: *const f32,
     plane: usize,
-    places: usize,
+    pub places: usize,
     end: End<'a>,
 }
 
@@ -350,9 +362,13 @@ unsafe fn sum<V: Lanes, const R: usize, const TAPS: usize>(
 }
 
 /// All that follows the sum.
+///
+/// # Safety
+///
+/// As [`run_1_by`], of these channels and places.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_1_by`")]
-unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, work: &Work, channel: usize, place: usize) {
+pub(crate) unsafe fn finish<V: Lanes, const R: usize>(tile: Tile<V, R>, work: &Work, channel: usize, place: usize) {
     let end = &work.end;
     // The lowest bit is that of the vector's first number.
     let masks = [place, place + V::LANES].map(|at| end.mask[at / LINE] >> (at % LINE));

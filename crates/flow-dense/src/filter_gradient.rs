@@ -3,16 +3,23 @@
 use crate::convolution::offsets;
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
+use crate::rounded::Rounding;
+use crate::{block, planes_rounded};
 
-/// The gradient `[outputs, inputs, k, k]` of filters with so many taps, 1 or 9, from that of their output and from their input;
-/// on this thread.
+/// The gradient `[outputs, inputs, k, k]` of filters with so many taps, 1 or 9, from that of their output and from their input, both
+/// rounded as `rounding` says; on this thread.
 ///
 /// # Panics
 ///
 /// If sizes do not go together.
-pub fn filter_gradient(grad: &Planes, x: &Planes, taps: usize) -> Vec<f32> {
+pub fn filter_gradient(grad: &Planes, x: &Planes, rounding: Rounding, taps: usize) -> Vec<f32> {
     assert_eq!(grad.images(), x.images(), "the same images");
     assert!(taps == 1 || taps == 9, "{taps} taps");
+    match rounding {
+        Rounding::None => {}
+        Rounding::Bf16 if block::used() => return planes_rounded::filter_gradient(grad, x, taps),
+        Rounding::Bf16 => return filter_gradient(&grad.rounded(), &x.rounded(), Rounding::None, taps),
+    }
     let mut out = vec![0.0; grad.channels() * x.channels() * taps];
     let work = Work {
         grad: grad.pointer(),

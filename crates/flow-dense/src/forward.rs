@@ -6,9 +6,10 @@ use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Panels, apart};
 use crate::pool::in_parallel;
+use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::{self, Left, TO_READ, Tile, at_once, by_rows, multiply_asking, tiles};
-use crate::weight::Weight;
-use crate::{Instructions, instructions};
+use crate::weight::{Bf16, Weight};
+use crate::{Instructions, block, instructions};
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Then<'a> {
     pub before_sum: Option<&'a mut Option<Panels>>,
     /// Plus this.
     pub sum: Option<&'a Panels>,
+    /// How factors are rounded before all that.
+    pub rounding: Rounding,
 }
 
 /// The sum of the products `x Wᵀ` of all terms, and what follows: panels of as many rows as the terms have.
@@ -33,6 +36,10 @@ pub struct Then<'a> {
 ///
 /// If sizes do not go together.
 pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panels {
+    if then.rounding == Rounding::Bf16 && !block::used() {
+        let then = Then { rounding: Rounding::None, ..then };
+        return forward(&Copies::of(terms, threads).terms(terms), then, threads);
+    }
     let (rows, columns) = (terms[0].1.rows(), terms[0].0.outputs());
     for (weight, x) in terms {
         assert_eq!((x.rows(), x.columns()), (rows, weight.inputs()), "terms of one layer");
@@ -55,11 +62,22 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
     let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(rows, threads);
-    let grid = Grid::new(first, (tile::count(columns), panels), size(), threads);
-    in_parallel(threads, &|part, _| {
-        // SAFETY: sizes were compared above; parts share no tile.
-        unsafe { run(&work, &grid, part) }
-    });
+    match then.rounding {
+        Rounding::None => {
+            let grid = Grid::new(first, (tile::count(columns), panels), size(), threads);
+            in_parallel(threads, &|part, _| {
+                // SAFETY: sizes were compared above; parts share no tile.
+                unsafe { run(&work, &grid, part) }
+            });
+        }
+        Rounding::Bf16 => {
+            let work = rounded::Work::new(&work, first, panels, threads);
+            in_parallel(threads, &|part, _| {
+                // SAFETY: as above.
+                unsafe { run_rounded(&work, part) }
+            });
+        }
+    }
     if let Some(kept) = then.before_sum {
         *kept = before_sum;
     }
@@ -131,6 +149,41 @@ unsafe fn tile_row<V: Lanes, const R: usize>(work: &Work, column: usize, panels:
             }
             finish(tile, &work.end, column, at);
         }
+    }
+}
+
+with_lanes! {
+    unsafe fn run_rounded(work: &rounded::Work<Work>, part: usize) = run_rounded_by
+}
+
+/// # Safety
+///
+/// That of [`rounded::run_by`].
+#[inline(always)]
+unsafe fn run_rounded_by<V: Lanes>(work: &rounded::Work<Work>, part: usize) {
+    // SAFETY: the same contract.
+    unsafe { rounded::run_by::<V, Work>(work, part) }
+}
+
+// Every block: by the contract of the method that it is of.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "said once, above")]
+impl Direction for Work<'_> {
+    fn terms(&self) -> &[(Weight<'_>, &Panels)] {
+        self.terms
+    }
+
+    fn columns(&self) -> usize {
+        self.columns
+    }
+
+    #[inline(always)]
+    unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+        unsafe { block::rows::<V>(weight, first, to) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish<V: Lanes>(&self, sums: Tile<V, 1>, column: usize, at: usize) {
+        unsafe { finish(sums, &self.end, column, at) }
     }
 }
 

@@ -3,13 +3,16 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use crate::adam::{BLOCK, Coefficients, block_by};
+use crate::adam::{self, Coefficients, block_by};
+use crate::block::{self, BLOCK, Halves, Ready, STEP};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
 use crate::panels::{Panels, apart, width};
-use crate::pool::{Shared, in_parallel};
+use crate::pool::{Shared, in_parallel, share};
+use crate::rounded::Rounding;
 use crate::tile::{self, Left, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
+use crate::weight::Bf16;
 use crate::{Instructions, instructions, thin};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
@@ -43,20 +46,30 @@ pub struct OfLayer {
 /// The gradient of a layer's weight, and of its bias, from that of its output and from its input. Of a step, a part of a row of the weight
 /// that is not finite moves nothing, or some rows together where these are short; the bias is told, and takes no step here.
 ///
+/// Both factors are rounded as `rounding` says; the gradient of the bias has none.
+///
 /// Rows that fill up the last panel of `grad` have to be 0, as [`Panels::from_rows`] and [`backward`](crate::backward) leave
 /// them.
 ///
 /// # Panics
 ///
 /// If sizes do not go together.
-pub fn gradient(grad: &Panels, input: &Panels, into: Destination, threads: usize) -> OfLayer {
+pub fn gradient(grad: &Panels, input: &Panels, rounding: Rounding, into: Destination, threads: usize) -> OfLayer {
     let (outputs, inputs) = (grad.columns(), input.columns());
     assert_eq!(input.rows(), grad.rows(), "as many rows of both");
     let target = Target::new(into, outputs * inputs);
     let threads = worth(outputs * inputs * grad.rows(), threads);
-    match outputs.min(inputs) <= thin::THIN {
-        true => of_few(grad, input, target, threads),
-        false => by_tiles(grad, &input.transposed(threads), target, threads),
+    if outputs.min(inputs) <= thin::THIN {
+        return of_few(grad, input, target, threads);
+    }
+    match rounding {
+        Rounding::Bf16 if grad.rows() > 0 && block::used() => by_blocks(grad, input, target, threads),
+        Rounding::Bf16 => {
+            let of_layer =
+                by_tiles(&grad.rounded(threads), &input.rounded(threads).transposed(threads), target, threads);
+            OfLayer { bias: grad.column_sums(), ..of_layer }
+        }
+        Rounding::None => by_tiles(grad, &input.transposed(threads), target, threads),
     }
 }
 
@@ -82,9 +95,9 @@ with_lanes! {
 #[inline(always)]
 unsafe fn take_all_by<V: Lanes>(target: &Target, g: &[f32]) -> f64 {
     let mut squares = 0.0;
-    for (at, g) in g.chunks(BLOCK).enumerate() {
+    for (at, g) in g.chunks(adam::BLOCK).enumerate() {
         // SAFETY: by the contract.
-        squares += f64::from(unsafe { target.take::<V>(g, at * BLOCK) });
+        squares += f64::from(unsafe { target.take::<V>(g, at * adam::BLOCK) });
     }
     squares
 }
@@ -102,10 +115,99 @@ fn by_tiles(grad: &Panels, input: &Panels, target: Target, threads: usize) -> Of
         let squares = unsafe { run(&work, &grid, part) };
         sums.lock().expect("no thread panics while it has it").extend(squares);
     });
-    let mut sums = sums.into_inner().expect("as above");
-    // In one order, whoever computed what, so that the same numbers come to the same.
+    OfLayer { squares: in_one_order(sums), bias }
+}
+
+/// The sum of what parts tell of their places, in one order, whoever computed what, so that the same numbers come to the same.
+fn in_one_order(sums: Mutex<Vec<(usize, f64)>>) -> f64 {
+    let mut sums = sums.into_inner().expect("no thread panicked while it had it");
     sums.sort_by_key(|&(at, _)| at);
-    OfLayer { squares: sums.into_iter().map(|(_, squares)| squares).sum(), bias }
+    sums.into_iter().map(|(_, squares)| squares).sum()
+}
+
+/// By blocks of bf16.
+fn by_blocks(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
+    let (outputs, inputs) = (grad.columns(), input.columns());
+    let mut bias = vec![0.0; outputs];
+    let (panels, across) = (input.panels(), block::steps(inputs));
+    let mut right = Halves::empty(panels * across);
+    let to = Shared(right.pointer_mut().cast());
+    in_parallel(threads.min(panels), &|part, parts| {
+        for panel in share(panels, part, parts) {
+            // SAFETY: there is room for a step of each panel for each block, one after the other, and these panels are this part's.
+            unsafe { turn(input, panel, to.at(panel * STEP / 2).cast()) }
+        }
+    });
+    let work = Blocks { grad, right: &right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
+    let grid = Grid::new(First::Rows, (block::steps(outputs), 1), (1, 1), threads);
+    let sums = Mutex::new(Vec::new());
+    in_parallel(threads, &|part, _| {
+        // SAFETY: sizes were compared above; parts share no rows.
+        let squares = unsafe { run_blocks(&work, &grid, part) };
+        sums.lock().expect("no thread panics while it has it").extend(squares);
+    });
+    OfLayer { squares: in_one_order(sums), bias }
+}
+
+with_lanes! {
+    unsafe fn turn(input: &Panels, panel: usize, to: *mut Bf16) = turn_by
+}
+
+/// # Safety
+///
+/// There is room for a step for each block, as many steps apart as there are panels.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
+unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, to: *mut Bf16) {
+    unsafe {
+        let from = input.pointer().add(panel * apart::<V>(input.columns()));
+        block::pairs_of_rows::<V>(from, input.columns(), to, input.panels() * STEP);
+    }
+}
+
+/// What blocks of a gradient are computed from, and where they go.
+struct Blocks<'a> {
+    grad: &'a Panels,
+    right: &'a Halves,
+    outputs: usize,
+    inputs: usize,
+    target: Target,
+    bias: Shared,
+}
+
+with_lanes! {
+    unsafe fn run_blocks(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> = run_blocks_by
+}
+
+/// # Safety
+///
+/// As [`run_by`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
+    let Blocks { grad, right, outputs, inputs, target, bias } = work;
+    let (panels, across) = (grad.panels(), block::steps(*inputs));
+    let mut left = Halves::empty(panels);
+    let mut rows = vec![0.0; across * STEP];
+    let (ready, mut sums) = (Ready::new(), Vec::new());
+    while let Some((strips, _)) = grid.next(part) {
+        for first in strips.map(|strip| strip * BLOCK) {
+            unsafe {
+                let of_bias = block::columns_of_panels::<V>(grad, first, left.pointer_mut());
+                for i in 0..across {
+                    let to = rows.as_mut_ptr().add(i * BLOCK);
+                    ready.multiply(left.pointer(), right.pointer().add(i * panels * STEP), panels, to, across * BLOCK);
+                }
+                let mut squares = 0.0;
+                for (r, row) in rows.chunks_exact(across * BLOCK).enumerate().take(outputs - first) {
+                    *bias.at(first + r) = of_bias[r];
+                    squares += f64::from(target.take::<V>(&row[..*inputs], (first + r) * inputs));
+                }
+                sums.push((first, squares));
+            }
+        }
+    }
+    sums
 }
 
 struct Work<'a> {

@@ -32,6 +32,12 @@ pub(crate) trait Lanes: Copy {
     /// The same of bf16.
     unsafe fn load_bf16_apart(from: *const Bf16) -> [Self; 2];
     unsafe fn store(self, to: *mut f32);
+    /// The nearest numbers that bf16 has, ties to even.
+    unsafe fn rounded(self) -> Self;
+    /// The bits of two vectors rounded to bf16, one after the other.
+    unsafe fn bf16(low: Self, high: Self) -> Self;
+    /// The same, the numbers of the first at even places, those of the second at odd ones.
+    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self;
     /// The first `count` (at most all), and zeros.
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
     /// The first `count` (at most all) and no other.
@@ -122,6 +128,22 @@ impl Lanes for Portable {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { to.cast::<[f32; LINE]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn rounded(self) -> Self {
+        Portable(self.0.map(|x| Bf16::nearest(x).to_f32()))
+    }
+
+    #[inline(always)]
+    unsafe fn bf16(low: Self, high: Self) -> Self {
+        let number = |i: usize| if i < LINE { low.0[i] } else { high.0[i - LINE] };
+        Portable(std::array::from_fn(|i| pair(number(2 * i), number(2 * i + 1))))
+    }
+
+    #[inline(always)]
+    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+        even.zip(odd, pair)
     }
 
     #[inline(always)]
@@ -232,6 +254,12 @@ impl Lanes for Portable {
     unsafe fn prefetch_to_write(_at: *mut f32) {}
 }
 
+/// The bits of two numbers rounded to bf16.
+fn pair(even: f32, odd: f32) -> f32 {
+    let [even, odd] = [even, odd].map(|x| Bf16::nearest(x).to_f32().to_bits());
+    f32::from_bits(even >> 16 | odd)
+}
+
 /// The series of `ln (1 + x) = x - x²/2 + x³ (…)` for x from √½ - 1 to √2 - 1, its highest power first (Cephes' `logf`).
 pub(crate) const LN: [f32; 9] = [
     7.037_683_6e-2,
@@ -246,6 +274,10 @@ pub(crate) const LN: [f32; 9] = [
 ];
 /// The upper half of a number's bits.
 pub(crate) const UPPER_HALF: i32 = 0xffff_0000_u32 as i32;
+/// Just less than half of the last bit of the upper half.
+pub(crate) const BELOW_HALF: i32 = 0x7fff;
+/// What makes a number of the upper half of what is none: without it that could be an infinity's.
+pub(crate) const QUIET: i32 = 0x0040_0000;
 /// The bits of √½: what is above them in a number's own bits is the exponent that leaves a factor from √½ to √2.
 pub(crate) const ROOT_HALF: i32 = 0x3f35_04f3;
 /// ln 2 in two parts, of which the first times a whole number is exact.
@@ -254,9 +286,9 @@ pub(crate) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// Defines `fn $name($args) -> $out` as `$body::<V>($args)` for the best `V: Lanes` that this processor has. Calls are unsafe
 /// for what they do to memory alone.
 macro_rules! with_lanes {
-    ($(#[$meta:meta])* unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? = $body:ident) => {
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? = $body:ident) => {
         $(#[$meta])*
-        unsafe fn $name($($arg: $ty),*) $(-> $out)? {
+        $vis unsafe fn $name($($arg: $ty),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,fma")]

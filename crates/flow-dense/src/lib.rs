@@ -24,10 +24,13 @@
 mod adam;
 mod adam_plain;
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
+mod block;
 mod blocks;
 mod channels;
 mod columns;
@@ -43,7 +46,9 @@ mod instructions;
 mod lanes;
 mod panels;
 mod planes;
+mod planes_rounded;
 mod pool;
+mod rounded;
 mod shares;
 mod spline;
 mod spline_table;
@@ -65,6 +70,7 @@ pub use instructions::{Instructions, UnknownProducts, available, check_environme
 pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};
+pub use rounded::{Rounding, multiplies_bf16};
 pub use spline::{LogSlopeGradient, MOST_BINS, SplineLaw};
 pub use spline_table::{SplineTable, SplineTableGradient};
 pub use weight::{Bf16, Weight};

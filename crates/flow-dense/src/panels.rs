@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
+use crate::rounded::round;
 
 /// Rows that are whole panels with any instructions.
 pub const WHOLE_PANELS: usize = 2 * LINE;
@@ -142,6 +143,19 @@ impl Panels {
             let own = share(panels.panels(), part, parts);
             // SAFETY: all panels of both are there, and these are this part's.
             unsafe { transpose_panels(from, (self.panels(), self.columns), own, to) }
+        });
+        panels
+    }
+
+    /// The same, rounded to bf16.
+    pub(crate) fn rounded(&self, threads: usize) -> Panels {
+        let mut panels = Panels::empty(self.rows, self.columns);
+        let (to, next, count) = (Shared(panels.pointer_mut()), self.apart(), self.columns * width());
+        in_parallel(threads.clamp(1, self.panels().max(1)), &|part, parts| {
+            for panel in share(self.panels(), part, parts) {
+                // SAFETY: the panel is there on both sides, and no other part writes it.
+                unsafe { round(self.pointer().add(panel * next), count, to.at(panel * next)) }
+            }
         });
         panels
     }

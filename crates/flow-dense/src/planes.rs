@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::Line;
+use crate::rounded::round;
 
 /// How many images of which size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Images {
     }
 
     /// Zeros before the first pixel: what is above it and to the left.
-    fn front(self) -> usize {
+    pub(crate) fn front(self) -> usize {
         (self.row() + 1).next_multiple_of(LINE)
     }
 
@@ -112,6 +113,25 @@ impl Planes {
     /// The first place of the first plane.
     pub(crate) fn pointer(&self) -> *const f32 {
         self.lines.as_ptr().cast::<f32>().wrapping_add(self.images.front())
+    }
+
+    /// The whole plane of a channel, zeros in front of its first place and behind its last ones included.
+    ///
+    /// # Safety
+    ///
+    /// There are so many channels.
+    pub(crate) unsafe fn plane(&self, channel: usize) -> *const f32 {
+        // SAFETY: by the contract.
+        unsafe { self.lines.as_ptr().cast::<f32>().add(channel * self.images.plane()) }
+    }
+
+    /// The same, rounded to bf16.
+    pub(crate) fn rounded(&self) -> Planes {
+        let mut planes = self.alike(self.channels);
+        let count = self.channels * self.images.plane();
+        // SAFETY: there are as many numbers on both sides, and all of them are written: nothing lies between planes.
+        unsafe { round(self.lines.as_ptr().cast(), count, planes.lines.as_mut_ptr().cast()) }
+        planes
     }
 
     pub(crate) fn pointer_mut(&mut self) -> *mut f32 {

@@ -1,5 +1,7 @@
 //! Weights where they lie.
 
+use crate::rounded::rounded_numbers;
+
 /// A weight `[outputs, inputs]`, row after row, of f32 or [`Bf16`].
 #[derive(Clone, Copy, Debug)]
 pub struct Weight<'a, N = f32> {
@@ -35,6 +37,13 @@ impl<'a, N> Weight<'a, N> {
     }
 }
 
+impl Weight<'_> {
+    /// Its numbers rounded to bf16, row after row.
+    pub(crate) fn rounded(&self, threads: usize) -> Vec<f32> {
+        rounded_numbers(self.numbers, threads)
+    }
+}
+
 impl Weight<'_, Bf16> {
     /// The same numbers as f32, row after row.
     pub fn to_f32(&self) -> Vec<f32> {
@@ -51,6 +60,14 @@ impl Bf16 {
     /// By its bits.
     pub fn from_bits(bits: u16) -> Self {
         Bf16(bits)
+    }
+
+    /// The nearest to `x`, ties to even.
+    pub fn nearest(x: f32) -> Self {
+        let bits = x.to_bits();
+        let above = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+        // What is not a number stays so.
+        Bf16(((if x.is_nan() { bits | 1 << 22 } else { above }) >> 16) as u16)
     }
 
     /// The same number.

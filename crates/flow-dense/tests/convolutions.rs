@@ -6,15 +6,25 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
-use flow_dense::{Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient};
+use flow_dense::{
+    Bf16, Filters, Images, Planes, Rounding, Slope, ThenPlanes, convolve, convolve_back, filter_gradient,
+};
 
 /// Heights and widths.
 const SIZES: [(usize, usize); 7] = [(1, 1), (1, 5), (5, 1), (7, 7), (14, 14), (3, 20), (16, 31)];
 
 /// Outputs and inputs.
-const CHANNELS: [(usize, usize); 5] = [(1, 1), (14, 5), (5, 14), (31, 15), (15, 31)];
+const CHANNELS: [(usize, usize); 6] = [(1, 1), (14, 5), (5, 14), (31, 15), (15, 31), (33, 35)];
 
 const TAPS: [usize; 2] = [1, 9];
+
+const ROUNDINGS: [Rounding; 2] = [Rounding::None, Rounding::Bf16];
+
+/// Numbers as a product has them.
+fn factor(rounding: Rounding, numbers: &[f32]) -> Vec<f32> {
+    let number = |x: &f32| if rounding == Rounding::Bf16 { Bf16::nearest(*x).to_f32() } else { *x };
+    numbers.iter().map(number).collect()
+}
 
 fn batches() -> impl Iterator<Item = Images> {
     let of = |count| SIZES.map(|(height, width)| Images { count, height, width });
@@ -161,14 +171,14 @@ fn taps_are_in_the_order_of_libtorch() {
     assert_eq!(numbers(&convolve(filters, &x, ThenPlanes::default())), [77.0, 67.0, 47.0, 37.0]);
     assert_eq!(numbers(&convolve_back(filters, &x, ThenPlanes::default())), [23.0, 33.0, 53.0, 63.0]);
     let one_each = planes(&[1.0; 4], images, 1);
-    assert_eq!(filter_gradient(&one_each, &x, 9), [1.0, 3.0, 2.0, 4.0, 10.0, 6.0, 3.0, 7.0, 4.0]);
+    assert_eq!(filter_gradient(&one_each, &x, Rounding::None, 9), [1.0, 3.0, 2.0, 4.0, 10.0, 6.0, 3.0, 7.0, 4.0]);
 }
 
-/// `run` gives `plain`, and the same with each choice of what may follow.
+/// `run` gives `plain`, and the same with each choice of what may follow; of rounded factors with nothing and with all of it.
 fn with_all_that_may_follow(
     (images, channels): (Images, usize),
     plain: &[f64],
-    slope: f32,
+    (slope, rounding): (f32, Rounding),
     run: impl Fn(ThenPlanes) -> Planes,
 ) {
     let (bias, mut result, sum) = (draw(channels, 7), draw(plain.len(), 8), draw(plain.len(), 9));
@@ -176,7 +186,7 @@ fn with_all_that_may_follow(
     result.iter_mut().step_by(3).for_each(|result| *result = 0.0);
     let [result_planes, sum_planes] = [&result, &sum].map(|numbers| planes(numbers, images, channels));
     let below = |y: f64, above: bool| if above { y } else { f64::from(slope) * y };
-    for asked in 0..32 {
+    for asked in (0..32).step_by(if rounding == Rounding::None { 1 } else { 31 }) {
         let asks = |step: u32| asked >> step & 1 == 1;
         let mut before = None;
         let out = run(ThenPlanes {
@@ -185,6 +195,7 @@ fn with_all_that_may_follow(
             sum: asks(2).then_some(&sum_planes),
             before_activation: asks(3).then_some(&mut before),
             activation: asks(4).then_some(Slope(slope)),
+            rounding,
         });
         let steps = |(at, y): (usize, &f64)| {
             let channel = at / (images.height * images.width) % channels;
@@ -209,9 +220,11 @@ fn there_with_all_that_may_follow() {
                 let (w, x) = (draw(outputs * inputs * taps, 1), draw(len(images, inputs), 2));
                 let filters = Filters::new(&w, (outputs, inputs), taps);
                 let input = planes(&x, images, inputs);
-                let plain = plain_convolve(filters, &w, &x, images);
-                let run = |then: ThenPlanes| convolve(filters, &input, then);
-                with_all_that_may_follow((images, outputs), &plain, slope, run);
+                for rounding in ROUNDINGS {
+                    let plain = plain_convolve(filters, &factor(rounding, &w), &factor(rounding, &x), images);
+                    let run = |then: ThenPlanes| convolve(filters, &input, then);
+                    with_all_that_may_follow((images, outputs), &plain, (slope, rounding), run);
+                }
             }
         }
     }
@@ -225,9 +238,11 @@ fn back_with_all_that_may_follow() {
                 let (w, g) = (draw(outputs * inputs * taps, 1), draw(len(images, outputs), 2));
                 let filters = Filters::new(&w, (outputs, inputs), taps);
                 let grad = planes(&g, images, outputs);
-                let plain = plain_convolve_back(filters, &w, &g, images);
-                let run = |then: ThenPlanes| convolve_back(filters, &grad, then);
-                with_all_that_may_follow((images, inputs), &plain, slope, run);
+                for rounding in ROUNDINGS {
+                    let plain = plain_convolve_back(filters, &factor(rounding, &w), &factor(rounding, &g), images);
+                    let run = |then: ThenPlanes| convolve_back(filters, &grad, then);
+                    with_all_that_may_follow((images, inputs), &plain, (slope, rounding), run);
+                }
             }
         }
     }
@@ -236,10 +251,12 @@ fn back_with_all_that_may_follow() {
 #[test]
 fn gradients_of_filters() {
     for images in batches() {
-        for (outputs, inputs) in [(1, 1), (2, 5), (3, 4), (4, 7), (5, 11), (7, 1), (8, 15), (11, 6), (14, 3)] {
-            for taps in TAPS {
+        for (outputs, inputs) in [(1, 1), (2, 5), (3, 4), (4, 7), (5, 11), (7, 1), (8, 15), (11, 6), (14, 3), (35, 33)]
+        {
+            for (taps, rounding) in TAPS.into_iter().flat_map(|taps| ROUNDINGS.map(|rounding| (taps, rounding))) {
                 let (g, x) = (draw(len(images, outputs), 1), draw(len(images, inputs), 2));
-                let fast = filter_gradient(&planes(&g, images, outputs), &planes(&x, images, inputs), taps);
+                let fast = filter_gradient(&planes(&g, images, outputs), &planes(&x, images, inputs), rounding, taps);
+                let (g, x) = (factor(rounding, &g), factor(rounding, &x));
                 close(&fast, &plain_filter_gradient(&g, &x, images, (outputs, inputs), taps), ROUNDING);
             }
         }
@@ -273,7 +290,7 @@ fn what_comes_out_goes_in() {
             right(&convolve(there, &z, ThenPlanes::default()), &plain_convolve(there, &w, &z_numbers, images));
             // Sums of up to 1,500 products of numbers up to 100.
             let gradient = plain_filter_gradient(&y_numbers, &z_numbers, images, (outputs, inputs), 9);
-            close(&filter_gradient(&y, &z, 9), &gradient, 100.0 * ROUNDING);
+            close(&filter_gradient(&y, &z, Rounding::None, 9), &gradient, 100.0 * ROUNDING);
         }
     }
 }
@@ -290,13 +307,19 @@ fn neighbours_of_what_is_not_finite() {
         let images = Images { count: 3, height, width };
         let pixels = height * width;
         for at in [0, width - 1, pixels / 2, pixels - width, pixels - 1] {
-            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let all = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+            for (bad, rounding) in all.into_iter().flat_map(|bad| ROUNDINGS.map(|rounding| (bad, rounding))) {
                 let mut x = draw(len(images, inputs), 4);
                 x[inputs * pixels + at] = bad;
                 let input = planes(&x, images, inputs);
-                let then = ThenPlanes { bias: Some(&bias), activation: Some(Slope(0.0)), ..ThenPlanes::default() };
-                let y = convolve(filters, &input, then);
-                let plain = plain_convolve(filters, &w, &x, images).into_iter().enumerate();
+                let plainly = ThenPlanes { rounding, ..ThenPlanes::default() };
+                let y = convolve(
+                    filters,
+                    &input,
+                    ThenPlanes { bias: Some(&bias), activation: Some(Slope(0.0)), ..plainly },
+                );
+                let plain = plain_convolve(filters, &factor(rounding, &w), &factor(rounding, &x), images);
+                let plain = plain.into_iter().enumerate();
                 let plain = plain.map(|(i, y)| y + f64::from(bias[i / pixels % outputs]));
                 let plain: Vec<f64> = plain.map(|y| if y < 0.0 { 0.0 } else { y }).collect();
                 let numbers_of_y = numbers(&y);
@@ -305,8 +328,9 @@ fn neighbours_of_what_is_not_finite() {
                 assert!([0, 2].map(others).iter().all(|image| image.iter().all(|y| y.is_finite())));
                 assert!(!others(1).iter().all(|y| y.is_finite()));
                 // Nor is anything of it left between images.
-                let z = convolve(again_filters, &y, ThenPlanes::default());
-                close(&numbers(&z), &plain_convolve(again_filters, &again, &numbers_of_y, images), ROUNDING);
+                let z = convolve(again_filters, &y, ThenPlanes { rounding, ..ThenPlanes::default() });
+                let [again, y] = [&again, &numbers_of_y].map(|numbers| factor(rounding, numbers));
+                close(&numbers(&z), &plain_convolve(again_filters, &again, &y, images), ROUNDING);
             }
         }
     }
@@ -349,11 +373,12 @@ fn what_is_not_finite_and_follows() {
 fn gradients_beside_what_is_not_finite() {
     let images = Images { count: 3, height: 7, width: 7 };
     let (outputs, inputs) = (7, 6);
-    for taps in TAPS {
+    for (taps, rounding) in TAPS.into_iter().flat_map(|taps| ROUNDINGS.map(|rounding| (taps, rounding))) {
         for bad in 0..inputs {
             let (g, mut x) = (draw(len(images, outputs), 1), draw(len(images, inputs), 2));
             x[(inputs + bad) * 49 + 24] = f32::NAN;
-            let fast = filter_gradient(&planes(&g, images, outputs), &planes(&x, images, inputs), taps);
+            let fast = filter_gradient(&planes(&g, images, outputs), &planes(&x, images, inputs), rounding, taps);
+            let (g, x) = (factor(rounding, &g), factor(rounding, &x));
             // Far from the border every tap sees it.
             close(&fast, &plain_filter_gradient(&g, &x, images, (outputs, inputs), taps), ROUNDING);
             let of_bad = |at: usize| at / taps % inputs == bad;
@@ -401,8 +426,8 @@ fn sizes_that_do_not_go_together_are_told() {
             assert!(run(derivative).contains("planes of 2 channels"));
         }
     }
-    assert!(said(|| drop(filter_gradient(&x, &others[0], 9))).contains("the same images"));
-    assert!(said(|| drop(filter_gradient(&x, &x, 4))).contains("4 taps"));
+    assert!(said(|| drop(filter_gradient(&x, &others[0], Rounding::None, 9))).contains("the same images"));
+    assert!(said(|| drop(filter_gradient(&x, &x, Rounding::None, 4))).contains("4 taps"));
 }
 
 #[test]

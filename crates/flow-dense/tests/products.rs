@@ -4,9 +4,24 @@ mod common;
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{
-    Coefficients, Destination, Instructions, OfLayer, Panels, Slope, Then, ThenBack, Weight, adam_step, backward,
-    forward, gradient, instructions,
+    Bf16, Coefficients, Destination, Instructions, OfLayer, Panels, Rounding, Slope, Then, ThenBack, Weight, adam_step,
+    backward, forward, gradient, instructions,
 };
+
+/// Factors as a product has them.
+fn factors<const N: usize>(rounding: Rounding, of: [&[f32]; N]) -> [Vec<f32>; N] {
+    let number = |x: &f32| if rounding == Rounding::Bf16 { Bf16::nearest(*x).to_f32() } else { *x };
+    of.map(|numbers| numbers.iter().map(number).collect())
+}
+
+/// Of rows, of threads, and of how factors are rounded.
+fn ways<const N: usize>(threads: [usize; N]) -> impl Iterator<Item = ((usize, usize, usize), usize, Rounding)> {
+    let with = move |size| {
+        let each = move |threads| [Rounding::None, Rounding::Bf16].map(|rounding| (size, threads, rounding));
+        threads.into_iter().flat_map(each)
+    };
+    SIZES.into_iter().flat_map(with)
+}
 
 /// `[n, k] x [k, m]` in f64, `b` as `[m, k]` where it is transposed.
 fn matmul(a: &[f32], b: &[f32], (n, k, m): (usize, usize, usize), transposed: bool) -> Vec<f64> {
@@ -66,67 +81,94 @@ fn panels_and_back() {
     }
 }
 
+/// The nearest, ties to even; what is not a number stays none, whichever of its bits are lost.
+#[test]
+fn numbers_are_rounded_to_bf16() {
+    let of = |bits: u32| Bf16::nearest(f32::from_bits(bits)).to_f32().to_bits();
+    for (bits, rounded) in [
+        (0x3f80_7fff, 0x3f80_0000),
+        (0x3f80_8000, 0x3f80_0000),
+        (0x3f80_8001, 0x3f81_0000),
+        (0x3f81_8000, 0x3f82_0000),
+        (0xbf81_8000, 0xbf82_0000),
+        (0x7f7f_ffff, 0x7f80_0000),
+        (0xff80_0000, 0xff80_0000),
+        (0x8000_0000, 0x8000_0000),
+    ] {
+        assert_eq!(of(bits), rounded, "{bits:x}");
+    }
+    for nan in [0x7f80_0001, 0x7fff_ffff, 0xffff_ffff, 0xff80_0001] {
+        assert!(f32::from_bits(of(nan)).is_nan(), "{nan:x}");
+    }
+    // As vectors have it, in a product with 1.
+    let all: Vec<f32> = (0..5000u32).map(|i| f32::from_bits(0x3f80_0000 + i * 1237)).collect();
+    let x = Panels::from_rows(&all, all.len(), 1, 2);
+    let then = Then { rounding: Rounding::Bf16, ..Then::default() };
+    let rounded: Vec<f32> = all.iter().map(|x| Bf16::nearest(*x).to_f32()).collect();
+    assert_eq!(rows(&forward(&[(Weight::new(&[1.0], 1), &x)], then, 2)), rounded);
+}
+
 #[test]
 fn a_layer_with_all_that_may_follow() {
-    for (n, k, m) in SIZES {
-        for threads in [1, 2, 3, 8] {
-            let (x, w, v, b, sum) = (draw(n * k, 1), draw(m * k, 2), draw(m * k, 3), draw(m, 4), draw(n * m, 5));
-            let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
-            let (x_panels, sum_panels) = (panels(&x, k), panels(&sum, m));
-            let mut before = None;
-            let then = Then {
-                bias: Some(&b),
-                activation: Some(Slope(0.01)),
-                before_sum: Some(&mut before),
-                sum: Some(&sum_panels),
-            };
-            let terms = [&w, &v].map(|weight| (Weight::new(weight, k), &x_panels));
-            let out = forward(&terms, then, threads);
-            let alone = forward(&terms[..1], Then::default(), threads);
+    for ((n, k, m), threads, rounding) in ways([1, 2, 3, 8]) {
+        let (x, w, v, b, sum) = (draw(n * k, 1), draw(m * k, 2), draw(m * k, 3), draw(m, 4), draw(n * m, 5));
+        let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
+        let (x_panels, sum_panels) = (panels(&x, k), panels(&sum, m));
+        let mut before = None;
+        let then = Then {
+            bias: Some(&b),
+            activation: Some(Slope(0.01)),
+            before_sum: Some(&mut before),
+            sum: Some(&sum_panels),
+            rounding,
+        };
+        let terms = [&w, &v].map(|weight| (Weight::new(weight, k), &x_panels));
+        let out = forward(&terms, then, threads);
+        let alone = forward(&terms[..1], Then { rounding, ..Then::default() }, threads);
 
-            let [first, second] = [&w, &v].map(|weight| matmul(&x, weight, (n, k, m), true));
-            let both = first.iter().zip(&second).enumerate().map(|(i, (a, c))| a + c + f64::from(b[i % m]));
-            let activated: Vec<f64> = both.map(|y| if y > 0.0 { y } else { f64::from(0.01f32) * y }).collect();
-            let summed: Vec<f64> = activated.iter().zip(&sum).map(|(y, s)| y + f64::from(*s)).collect();
-            close(&rows(&alone), &first, ROUNDING);
-            close(&rows(&before.expect("it was asked for")), &activated, ROUNDING);
-            close(&rows(&out), &summed, ROUNDING);
-        }
+        let [x, w, v] = factors(rounding, [&x, &w, &v]);
+        let [first, second] = [&w, &v].map(|weight| matmul(&x, weight, (n, k, m), true));
+        let both = first.iter().zip(&second).enumerate().map(|(i, (a, c))| a + c + f64::from(b[i % m]));
+        let activated: Vec<f64> = both.map(|y| if y > 0.0 { y } else { f64::from(0.01f32) * y }).collect();
+        let summed: Vec<f64> = activated.iter().zip(&sum).map(|(y, s)| y + f64::from(*s)).collect();
+        close(&rows(&alone), &first, ROUNDING);
+        close(&rows(&before.expect("it was asked for")), &activated, ROUNDING);
+        close(&rows(&out), &summed, ROUNDING);
     }
 }
 
 #[test]
 fn the_way_back_with_all_that_may_follow() {
-    for (n, k, m) in SIZES {
-        for threads in [1, 2, 3, 8] {
-            let used = k.div_ceil(2);
-            let more = m + 5;
-            let (w, v, g, h) = (draw(m * k, 1), draw(more * k, 2), draw(n * m, 3), draw(n * more, 6));
-            let (sum, result) = (draw(n * used, 4), draw(n * used, 5));
-            let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
-            let (grads, sum_panels, result_panels) =
-                ([panels(&g, m), panels(&h, more)], panels(&sum, used), panels(&result, used));
-            let mut after = None;
-            let then = ThenBack {
-                sum: Some(&sum_panels),
-                after_sum: Some(&mut after),
-                derivative: Some((&result_panels, Slope(0.25))),
-            };
-            let terms = [(Weight::new(&w, k), &grads[0]), (Weight::new(&v, k), &grads[1])];
-            let out = backward(&terms, used, then, threads);
-            let alone = backward(&terms[1..], k, ThenBack::default(), threads);
+    for ((n, k, m), threads, rounding) in ways([1, 2, 3, 8]) {
+        let used = k.div_ceil(2);
+        let more = m + 5;
+        let (w, v, g, h) = (draw(m * k, 1), draw(more * k, 2), draw(n * m, 3), draw(n * more, 6));
+        let (sum, result) = (draw(n * used, 4), draw(n * used, 5));
+        let panels = |numbers: &[f32], columns| Panels::from_rows(numbers, n, columns, threads);
+        let (grads, sum_panels, result_panels) =
+            ([panels(&g, m), panels(&h, more)], panels(&sum, used), panels(&result, used));
+        let mut after = None;
+        let then = ThenBack {
+            sum: Some(&sum_panels),
+            after_sum: Some(&mut after),
+            derivative: Some((&result_panels, Slope(0.25))),
+            rounding,
+        };
+        let terms = [(Weight::new(&w, k), &grads[0]), (Weight::new(&v, k), &grads[1])];
+        let out = backward(&terms, used, then, threads);
+        let alone = backward(&terms[1..], k, ThenBack { rounding, ..ThenBack::default() }, threads);
 
-            let (first, second) = (matmul(&g, &w, (n, m, k), false), matmul(&h, &v, (n, more, k), false));
-            close(&rows(&alone), &second, ROUNDING);
-            let both = first.iter().zip(&second).map(|(a, b)| a + b).enumerate().filter(|(i, _)| i % k < used);
-            let summed: Vec<f64> = both.zip(&sum).map(|((_, y), s)| y + f64::from(*s)).collect();
-            let masked = summed.iter().zip(&result).map(|(y, r)| if *r > 0.0 { *y } else { 0.25 * y });
-            close(&rows(&after.expect("it was asked for")), &summed, ROUNDING);
-            close(&rows(&out), &masked.collect::<Vec<_>>(), ROUNDING);
-            // What fills up a panel stays 0.
-            let turned = rows(&alone.transposed(1));
-            assert!(turned.chunks(filled(n)).all(|column| column[n..].iter().all(|x| *x == 0.0)));
-        }
+        let [w, v, g, h] = factors(rounding, [&w, &v, &g, &h]);
+        let (first, second) = (matmul(&g, &w, (n, m, k), false), matmul(&h, &v, (n, more, k), false));
+        close(&rows(&alone), &second, ROUNDING);
+        let both = first.iter().zip(&second).map(|(a, b)| a + b).enumerate().filter(|(i, _)| i % k < used);
+        let summed: Vec<f64> = both.zip(&sum).map(|((_, y), s)| y + f64::from(*s)).collect();
+        let masked = summed.iter().zip(&result).map(|(y, r)| if *r > 0.0 { *y } else { 0.25 * y });
+        close(&rows(&after.expect("it was asked for")), &summed, ROUNDING);
+        close(&rows(&out), &masked.collect::<Vec<_>>(), ROUNDING);
+        // What fills up a panel stays 0.
+        let turned = rows(&alone.transposed(1));
+        assert!(turned.chunks(filled(n)).all(|column| column[n..].iter().all(|x| *x == 0.0)));
     }
 }
 
@@ -135,10 +177,12 @@ fn the_way_back_with_all_that_may_follow() {
 fn activations_of_what_is_not_finite() {
     let inputs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0];
     let x = Panels::from_rows(&inputs, 4, 1, 1);
-    let then = Then { activation: Some(Slope(0.0)), ..Then::default() };
-    let y = rows(&forward(&[(Weight::new(&[1.0], 1), &x)], then, 1));
-    assert!(y[0].is_nan());
-    assert_eq!(y[1..], [f32::INFINITY, 0.0, 0.0]);
+    for rounding in [Rounding::None, Rounding::Bf16] {
+        let then = Then { activation: Some(Slope(0.0)), rounding, ..Then::default() };
+        let y = rows(&forward(&[(Weight::new(&[1.0], 1), &x)], then, 1));
+        assert!(y[0].is_nan());
+        assert_eq!(y[1..], [f32::INFINITY, 0.0, 0.0]);
+    }
 }
 
 const QUICK: Coefficients = Coefficients {
@@ -164,39 +208,40 @@ fn stepped(p: f32, g: f64, m: f32, v: f32, c: &Coefficients) -> [f64; 3] {
 
 #[test]
 fn a_gradient_is_stored_added_or_taken() {
-    for (n, k, m) in SIZES {
-        for threads in [1, 2, 6] {
-            let (x, g) = (draw(n * k, 1), draw(n * m, 2));
-            let input = Panels::from_rows(&x, n, k, threads);
-            let grad = Panels::from_rows(&g, n, m, threads);
-            let turned: Vec<f32> = (0..m * n).map(|i| g[i % n * m + i / n]).collect();
-            let plain = matmul(&turned, &x, (m, n, k), false);
-            let squares: f64 = plain.iter().map(|g| g * g).sum();
-            let sums: Vec<f64> = (0..m).map(|i| (0..n).map(|row| f64::from(g[row * m + i])).sum()).collect();
-            let right = |told: OfLayer| {
-                assert!((told.squares - squares).abs() <= ROUNDING * squares, "{told:?} {squares}");
-                close(&told.bias, &sums, 1e-5);
-            };
+    for ((n, k, m), threads, rounding) in ways([1, 2, 6]) {
+        let (x, g) = (draw(n * k, 1), draw(n * m, 2));
+        let input = Panels::from_rows(&x, n, k, threads);
+        let grad = Panels::from_rows(&g, n, m, threads);
+        // Of hardly any columns nothing is rounded.
+        let of_product = if k.min(m) <= 2 { Rounding::None } else { rounding };
+        let [rounded_g, rounded_x] = factors(of_product, [&g, &x]);
+        let turned: Vec<f32> = (0..m * n).map(|i| rounded_g[i % n * m + i / n]).collect();
+        let plain = matmul(&turned, &rounded_x, (m, n, k), false);
+        let squares: f64 = plain.iter().map(|g| g * g).sum();
+        let sums: Vec<f64> = (0..m).map(|i| (0..n).map(|row| f64::from(g[row * m + i])).sum()).collect();
+        let right = |told: OfLayer| {
+            assert!((told.squares - squares).abs() <= ROUNDING * squares, "{told:?} {squares}");
+            close(&told.bias, &sums, 1e-5);
+        };
 
-            let mut stored = vec![f32::NAN; m * k];
-            right(gradient(&grad, &input, Destination::Store(&mut stored), threads));
-            close(&stored, &plain, ROUNDING);
+        let mut stored = vec![f32::NAN; m * k];
+        right(gradient(&grad, &input, rounding, Destination::Store(&mut stored), threads));
+        close(&stored, &plain, ROUNDING);
 
-            let mut added = draw(m * k, 3);
-            let sums: Vec<f64> = plain.iter().zip(&added).map(|(g, s)| g + f64::from(*s)).collect();
-            right(gradient(&grad, &input, Destination::Add(&mut added), threads));
-            close(&added, &sums, ROUNDING);
+        let mut added = draw(m * k, 3);
+        let sums: Vec<f64> = plain.iter().zip(&added).map(|(g, s)| g + f64::from(*s)).collect();
+        right(gradient(&grad, &input, rounding, Destination::Add(&mut added), threads));
+        close(&added, &sums, ROUNDING);
 
-            let (mut weight, mut first) = (draw(m * k, 4), draw(m * k, 5));
-            let mut second: Vec<f32> = draw(m * k, 6).into_iter().map(f32::abs).collect();
-            let all = plain.iter().enumerate().map(|(i, g)| stepped(weight[i], *g, first[i], second[i], &QUICK));
-            let all: Vec<[f64; 3]> = all.collect();
-            let into =
-                Destination::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
-            right(gradient(&grad, &input, into, threads));
-            for (place, numbers) in [weight, first, second].iter().enumerate() {
-                close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), ROUNDING);
-            }
+        let (mut weight, mut first) = (draw(m * k, 4), draw(m * k, 5));
+        let mut second: Vec<f32> = draw(m * k, 6).into_iter().map(f32::abs).collect();
+        let all = plain.iter().enumerate().map(|(i, g)| stepped(weight[i], *g, first[i], second[i], &QUICK));
+        let all: Vec<[f64; 3]> = all.collect();
+        let into =
+            Destination::Step { weight: &mut weight, first: &mut first, second: &mut second, coefficients: &QUICK };
+        right(gradient(&grad, &input, rounding, into, threads));
+        for (place, numbers) in [weight, first, second].iter().enumerate() {
+            close(numbers, &all.iter().map(|all| all[place]).collect::<Vec<_>>(), ROUNDING);
         }
     }
 }
@@ -248,12 +293,12 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
     assert!(p.iter().all(|p| *p == 0.5) && m.iter().chain(&v).all(|m| *m == 0.1));
 
     let grad = Panels::from_rows(&g, 1, 40, 1);
-    for inputs in [1, 5] {
+    for (inputs, rounding) in [(1, Rounding::None), (5, Rounding::None), (5, Rounding::Bf16)] {
         let len = 40 * inputs;
         let (mut p, mut m, mut v) = (vec![0.5; len], vec![0.1; len], vec![0.1; len]);
         let input = Panels::from_rows(&vec![f32::INFINITY; inputs], 1, inputs, 1);
         let into = Destination::Step { weight: &mut p, first: &mut m, second: &mut v, coefficients: &QUICK };
-        assert!(!gradient(&grad, &input, into, 1).squares.is_finite());
+        assert!(!gradient(&grad, &input, rounding, into, 1).squares.is_finite());
         assert!(p.iter().all(|p| *p == 0.5) && m.iter().chain(&v).all(|m| *m == 0.1));
     }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use flow_core::dense::{ImageRows, NewTensor, in_images, numbers, threads};
+use flow_core::dense::{ImageRows, NewTensor, in_images, numbers, rounding, threads};
 use flow_core::plain::lock;
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
-    Filters, Images, Planes, Slope, ThenPlanes, convolve, convolve_back, filter_gradient, in_parallel, in_turn,
+    Filters, Images, Planes, Rounding, Slope, ThenPlanes, convolve, convolve_back, filter_gradient, in_parallel,
+    in_turn,
 };
 use tch::{Kind, Tensor};
 
@@ -62,6 +63,7 @@ struct Plain<'a> {
     slope: Slope,
     /// What a context adds to every pixel behind the first convolution, a number for each channel of each image.
     shift: Option<Vec<f32>>,
+    rounding: Rounding,
 }
 
 impl<'a> Plain<'a> {
@@ -75,7 +77,9 @@ impl<'a> Plain<'a> {
             let shift = flow_core::no_grad(|| context.linear(weight, None::<&Tensor>));
             Vec::try_from(shift.flatten(0, -1)).expect("numbers")
         });
-        Plain { convs: net.convs().zip(weights).map(of).collect(), residual: net.residual(), slope, shift }
+        let convs = net.convs().zip(weights).map(of).collect();
+        // Threads that compute it do not know what is asked for on this one.
+        Plain { convs, residual: net.residual(), slope, shift, rounding: rounding() }
     }
 
     fn last(&self) -> usize {
@@ -102,6 +106,11 @@ impl<'a> Plain<'a> {
         self.residual && i < self.last() && !i.is_multiple_of(2)
     }
 
+    /// Products and nothing else.
+    fn then<'b>(&self) -> ThenPlanes<'b> {
+        ThenPlanes { rounding: self.rounding, ..ThenPlanes::default() }
+    }
+
     /// The shift of the images from the `first` on, of which `x` is the planes.
     fn shift(&self, x: &Planes, first: usize) -> Option<Planes> {
         let width = self.convs[0].0.outputs();
@@ -121,7 +130,7 @@ impl<'a> Plain<'a> {
                 sum: sum.as_ref().filter(|_| self.adds(i) || i == 0),
                 before_activation: self.branches(i + 1).then_some(&mut before),
                 activation: Some(self.slope),
-                ..ThenPlanes::default()
+                ..self.then()
             };
             let y = convolve(filters, &inputs[inputs.len() - 1], then);
             sum = before.or(sum);
@@ -131,7 +140,7 @@ impl<'a> Plain<'a> {
             inputs.push(y);
         }
         let (filters, bias) = self.convs[self.last()];
-        convolve(filters, &inputs[inputs.len() - 1], ThenPlanes { bias: Some(bias), ..ThenPlanes::default() })
+        convolve(filters, &inputs[inputs.len() - 1], ThenPlanes { bias: Some(bias), ..self.then() })
     }
 
     /// The way back of images that went through with these `inputs`, from the gradient of what came out.
@@ -141,17 +150,17 @@ impl<'a> Plain<'a> {
         let (mut own, mut above) = (grad, None);
         for i in (0..self.convs.len()).rev() {
             let (filters, input) = (self.convs[i].0, &inputs[i]);
-            given.push([filter_gradient(&own, input, filters.taps()), own.sums()]);
+            given.push([filter_gradient(&own, input, self.rounding, filters.taps()), own.sums()]);
             if i == 0 {
                 let of_shift = shifted.then(|| own.sums_of_images());
-                let of_images = wanted.then(|| convolve_back(filters, &own, ThenPlanes::default()));
+                let of_images = wanted.then(|| convolve_back(filters, &own, self.then()));
                 given.reverse();
                 return Given { of_parameters: given, of_shift, of_images };
             }
             let then = ThenPlanes {
                 derivative: Some((input, self.slope)),
                 sum: above.as_ref().filter(|_| self.branches(i)),
-                ..ThenPlanes::default()
+                ..self.then()
             };
             let below = convolve_back(filters, &own, then);
             if self.adds(i) {

@@ -38,7 +38,7 @@ impl<'a> Halves<'a> {
 
     /// The same net in f32.
     fn wide(&self) -> Plain<'_> {
-        let Plain { ref hidden, out, skip, residual, slope } = self.net;
+        let Plain { ref hidden, out, skip, residual, slope, rounding } = self.net;
         let layers = || hidden.iter().copied().chain([out]);
         let numbers = self.wide.get_or_init(|| {
             let weights = layers().map(|(weight, _)| weight).chain(skip);
@@ -50,7 +50,7 @@ impl<'a> Halves<'a> {
             .collect();
         let out = wide.pop().expect("a net has layers");
         let skip = skip.map(|skip| Weight::new(&numbers[numbers.len() - 1], skip.inputs()));
-        Plain { hidden: wide, out, skip, residual, slope }
+        Plain { hidden: wide, out, skip, residual, slope, rounding }
     }
 }
 

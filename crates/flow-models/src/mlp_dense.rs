@@ -2,12 +2,12 @@
 
 use std::sync::Mutex;
 
-use flow_core::dense::{NewTensor, Rows, are_few, in_rows, numbers, panels, tensor, threads};
+use flow_core::dense::{NewTensor, Rows, are_few, in_rows, numbers, panels, rounding, tensor, threads};
 use flow_core::plain::{Blocks, PlainConditioner, lock};
 use flow_core::plain_training::{PlainConditionerBackward, PlainTrainedConditioner};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
-    Layer, Panels, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn, through_layers,
+    Layer, Panels, Rounding, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn, through_layers,
 };
 use tch::Tensor;
 
@@ -43,6 +43,8 @@ pub(crate) struct Plain<'a, N = f32> {
     pub skip: Option<Weight<'a, N>>,
     pub residual: bool,
     pub slope: Slope,
+    /// Of factors, but where rows are few.
+    pub rounding: Rounding,
 }
 
 impl PlainConditioner for Plain<'_> {
@@ -77,6 +79,8 @@ impl<'a, N: Copy> Plain<'a, N> {
             skip: net.skip.as_ref().map(&weight),
             residual: net.residual,
             slope,
+            // Threads that compute it do not know what is asked for on this one.
+            rounding: rounding(),
         }
     }
 
@@ -108,13 +112,14 @@ impl<'a> Plain<'a> {
     /// The `i`-th hidden layer.
     fn layer<'b>(&'b self, i: usize, x: &Panels, then: Then<'b>, threads: usize) -> Panels {
         let (weight, bias) = self.hidden[i];
-        forward_dense(&[(weight, x)], Then { bias: Some(bias), activation: Some(self.slope), ..then }, threads)
+        let Plain { slope, rounding, .. } = *self;
+        forward_dense(&[(weight, x)], Then { bias: Some(bias), activation: Some(slope), rounding, ..then }, threads)
     }
 
     /// The output layer, with the skip's part.
     fn last(&self, x: &Panels, h: &Panels, threads: usize) -> Panels {
         let (weight, bias) = self.out;
-        let then = Then { bias: Some(bias), ..Then::default() };
+        let then = Then { bias: Some(bias), rounding: self.rounding, ..Then::default() };
         match self.skip {
             None => forward_dense(&[(weight, h)], then, threads),
             Some(skip) => forward_dense(&[(weight, h), (skip, x)], then, threads),
@@ -226,7 +231,8 @@ impl PlainConditionerBackward for Back<'_> {
         // The gradient of what residual layers have come to, before the last of them.
         let mut above = None;
         let after_sum = (net.residual && count > 1).then_some(&mut above);
-        let then = ThenBack { after_sum, derivative: activation(count - 1), ..ThenBack::default() };
+        let rounding = rounding();
+        let then = ThenBack { after_sum, derivative: activation(count - 1), rounding, ..ThenBack::default() };
         let mut own = backward(&[(net.out.weight(), &grad)], width, then, threads());
         net.out.give_dense(&grad, self.input(count), gradients);
         for i in (1..count).rev() {
@@ -236,6 +242,7 @@ impl PlainConditionerBackward for Back<'_> {
                 sum: above.as_ref(),
                 after_sum: (net.residual && i > 1).then_some(&mut sum),
                 derivative: activation(i - 1),
+                rounding,
             };
             let below = backward(&[(layer.weight(), &own)], width, then, threads());
             layer.give_dense(&own, self.input(i), gradients);
@@ -245,7 +252,7 @@ impl PlainConditionerBackward for Back<'_> {
         let grad_x = wanted.then(|| {
             let used = self.x.columns() - self.context;
             let through = (first.weight(), &own);
-            let then = ThenBack::default();
+            let then = ThenBack { rounding, ..ThenBack::default() };
             match &net.skip {
                 None => backward(&[through], used, then, threads()),
                 Some(skip) => backward(&[through, (weight(skip), &grad)], used, then, threads()),

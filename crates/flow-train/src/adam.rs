@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use flow_core::dense::{numbers, some_numbers_mut, threads};
+use flow_core::dense::{numbers, rounding, some_numbers_mut, threads};
 use flow_cuda::{Constants, Moved, Numbers};
 use flow_dense::{Coefficients, Destination, OfLayer, Panels, adam_step, gradient, in_parallel};
 use tch::{Device, Kind, Tensor};
@@ -176,7 +176,8 @@ impl Adam {
         coefficients: &Coefficients,
     ) -> OfLayer {
         self.at_place(parameters, place, |weight, first, second| {
-            gradient(grad, input, Destination::Step { weight, first, second, coefficients }, threads())
+            let into = Destination::Step { weight, first, second, coefficients };
+            gradient(grad, input, rounding(), into, threads())
         })
     }
 

@@ -1,0 +1,330 @@
+//! Blocks of 32 by 32 numbers of a product whose factors are bf16, and these factors in the order that blocks read them.
+//!
+//! A step is 32 numbers deep. Of the left factor it reads 32 rows of them, of the right one 16 pairs of such rows: the numbers of both
+//! side by side, column after column. Either is 2 KiB.
+
+use std::mem::MaybeUninit;
+
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::instructions;
+use crate::lanes::Lanes;
+use crate::panels::{Line, Panels, apart};
+use crate::weight::{Bf16, Weight};
+
+/// Numbers of a block each way, and of a step.
+pub(crate) const BLOCK: usize = 32;
+/// Numbers of either factor in a step.
+pub(crate) const STEP: usize = BLOCK * BLOCK;
+
+/// Whether products of bf16 are computed by such blocks: where the processor has tiles for them; and, for any machine to test, where no
+/// instructions are used at all.
+pub(crate) fn used() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return amx::available() || instructions().is_none();
+    #[cfg(not(target_arch = "x86_64"))]
+    instructions().is_none()
+}
+
+/// How many steps so many numbers are.
+pub(crate) fn steps(depth: usize) -> usize {
+    depth.div_ceil(BLOCK)
+}
+
+/// Memory of bf16, in whole lines.
+pub(crate) struct Halves(Vec<MaybeUninit<Line>>);
+
+impl Halves {
+    /// So many steps of a factor, that mean nothing yet.
+    pub(crate) fn empty(steps: usize) -> Self {
+        let count = steps * STEP * size_of::<Bf16>() / size_of::<Line>();
+        let mut lines = Vec::with_capacity(count);
+        // SAFETY: the capacity is `count`, and nothing is claimed of what is there.
+        unsafe { lines.set_len(count) }
+        Halves(lines)
+    }
+
+    /// The same of zeros.
+    pub(crate) fn zeros(steps: usize) -> Self {
+        let mut halves = Halves::empty(steps);
+        halves.0.fill(MaybeUninit::zeroed());
+        halves
+    }
+
+    pub(crate) fn pointer(&self) -> *const Bf16 {
+        self.0.as_ptr().cast()
+    }
+
+    pub(crate) fn pointer_mut(&mut self) -> *mut Bf16 {
+        self.0.as_mut_ptr().cast()
+    }
+}
+
+/// A block, `apart` numbers from one row to the next.
+#[repr(C, align(64))]
+pub(crate) struct Block(pub [f32; BLOCK * BLOCK]);
+
+/// What a thread needs to multiply blocks.
+pub(crate) struct Ready {
+    #[cfg(target_arch = "x86_64")]
+    tiles: Option<amx::Tiles>,
+}
+
+impl Ready {
+    pub(crate) fn new() -> Self {
+        Ready {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: only where they are.
+            tiles: amx::available().then(|| unsafe { amx::Tiles::configured() }),
+        }
+    }
+
+    /// A block of so many steps, to rows that are `apart` numbers apart.
+    ///
+    /// # Safety
+    ///
+    /// So many steps of both factors are there, one after the other, at least one, and room for the block.
+    #[inline(always)]
+    pub(crate) unsafe fn multiply(
+        &self,
+        left: *const Bf16,
+        right: *const Bf16,
+        steps: usize,
+        to: *mut f32,
+        apart: usize,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles.is_some() {
+            // SAFETY: the same contract, and tiles are configured.
+            return unsafe { amx::multiply(left, right, steps, to, apart) };
+        }
+        for row in 0..BLOCK {
+            // SAFETY: the same contract.
+            unsafe { to.add(row * apart).write_bytes(0, BLOCK) }
+        }
+        for step in 0..steps {
+            // SAFETY: the same contract.
+            unsafe { add_one_by_one(left.add(step * STEP), (right.add(step * STEP), 2 * BLOCK), to, apart) }
+        }
+    }
+
+    /// The same to a [`Block`], where pairs of rows of the right factor are so many numbers apart, and each step begins so many bytes
+    /// behind `right` as the table says.
+    ///
+    /// # Safety
+    ///
+    /// As many steps as the table has are there, at least one, and room for the block.
+    #[inline(always)]
+    pub(crate) unsafe fn multiply_at(
+        &self,
+        left: *const Bf16,
+        right: (*const Bf16, usize),
+        table: &[isize],
+        to: *mut f32,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if self.tiles.is_some() {
+            // SAFETY: the same contract, and tiles are configured.
+            return unsafe { amx::multiply_at(left, right, table, to) };
+        }
+        // SAFETY: the same contract.
+        unsafe { to.write_bytes(0, BLOCK * BLOCK) }
+        for (step, &offset) in table.iter().enumerate() {
+            let from = right.0.wrapping_byte_offset(offset);
+            // SAFETY: the same contract.
+            unsafe { add_one_by_one(left.add(step * STEP), (from, right.1), to, BLOCK) }
+        }
+    }
+}
+
+/// Adds the product of a step to a block, number by number; the right factor's pairs of rows are so many numbers apart.
+///
+/// # Safety
+///
+/// The step is there, and the block.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn add_one_by_one(left: *const Bf16, right: (*const Bf16, usize), to: *mut f32, apart: usize) {
+    for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
+        for i in 0..BLOCK {
+            unsafe {
+                let l = *left.add(row * BLOCK + i);
+                let r = *right.0.add(i / 2 * right.1 + 2 * column + i % 2);
+                *to.add(row * apart + column) += l.to_f32() * r.to_f32();
+            }
+        }
+    }
+}
+
+/// The right factor of a panel: pairs of its columns.
+///
+/// # Safety
+///
+/// The panel is there, and room for its [`steps`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn pairs_of_columns<V: Lanes>(panel: *const f32, columns: usize, to: *mut Bf16) {
+    for pair in 0..steps(columns) * BLOCK / 2 {
+        for side in (0..BLOCK).step_by(V::LANES) {
+            unsafe {
+                let [mut even, mut odd] = [V::splat(0.0); 2];
+                if 2 * pair < columns {
+                    even = V::load(panel.add(2 * pair * BLOCK + side));
+                }
+                if 2 * pair + 1 < columns {
+                    odd = V::load(panel.add((2 * pair + 1) * BLOCK + side));
+                }
+                V::bf16_pairs(even, odd).store(to.add(2 * (pair * BLOCK + side)).cast());
+            }
+        }
+    }
+}
+
+/// The right factor of a panel turned: pairs of its rows, a step of them for each 32 of its columns, so many numbers apart.
+///
+/// # Safety
+///
+/// The panel is there, and room for these.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn pairs_of_rows<V: Lanes>(panel: *const f32, columns: usize, to: *mut Bf16, apart: usize) {
+    for column in (0..steps(columns) * BLOCK).step_by(V::LANES) {
+        let there = columns.saturating_sub(column).min(V::LANES);
+        for side in (0..BLOCK).step_by(2 * V::LANES) {
+            unsafe {
+                // Two rows are as wide as a number.
+                let mut lines = V::zeros();
+                for (i, line) in lines.as_mut().iter_mut().enumerate().take(there) {
+                    let from = panel.add((column + i) * BLOCK + side);
+                    *line = V::bf16(V::load(from), V::load(from.add(V::LANES)));
+                }
+                let to = to.add(column / BLOCK * apart + 2 * (side / 2 * BLOCK + column % BLOCK));
+                for (i, pair) in V::transposed(lines).as_ref().iter().enumerate() {
+                    pair.store(to.add(2 * i * BLOCK).cast());
+                }
+            }
+        }
+    }
+}
+
+/// The left factor of 32 rows of a weight, from the `first` on; those that are not there are 0.
+///
+/// # Safety
+///
+/// There is room for its [`steps`].
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn rows<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+    let inputs = weight.inputs();
+    for row in 0..BLOCK {
+        let there = first + row < weight.outputs();
+        for (step, input) in (0..inputs).step_by(BLOCK).enumerate() {
+            let count = if there { BLOCK.min(inputs - input) } else { 0 };
+            unsafe {
+                let from = weight.pointer().wrapping_add((first + row) * inputs + input);
+                store_line::<V>(from, count, to.add(step * STEP + row * BLOCK));
+            }
+        }
+    }
+}
+
+/// The first `count` numbers of a line of bf16, and zeros.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `rows`")]
+unsafe fn store_line<V: Lanes>(from: *const f32, count: usize, to: *mut Bf16) {
+    for side in (0..BLOCK).step_by(2 * V::LANES) {
+        unsafe {
+            let (low, high) = (some::<V>(from, side, count), some::<V>(from, side + V::LANES, count));
+            V::bf16(low, high).store(to.add(side).cast());
+        }
+    }
+}
+
+/// A vector of numbers from the `at`-th on, and zeros from the `count`-th on.
+///
+/// # Safety
+///
+/// `count` numbers are there.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `rows`")]
+pub(crate) unsafe fn some<V: Lanes>(from: *const f32, at: usize, count: usize) -> V {
+    unsafe {
+        match count.saturating_sub(at).min(V::LANES) {
+            all if all == V::LANES => V::load(from.add(at)),
+            0 => V::splat(0.0),
+            some => V::load_first(from.add(at), some),
+        }
+    }
+}
+
+/// The left factor of 32 columns of a weight, from the `first` on; those that are not there are 0.
+///
+/// # Safety
+///
+/// There is room for the [`steps`] of its rows.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn columns<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+    for (step, output) in (0..weight.outputs()).step_by(BLOCK).enumerate() {
+        for across in (0..BLOCK).step_by(V::LANES) {
+            let input = first + across;
+            for down in (0..BLOCK).step_by(2 * V::LANES) {
+                unsafe {
+                    let square = pairs::<V>(weight, output + down, input);
+                    for (i, pairs) in square.as_ref().iter().enumerate() {
+                        pairs.store(to.add(step * STEP + (across + i) * BLOCK + down).cast());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As many columns of a weight as a vector has numbers, from these on: of each, pairs of its rows, as many. What is not there is 0.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `columns`")]
+unsafe fn pairs<V: Lanes>(weight: Weight, output: usize, input: usize) -> V::Square {
+    let (outputs, inputs) = (weight.outputs(), weight.inputs());
+    let count = inputs.saturating_sub(input).min(V::LANES);
+    unsafe {
+        // Two rows are as wide as a number.
+        let mut pairs = V::zeros();
+        for (output, pair) in (output..outputs).step_by(2).zip(pairs.as_mut()) {
+            let from = weight.pointer().wrapping_add(output * inputs + input);
+            let odd = if output + 1 < outputs { some::<V>(from.wrapping_add(inputs), 0, count) } else { V::splat(0.0) };
+            *pair = V::bf16_pairs(some::<V>(from, 0, count), odd);
+        }
+        V::transposed(pairs)
+    }
+}
+
+/// The left factor of 32 columns of panels turned, from the `first` on, a step a panel, and the sum of each before it was rounded.
+///
+/// # Safety
+///
+/// There is room for so many steps.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn columns_of_panels<V: Lanes>(panels: &Panels, first: usize, to: *mut Bf16) -> [f32; BLOCK] {
+    let columns = panels.columns();
+    let mut sums = unsafe { [V::splat(0.0); BLOCK] };
+    for panel in 0..panels.panels() {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            for side in (0..BLOCK).step_by(2 * V::LANES) {
+                unsafe {
+                    let from = panels.pointer().wrapping_add(panel * apart::<V>(columns) + (first + i) * BLOCK + side);
+                    let both = match first + i < columns {
+                        true => [V::load(from), V::load(from.add(V::LANES))],
+                        false => [V::splat(0.0); 2],
+                    };
+                    *sum = sum.add(both[0].add(both[1]));
+                    V::bf16(both[0], both[1]).store(to.add(panel * STEP + i * BLOCK + side).cast());
+                }
+            }
+        }
+    }
+    let mut whole = [0.0; BLOCK];
+    for (whole, sum) in whole.iter_mut().zip(sums) {
+        *whole = unsafe { sum.sum() };
+    }
+    whole
+}
