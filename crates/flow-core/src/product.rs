@@ -3,7 +3,10 @@
 //! Weights, gradients and everything between two products stay f32; in bf16 both factors of a product are rounded to 8 bits
 //! of mantissa, in TF32 to 11, and the result comes back as f32. Log-determinants, bases and losses have no such products in
 //! them. bf16 is faster where the processor multiplies it (AVX512-BF16, AMX, CUDA from Ampere on); on other processors the
-//! rounded factors are multiplied in f32, which takes up to twice as long as f32 alone.
+//! rounded factors are multiplied in f32, which takes somewhat longer than f32 alone.
+//!
+//! What is here is libtorch's. Nets of dense layers and convolutions ask [`dense::rounding`](crate::dense::rounding) instead, where
+//! [`dense`](crate::dense) applies: by AMX, and on processors that do not multiply bf16 at all.
 
 use std::cell::Cell;
 use std::fmt;

@@ -6,6 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
 
+use crate::block::Right;
 use crate::weight::Bf16;
 use crate::{Instructions, instructions};
 
@@ -86,60 +87,15 @@ impl Drop for Tiles {
     }
 }
 
-/// `Ready::multiply` of [`block`](crate::block).
+/// [`Ready::multiply`](crate::block::Ready::multiply).
 ///
 /// # Safety
 ///
 /// As that; [`Tiles`] of this thread are configured.
-pub(crate) unsafe fn multiply(left: *const Bf16, right: *const Bf16, steps: usize, to: *mut f32, apart: usize) {
-    debug_assert!(steps > 0, "a product of something");
-    // SAFETY: each step reads 2 KiB from either side, which are there by the contract, as is the block that is written; tiles are
-    // nobody else's while it runs, and what it changes is said.
-    unsafe {
-        asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{left} + {line}]",
-            "tileloadd tmm6, [{right} + 2*{line}]",
-            "tileloadd tmm7, [{right} + 2*{line} + 64]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm5, [{left} + {line} + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {left}, 2048",
-            "add {right}, 2048",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{to} + {apart}], tmm0",
-            "tilestored [{to} + {apart} + 64], tmm1",
-            "tilestored [{below} + {apart}], tmm2",
-            "tilestored [{below} + {apart} + 64], tmm3",
-            left = inout(reg) left => _,
-            right = inout(reg) right => _,
-            steps = inout(reg) steps => _,
-            line = in(reg) 64_usize,
-            to = in(reg) to,
-            below = in(reg) to.add(16 * apart),
-            apart = in(reg) apart * size_of::<f32>(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
-        );
-    }
-}
-
-/// `Ready::multiply_at` of [`block`](crate::block).
-///
-/// # Safety
-///
-/// As that; [`Tiles`] of this thread are configured.
-pub(crate) unsafe fn multiply_at(left: *const Bf16, (right, row): (*const Bf16, usize), table: &[isize], to: *mut f32) {
-    debug_assert!(!table.is_empty(), "a product of something");
-    // SAFETY: as above; the right factor's steps are where the table says.
+pub(crate) unsafe fn multiply(left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
+    debug_assert!(!right.steps.is_empty(), "a product of something");
+    // SAFETY: each step reads 2 KiB of the left factor and as much of the right one, from where the table says; they are there by the
+    // contract, as is the block that is written. Tiles are nobody else's while it runs, and what it changes is said.
     unsafe {
         asm!(
             "tilezero tmm0",
@@ -161,18 +117,20 @@ pub(crate) unsafe fn multiply_at(left: *const Bf16, (right, row): (*const Bf16, 
             "add {table}, 8",
             "dec {steps}",
             "jnz 2b",
-            "tilestored [{to} + 2*{line}], tmm0",
-            "tilestored [{to} + 2*{line} + 64], tmm1",
-            "tilestored [{to} + 2*{line} + 2048], tmm2",
-            "tilestored [{to} + 2*{line} + 2112], tmm3",
+            "tilestored [{to} + {apart}], tmm0",
+            "tilestored [{to} + {apart} + 64], tmm1",
+            "tilestored [{below} + {apart}], tmm2",
+            "tilestored [{below} + {apart} + 64], tmm3",
             left = inout(reg) left => _,
-            right = in(reg) right,
+            right = in(reg) right.at,
             at = out(reg) _,
-            table = inout(reg) table.as_ptr() => _,
-            steps = inout(reg) table.len() => _,
+            table = inout(reg) right.steps.as_ptr() => _,
+            steps = inout(reg) right.steps.len() => _,
             line = in(reg) 64_usize,
-            row = in(reg) row * size_of::<Bf16>(),
+            row = in(reg) right.row * size_of::<Bf16>(),
             to = in(reg) to,
+            below = in(reg) to.add(16 * apart),
+            apart = in(reg) apart * size_of::<f32>(),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),

@@ -60,7 +60,7 @@ impl Halves {
     }
 }
 
-/// A block, `apart` numbers from one row to the next.
+/// A block by itself, row after row.
 #[repr(C, align(64))]
 pub(crate) struct Block(pub [f32; BLOCK * BLOCK]);
 
@@ -79,79 +79,59 @@ impl Ready {
         }
     }
 
-    /// A block of so many steps, to rows that are `apart` numbers apart.
+    /// The product of as many steps as the right factor has, to rows that are `apart` numbers apart.
     ///
     /// # Safety
     ///
-    /// So many steps of both factors are there, one after the other, at least one, and room for the block.
+    /// So many steps of the left factor are there, one after the other, at least one, those of the right factor, and room for the block.
     #[inline(always)]
-    pub(crate) unsafe fn multiply(
-        &self,
-        left: *const Bf16,
-        right: *const Bf16,
-        steps: usize,
-        to: *mut f32,
-        apart: usize,
-    ) {
+    pub(crate) unsafe fn multiply(&self, left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
         #[cfg(target_arch = "x86_64")]
         if self.tiles.is_some() {
             // SAFETY: the same contract, and tiles are configured.
-            return unsafe { amx::multiply(left, right, steps, to, apart) };
-        }
-        for row in 0..BLOCK {
-            // SAFETY: the same contract.
-            unsafe { to.add(row * apart).write_bytes(0, BLOCK) }
-        }
-        for step in 0..steps {
-            // SAFETY: the same contract.
-            unsafe { add_one_by_one(left.add(step * STEP), (right.add(step * STEP), 2 * BLOCK), to, apart) }
-        }
-    }
-
-    /// The same to a [`Block`], where pairs of rows of the right factor are so many numbers apart, and each step begins so many bytes
-    /// behind `right` as the table says.
-    ///
-    /// # Safety
-    ///
-    /// As many steps as the table has are there, at least one, and room for the block.
-    #[inline(always)]
-    pub(crate) unsafe fn multiply_at(
-        &self,
-        left: *const Bf16,
-        right: (*const Bf16, usize),
-        table: &[isize],
-        to: *mut f32,
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if self.tiles.is_some() {
-            // SAFETY: the same contract, and tiles are configured.
-            return unsafe { amx::multiply_at(left, right, table, to) };
+            return unsafe { amx::multiply(left, right, to, apart) };
         }
         // SAFETY: the same contract.
-        unsafe { to.write_bytes(0, BLOCK * BLOCK) }
-        for (step, &offset) in table.iter().enumerate() {
-            let from = right.0.wrapping_byte_offset(offset);
-            // SAFETY: the same contract.
-            unsafe { add_one_by_one(left.add(step * STEP), (from, right.1), to, BLOCK) }
-        }
+        unsafe { multiply_by_one(left, right, to, apart) }
     }
 }
 
-/// Adds the product of a step to a block, number by number; the right factor's pairs of rows are so many numbers apart.
+/// Where a block finds its right factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a> {
+    pub at: *const Bf16,
+    /// From a pair of rows to the next.
+    pub row: usize,
+    /// Where each step begins, so many bytes behind `at`.
+    pub steps: &'a [isize],
+}
+
+/// So many steps, one after the other.
+pub(crate) fn in_a_row(steps: usize) -> Vec<isize> {
+    (0..steps).map(|step| (step * STEP * size_of::<Bf16>()) as isize).collect()
+}
+
+/// Number by number.
 ///
 /// # Safety
 ///
-/// The step is there, and the block.
+/// That of [`Ready::multiply`].
+#[cold]
+#[inline(never)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn add_one_by_one(left: *const Bf16, right: (*const Bf16, usize), to: *mut f32, apart: usize) {
+unsafe fn multiply_by_one(left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
     for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
-        for i in 0..BLOCK {
-            unsafe {
-                let l = *left.add(row * BLOCK + i);
-                let r = *right.0.add(i / 2 * right.1 + 2 * column + i % 2);
-                *to.add(row * apart + column) += l.to_f32() * r.to_f32();
+        let mut sum = 0.0;
+        for (step, &offset) in right.steps.iter().enumerate() {
+            for i in 0..BLOCK {
+                unsafe {
+                    let l = *left.add(step * STEP + row * BLOCK + i);
+                    let r = *right.at.byte_offset(offset).add(i / 2 * right.row + 2 * column + i % 2);
+                    sum += l.to_f32() * r.to_f32();
+                }
             }
         }
+        unsafe { *to.add(row * apart + column) = sum }
     }
 }
 

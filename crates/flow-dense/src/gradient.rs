@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::adam::{self, Coefficients, block_by};
-use crate::block::{self, BLOCK, Halves, Ready, STEP};
+use crate::block::{self, BLOCK, Halves, Ready, Right, STEP};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
@@ -187,7 +187,7 @@ with_lanes! {
 unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
     let Blocks { grad, right, outputs, inputs, target, bias } = work;
     let (panels, across) = (grad.panels(), block::steps(*inputs));
-    let mut left = Halves::empty(panels);
+    let (mut left, steps) = (Halves::empty(panels), block::in_a_row(panels));
     let mut rows = vec![0.0; across * STEP];
     let (ready, mut sums) = (Ready::new(), Vec::new());
     while let Some((strips, _)) = grid.next(part) {
@@ -196,7 +196,9 @@ unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Ve
                 let of_bias = block::columns_of_panels::<V>(grad, first, left.pointer_mut());
                 for i in 0..across {
                     let to = rows.as_mut_ptr().add(i * BLOCK);
-                    ready.multiply(left.pointer(), right.pointer().add(i * panels * STEP), panels, to, across * BLOCK);
+                    let at = right.pointer().add(i * panels * STEP);
+                    let right = Right { at, row: 2 * BLOCK, steps: &steps };
+                    ready.multiply(left.pointer(), right, to, across * BLOCK);
                 }
                 let mut squares = 0.0;
                 for (r, row) in rows.chunks_exact(across * BLOCK).enumerate().take(outputs - first) {

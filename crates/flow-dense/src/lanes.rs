@@ -372,4 +372,52 @@ mod tests {
         assert!(odd[2..5].iter().all(|x| x.is_nan()), "{odd:?}");
         assert_eq!(odd[5], f32::INFINITY);
     }
+
+    with_lanes! {
+        /// Two vectors as bf16, one after the other, and as pairs; each rounded. Returns how many numbers a vector has.
+        unsafe fn as_bf16(numbers: &[f32; 2 * LINE], to: [&mut [Bf16; 2 * LINE]; 2], rounded: &mut [f32; LINE]) -> usize = as_bf16_by
+    }
+
+    /// # Safety
+    ///
+    /// The processor has what `V` needs.
+    #[inline(always)]
+    unsafe fn as_bf16_by<V: Lanes>(
+        numbers: &[f32; 2 * LINE],
+        [row, pairs]: [&mut [Bf16; 2 * LINE]; 2],
+        rounded: &mut [f32; LINE],
+    ) -> usize {
+        // SAFETY: no vector is longer than a line.
+        unsafe {
+            let (first, second) = (V::load(numbers.as_ptr()), V::load(numbers.as_ptr().add(V::LANES)));
+            V::bf16(first, second).store(row.as_mut_ptr().cast());
+            V::bf16_pairs(first, second).store(pairs.as_mut_ptr().cast());
+            first.rounded().store(rounded.as_mut_ptr());
+        }
+        V::LANES
+    }
+
+    #[test]
+    fn vectors_are_rounded_as_numbers_are() {
+        let odd = [f32::NAN, f32::INFINITY, -0.0, f32::MAX, f32::MIN_POSITIVE / 3.0, f32::from_bits(0xffff_ffff)];
+        for seed in 0..100u32 {
+            let mut numbers: [f32; 2 * LINE] = std::array::from_fn(|i| {
+                let bits = (seed * 64 + i as u32).wrapping_mul(2_654_435_761);
+                f32::from_bits(bits)
+            });
+            numbers[3..][..odd.len()].copy_from_slice(&odd);
+            // Half way, below and above an even number and an odd one.
+            numbers[9..13].copy_from_slice(&[0x3f80_8000, 0x3f81_8000, 0x3f80_8001, 0x3f81_7fff].map(f32::from_bits));
+            let (mut row, mut pairs) = ([Bf16::default(); 2 * LINE], [Bf16::default(); 2 * LINE]);
+            let mut rounded = [0.0; LINE];
+            // SAFETY: there is room for all.
+            let lanes = unsafe { as_bf16(&numbers, [&mut row, &mut pairs], &mut rounded) };
+            let right = numbers.map(Bf16::nearest);
+            assert_eq!(row[..2 * lanes], right[..2 * lanes]);
+            for i in 0..lanes {
+                assert_eq!(pairs[2 * i..2 * i + 2], [right[i], right[lanes + i]], "{i}");
+                assert_eq!(rounded[i].to_bits(), right[i].to_f32().to_bits(), "{i}");
+            }
+        }
+    }
 }

@@ -13,6 +13,9 @@
 //! Maps that an image model has between its convolutions are a pass each, too: [`scale_channels`] and [`mix_channels`], and the
 //! splines [`SplineLaw`] and [`SplineTable`].
 //!
+//! Factors of products can be rounded to bf16 ([`Rounding`]), which a processor with AMX multiplies many times as fast: blocks of a
+//! product are its tiles then, and factors are laid out for them.
+//!
 //! Tiles are as large as a processor has registers for ([`instructions`]); without any of these instructions all of it is as right,
 //! and slow.
 

@@ -3,7 +3,7 @@
 //! A step of a convolution is 32 channels of one tap. Of the right factor it reads pairs of channels where they lie, at the places that the
 //! tap looks at; a table says where each step begins.
 
-use crate::block::{self, BLOCK, Block, Halves, Ready, STEP};
+use crate::block::{self, BLOCK, Block, Halves, Ready, Right, STEP};
 use crate::convolution::{Shape, Work, finish, offsets};
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
@@ -113,7 +113,8 @@ unsafe fn run_by<V: Lanes>(work: &Work, left: &Halves, x: &Pairs, table: &[isize
             unsafe {
                 let left = left.pointer().add(first / BLOCK * table.len() * STEP);
                 let right = x.numbers.pointer().add(2 * (x.front + place));
-                ready.multiply_at(left, (right, 2 * x.plane), table, sums.0.as_mut_ptr());
+                let right = Right { at: right, row: 2 * x.plane, steps: table };
+                ready.multiply(left, right, sums.0.as_mut_ptr(), BLOCK);
                 for channel in first..work.shape.outputs.min(first + BLOCK) {
                     for across in (0..BLOCK).step_by(V::ACROSS) {
                         let from = sums.0.as_ptr().add((channel - first) * BLOCK + across);
@@ -134,7 +135,7 @@ pub(crate) fn filter_gradient(grad: &Planes, x: &Planes, taps: usize) -> Vec<f32
         return out;
     }
     let pairs = [0, 1].map(|first| PairsOfPlaces::of(x, first));
-    let mut left = Halves::empty(steps);
+    let (mut left, steps) = (Halves::empty(steps), block::in_a_row(steps));
     let (ready, mut sums) = (Ready::new(), Block([0.0; BLOCK * BLOCK]));
     let offsets = offsets(images.row(), taps);
     for first in (0..outputs).step_by(BLOCK) {
@@ -145,8 +146,9 @@ pub(crate) fn filter_gradient(grad: &Planes, x: &Planes, taps: usize) -> Vec<f32
             let from = (images.front() as isize + offsets[tap]) as usize;
             // SAFETY: planes have zeros in front and behind, as far as any tap looks.
             unsafe {
-                let right = pairs[from % 2].from_place(input, from);
-                ready.multiply(left.pointer(), right, steps, sums.0.as_mut_ptr(), BLOCK);
+                let at = pairs[from % 2].at(input, from);
+                let right = Right { at, row: 2 * BLOCK, steps: &steps };
+                ready.multiply(left.pointer(), right, sums.0.as_mut_ptr(), BLOCK);
             }
             for (o, row) in (first..outputs).zip(sums.0.chunks_exact(BLOCK)) {
                 (input..inputs).zip(row).for_each(|(i, sum)| out[(o * inputs + i) * taps + tap] = *sum);
@@ -179,7 +181,7 @@ impl PairsOfPlaces {
     /// # Safety
     ///
     /// It is the first place of one.
-    unsafe fn from_place(&self, channel: usize, place: usize) -> *const Bf16 {
+    unsafe fn at(&self, channel: usize, place: usize) -> *const Bf16 {
         let pair = channel / BLOCK * self.pairs + (place - self.first) / 2;
         // SAFETY: by the contract.
         unsafe { self.numbers.pointer().add(pair * 2 * BLOCK) }

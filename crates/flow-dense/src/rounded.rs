@@ -1,6 +1,6 @@
 //! Layers, and the way back through them, whose factors are rounded to bf16 and whose sums are f32.
 
-use crate::block::{self, BLOCK, Block, Halves, Ready, STEP};
+use crate::block::{self, BLOCK, Block, Halves, Ready, Right, STEP};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
@@ -57,7 +57,7 @@ pub(crate) struct Work<'a, D> {
     /// The right factors of all terms, panel after panel.
     right: Halves,
     /// Of a panel, of all terms.
-    steps: usize,
+    steps: Vec<isize>,
     grid: Grid,
 }
 
@@ -65,7 +65,7 @@ impl<'a, D: Direction> Work<'a, D> {
     /// Of so many panels, for so many threads, which lay out the right factors.
     pub(crate) fn new(direction: &'a D, first: First, panels: usize, threads: usize) -> Self {
         let terms = direction.terms();
-        let steps = terms.iter().map(|(_, x)| block::steps(x.columns())).sum();
+        let steps: usize = terms.iter().map(|(_, x)| block::steps(x.columns())).sum();
         let mut right = Halves::empty(panels * steps);
         let to = Shared(right.pointer_mut().cast());
         in_parallel(threads.min(panels).max(1), &|part, parts| {
@@ -79,7 +79,7 @@ impl<'a, D: Direction> Work<'a, D> {
             }
         });
         let grid = Grid::new(first, (block::steps(direction.columns()), panels), (1, panels), threads);
-        Work { direction, right, steps, grid }
+        Work { direction, right, steps: block::in_a_row(steps), grid }
     }
 }
 
@@ -106,7 +106,7 @@ unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, to: *mut Bf16) {
 pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize) {
     let Work { direction, right, steps, grid } = work;
     let columns = direction.columns();
-    let (mut left, mut sums) = (Halves::empty(*steps), Block([0.0; BLOCK * BLOCK]));
+    let (mut left, mut sums) = (Halves::empty(steps.len()), Block([0.0; BLOCK * BLOCK]));
     let ready = Ready::new();
     while let Some((strips, panels)) = grid.next(part) {
         for first in strips.map(|strip| strip * BLOCK) {
@@ -117,8 +117,9 @@ pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize)
             }
             for panel in panels.clone() {
                 unsafe {
-                    let right = right.pointer().add(panel * steps * STEP);
-                    ready.multiply(left.pointer(), right, *steps, sums.0.as_mut_ptr(), BLOCK);
+                    let at = right.pointer().add(panel * steps.len() * STEP);
+                    let right = Right { at, row: 2 * BLOCK, steps };
+                    ready.multiply(left.pointer(), right, sums.0.as_mut_ptr(), BLOCK);
                     for column in first..columns.min(first + BLOCK) {
                         let from = sums.0.as_ptr().add((column - first) * BLOCK);
                         let tile = [[V::load(from), V::load(from.add(V::LANES))]];

@@ -268,6 +268,9 @@ impl PlainConditionerBackward for Back<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use flow_core::product::Precision;
     use flow_core::rng::with_seed;
     use flow_core::{ToParameters, gradient_of};
     use flow_cuda::kernels::emulated;
@@ -283,6 +286,42 @@ mod tests {
         let off = (fast - plain).abs().max().double_value(&[]);
         let most = plain.abs().max().double_value(&[]);
         assert!(off <= 1e-5 * (1.0 + most), "{what}: {off} of {most}");
+    }
+
+    /// What a net makes of `x`, the gradient of its input and those of its parameters, by name.
+    fn both_ways(net: &Mlp, vs: &nn::VarStore, x: &Tensor, grad: &Tensor) -> Vec<(String, Tensor)> {
+        let slope = Slope(net.activation.slope().expect("two straight lines"));
+        let variables: BTreeMap<_, _> = vs.variables().into_iter().collect();
+        variables.values().for_each(|v| drop(gradient_of(v).expect("all are trained").zero_()));
+        let kept = Trained { net, slope, context: 0 }.forward_keeping_rows(x);
+        let back = kept.back.backward(grad, true, &mut ToParameters).expect("it is wanted");
+        let of_parameters = variables.iter().map(|(name, v)| (name.clone(), v.grad().copy()));
+        let own = [("output", kept.parameters), ("outside of training", forward(net, slope, x)), ("input", back)];
+        own.map(|(name, tensor)| (name.to_owned(), tensor)).into_iter().chain(of_parameters).collect()
+    }
+
+    /// What comes out is off by some 2^-9, as factors are. In gradients there are units, too, that are on the other side of their kink.
+    #[test]
+    fn in_bf16_it_is_the_same_but_for_rounding() {
+        for (residual, skip, rows) in [(false, false, 300), (true, true, 70)] {
+            let config = MlpConfig { hidden: 70, layers: 3, residual, skip, zero_last: false, ..MlpConfig::default() };
+            let vs = nn::VarStore::new(Device::Cpu);
+            let net = config.build(&vs.root(), 13, 37, 1).unwrap();
+            let draw = |columns: i64| Tensor::randn([rows, columns], (Kind::Float, Device::Cpu));
+            let (x, grad) = with_seed(2, || (draw(13), draw(37)));
+            flow_core::no_grad(|| {
+                let exact = both_ways(&net, &vs, &x, &grad);
+                let rounded = Precision::Bf16.scope(|| both_ways(&net, &vs, &x, &grad));
+                for ((name, exact), (_, rounded)) in exact.iter().zip(&rounded) {
+                    let off = (rounded - exact).square().mean(None).sqrt() / exact.square().mean(None).sqrt();
+                    let off = off.double_value(&[]);
+                    // The output's bias has the gradient that came in.
+                    let least = if name == "out.bias" { 0.0 } else { 1e-4 };
+                    let most = if name.starts_with("out") && name != "out.bias" { 2e-2 } else { 0.2 };
+                    assert!((least..most).contains(&off), "{config:?}: {name}: {off}");
+                }
+            });
+        }
     }
 
     /// Against libtorch's layers and autograd's gradients, in every shape that a net has, for rows of one part and of several.
