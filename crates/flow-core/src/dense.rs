@@ -1,5 +1,6 @@
 //! Layers, convolutions and elementwise maps by [`flow_dense`] instead of libtorch: when, and how tensors are looked at for it.
 
+use std::cell::Cell;
 use std::ops::{Range, RangeInclusive};
 
 use flow_dense::{Bf16, Images, Instructions, Panels, Planes, Rounding, instructions, multiplies_bf16};
@@ -10,13 +11,13 @@ use crate::product::{Precision, processor_multiplies_bf16};
 /// Rows from which on panels are worth filling.
 const FEWEST_ROWS: i64 = 16;
 /// Rows with which training gains by it, as far as measured. With more than 512, products of f32 take nearly all of the time, and with
-/// AVX-512 a library's are as fast.
+/// AVX-512 a library's are as fast; rounded ones libtorch would multiply from a tape.
 fn trained_rows() -> RangeInclusive<i64> {
     let f32_by_avx512 = instructions() == Some(Instructions::Avx512) && rounding() == Rounding::None;
     32..=if f32_by_avx512 { 512 } else { 8192 }
 }
 
-/// Whether dense layers on `x: [n, ..]` are computed by [`flow_dense`]: of f32 on a processor that has the instructions
+/// Whether dense layers on `x: [n, ..]`, f32, are computed by [`flow_dense`]: on a processor that has the instructions
 /// ([`flow_dense::available`], which the environment can deny), outside of autograd, for however many rows. It is the same
 /// mathematics, summed in another order: last bits differ from libtorch's. bf16 products are libtorch's where the processor multiplies
 /// bf16 by other instructions than AMX.
@@ -30,7 +31,31 @@ pub fn applies_to_images(x: &Tensor) -> bool {
 }
 
 fn applies_to_products() -> bool {
-    Precision::now() != Precision::Bf16 || multiplies_bf16() || !processor_multiplies_bf16()
+    let rounds = multiplies_bf16() || !processor_multiplies_bf16();
+    Precision::now() != Precision::Bf16 || rounds && !rounds_by_libtorch()
+}
+
+thread_local! {
+    static LEFT_TO_LIBTORCH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`; products of rounded factors on this thread are libtorch's meanwhile, as they are on a tape: two ways to round them would come
+/// to different numbers, where the same are to come out twice.
+pub(crate) fn rounded_by_libtorch<T>(f: impl FnOnce() -> T) -> T {
+    /// Puts back what was, also where `f` panics.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            LEFT_TO_LIBTORCH.set(self.0);
+        }
+    }
+    let _before = Before(LEFT_TO_LIBTORCH.replace(true));
+    f()
+}
+
+/// Whether rounded factors are libtorch's to multiply on this thread now.
+pub(crate) fn rounds_by_libtorch() -> bool {
+    LEFT_TO_LIBTORCH.get() && Precision::now() == Precision::Bf16
 }
 
 /// How it rounds factors, by the precision of products on this thread.

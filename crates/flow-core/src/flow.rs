@@ -111,7 +111,9 @@ impl Flow {
     ///
     /// The mode in which a step draws noise (dropout) or looks at the batch (BatchNorm in training) cannot be rebuilt.
     pub fn backward_rebuilding(&self, x: &Tensor, context: Option<&Tensor>) -> Rebuilt {
-        let (z, log_det) = crate::no_grad(|| self.bijection.forward(x, context));
+        // The way back tapes each map anew, and is to find the same numbers.
+        let forward = || crate::no_grad(|| self.bijection.forward(x, context));
+        let (z, log_det) = crate::dense::rounded_by_libtorch(forward);
         let n = x.size()[0];
         let base = crate::no_grad(|| self.base.log_prob(&z));
         let grad_log_det = log_det.full_like(-1.0 / n as f64);

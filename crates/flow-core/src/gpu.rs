@@ -4,13 +4,13 @@ use flow_cuda::kernels::{self, Layer, Rounding};
 use tch::{Kind, Tensor};
 
 use crate::Gradients;
-use crate::dense::taped;
+use crate::dense::{rounds_by_libtorch, taped};
 use crate::product::Precision;
 
 /// Whether kernels of our own compute on `x`: f32 on a GPU that can run them, outside of autograd. It is the same mathematics
-/// as libtorch's, summed in another order: last bits differ.
+/// as libtorch's, summed in another order: last bits differ. What a tape is to be compared with in bf16 is libtorch's.
 pub fn applies(x: &Tensor) -> bool {
-    kernels::applies(x) && !taped()
+    kernels::applies(x) && !taped() && !rounds_by_libtorch()
 }
 
 /// How they round factors, by the precision of products on this thread.

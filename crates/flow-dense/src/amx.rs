@@ -4,14 +4,15 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use crate::block::Right;
+use crate::bf16::Right;
 use crate::weight::Bf16;
 use crate::{Instructions, instructions};
 
 /// Whether this processor has them, beside AVX-512, and the system lets this process use them.
-pub(crate) fn available() -> bool {
+pub(crate) fn usable() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| instructions() == Some(Instructions::Avx512) && there() && allowed())
 }
@@ -67,16 +68,16 @@ static WHOLE: Configuration = Configuration {
 };
 
 /// This thread's tiles, ready as long as it lives.
-pub(crate) struct Tiles(());
+pub(crate) struct Tiles(PhantomData<*mut ()>);
 
 impl Tiles {
     /// # Safety
     ///
-    /// They are [`available`].
+    /// They are [`usable`], and there are no others of this thread.
     pub(crate) unsafe fn configured() -> Self {
         // SAFETY: the processor has the instruction, and it reads 64 bytes.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, readonly, preserves_flags)) }
-        Tiles(())
+        Tiles(PhantomData)
     }
 }
 
@@ -87,11 +88,11 @@ impl Drop for Tiles {
     }
 }
 
-/// [`Ready::multiply`](crate::block::Ready::multiply).
+/// [`Ready::multiply`](crate::bf16::Ready::multiply).
 ///
 /// # Safety
 ///
-/// As that; [`Tiles`] of this thread are configured.
+/// As that, and there is a step; [`Tiles`] of this thread are configured.
 pub(crate) unsafe fn multiply(left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
     debug_assert!(!right.steps.is_empty(), "a product of something");
     // SAFETY: each step reads 2 KiB of the left factor and as much of the right one, from where the table says; they are there by the

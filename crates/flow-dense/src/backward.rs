@@ -8,7 +8,7 @@ use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::Tile;
 use crate::weight::{Bf16, Weight};
-use crate::{block, blocks, columns, tile};
+use crate::{bf16, blocks, columns, tile};
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub struct ThenBack<'a> {
 ///
 /// If sizes do not go together.
 pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, threads: usize) -> Panels {
-    if then.rounding == Rounding::Bf16 && !block::used() {
+    if then.rounding == Rounding::Bf16 && !bf16::used() {
         let then = ThenBack { rounding: Rounding::None, ..then };
         return backward(&Copies::of(terms, threads).terms(terms), used, then, threads);
     }
@@ -177,7 +177,7 @@ impl Direction for Work<'_> {
 
     #[inline(always)]
     unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
-        unsafe { block::columns::<V>(weight, first, to) }
+        unsafe { bf16::columns::<V>(weight, first, to) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::block;
+use crate::bf16;
 use crate::forward::{Slope, below};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::planes::Planes;
@@ -120,7 +120,7 @@ pub(crate) fn offsets(row: usize, taps: usize) -> [isize; 9] {
 }
 
 fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Planes {
-    if then.rounding == Rounding::Bf16 && !block::used() {
+    if then.rounding == Rounding::Bf16 && !bf16::used() {
         let numbers = rounded_numbers(filters.numbers, 1);
         let then = ThenPlanes { rounding: Rounding::None, ..then };
         return run_with(Filters { numbers: &numbers, ..filters }, shape, &x.rounded(), then);

@@ -4,7 +4,7 @@ use crate::convolution::offsets;
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
 use crate::rounded::Rounding;
-use crate::{block, planes_rounded};
+use crate::{bf16, planes_rounded};
 
 /// The gradient `[outputs, inputs, k, k]` of filters with so many taps, 1 or 9, from that of their output and from their input, both
 /// rounded as `rounding` says; on this thread.
@@ -17,7 +17,7 @@ pub fn filter_gradient(grad: &Planes, x: &Planes, rounding: Rounding, taps: usiz
     assert!(taps == 1 || taps == 9, "{taps} taps");
     match rounding {
         Rounding::None => {}
-        Rounding::Bf16 if block::used() => return planes_rounded::filter_gradient(grad, x, taps),
+        Rounding::Bf16 if bf16::used() => return planes_rounded::filter_gradient(grad, x, taps),
         Rounding::Bf16 => return filter_gradient(&grad.rounded(), &x.rounded(), Rounding::None, taps),
     }
     let mut out = vec![0.0; grad.channels() * x.channels() * taps];

@@ -9,7 +9,7 @@ use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::{self, Left, TO_READ, Tile, at_once, by_rows, multiply_asking, tiles};
 use crate::weight::{Bf16, Weight};
-use crate::{Instructions, block, instructions};
+use crate::{Instructions, bf16, instructions};
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub struct Then<'a> {
 ///
 /// If sizes do not go together.
 pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panels {
-    if then.rounding == Rounding::Bf16 && !block::used() {
+    if then.rounding == Rounding::Bf16 && !bf16::used() {
         let then = Then { rounding: Rounding::None, ..then };
         return forward(&Copies::of(terms, threads).terms(terms), then, threads);
     }
@@ -178,7 +178,7 @@ impl Direction for Work<'_> {
 
     #[inline(always)]
     unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
-        unsafe { block::rows::<V>(weight, first, to) }
+        unsafe { bf16::rows::<V>(weight, first, to) }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::adam::{self, Coefficients, block_by};
-use crate::block::{self, BLOCK, Halves, Ready, Right, STEP};
+use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
@@ -63,11 +63,11 @@ pub fn gradient(grad: &Panels, input: &Panels, rounding: Rounding, into: Destina
         return of_few(grad, input, target, threads);
     }
     match rounding {
-        Rounding::Bf16 if grad.rows() > 0 && block::used() => by_blocks(grad, input, target, threads),
+        Rounding::Bf16 if grad.rows() > 0 && bf16::used() => by_blocks(grad, input, target, threads),
         Rounding::Bf16 => {
             let of_layer =
                 by_tiles(&grad.rounded(threads), &input.rounded(threads).transposed(threads), target, threads);
-            OfLayer { bias: grad.column_sums(), ..of_layer }
+            OfLayer { bias: grad.column_sums(threads), ..of_layer }
         }
         Rounding::None => by_tiles(grad, &input.transposed(threads), target, threads),
     }
@@ -77,7 +77,7 @@ pub fn gradient(grad: &Panels, input: &Panels, rounding: Rounding, into: Destina
 fn of_few(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
     let (outputs, inputs) = (grad.columns(), input.columns());
     let (own, bias) = match outputs <= inputs {
-        true => (thin::products(input, grad, threads).0, grad.column_sums()),
+        true => (thin::products(input, grad, threads).0, grad.column_sums(threads)),
         false => {
             let (turned, sums) = thin::products(grad, input, threads);
             let at = |i: usize| turned[i % inputs * outputs + i / inputs];
@@ -129,7 +129,7 @@ fn in_one_order(sums: Mutex<Vec<(usize, f64)>>) -> f64 {
 fn by_blocks(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
     let (outputs, inputs) = (grad.columns(), input.columns());
     let mut bias = vec![0.0; outputs];
-    let (panels, across) = (input.panels(), block::steps(inputs));
+    let (panels, across) = (input.panels(), bf16::steps(inputs));
     let mut right = Halves::empty(panels * across);
     let to = Shared(right.pointer_mut().cast());
     in_parallel(threads.min(panels), &|part, parts| {
@@ -139,7 +139,7 @@ fn by_blocks(grad: &Panels, input: &Panels, target: Target, threads: usize) -> O
         }
     });
     let work = Blocks { grad, right: &right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
-    let grid = Grid::new(First::Rows, (block::steps(outputs), 1), (1, 1), threads);
+    let grid = Grid::new(First::Rows, (bf16::steps(outputs), 1), (1, 1), threads);
     let sums = Mutex::new(Vec::new());
     in_parallel(threads, &|part, _| {
         // SAFETY: sizes were compared above; parts share no rows.
@@ -161,7 +161,8 @@ with_lanes! {
 unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, to: *mut Bf16) {
     unsafe {
         let from = input.pointer().add(panel * apart::<V>(input.columns()));
-        block::pairs_of_rows::<V>(from, input.columns(), to, input.panels() * STEP);
+        let (lines, pairs) = ((input.columns(), BLOCK), (to, BLOCK / 2));
+        bf16::pairs_across_lines::<V>((from, BLOCK), lines, pairs, input.panels() * STEP);
     }
 }
 
@@ -186,24 +187,26 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
     let Blocks { grad, right, outputs, inputs, target, bias } = work;
-    let (panels, across) = (grad.panels(), block::steps(*inputs));
-    let (mut left, steps) = (Halves::empty(panels), block::in_a_row(panels));
-    let mut rows = vec![0.0; across * STEP];
+    let (panels, across) = (grad.panels(), bf16::steps(*inputs));
+    let (mut left, steps) = (Halves::empty(panels), bf16::in_a_row(panels));
+    // A strip of the gradient, row after row.
+    let mut rows = Panels::empty(BLOCK, across * BLOCK);
     let (ready, mut sums) = (Ready::new(), Vec::new());
     while let Some((strips, _)) = grid.next(part) {
         for first in strips.map(|strip| strip * BLOCK) {
             unsafe {
-                let of_bias = block::columns_of_panels::<V>(grad, first, left.pointer_mut());
+                let of_bias = bf16::columns_of_panels::<V>(grad, first, left.pointer_mut());
                 for i in 0..across {
-                    let to = rows.as_mut_ptr().add(i * BLOCK);
+                    let to = rows.pointer_mut().add(i * BLOCK);
                     let at = right.pointer().add(i * panels * STEP);
                     let right = Right { at, row: 2 * BLOCK, steps: &steps };
                     ready.multiply(left.pointer(), right, to, across * BLOCK);
                 }
                 let mut squares = 0.0;
-                for (r, row) in rows.chunks_exact(across * BLOCK).enumerate().take(outputs - first) {
-                    *bias.at(first + r) = of_bias[r];
-                    squares += f64::from(target.take::<V>(&row[..*inputs], (first + r) * inputs));
+                for (r, sum) in of_bias.into_iter().enumerate().take(outputs - first) {
+                    *bias.at(first + r) = sum;
+                    let row = std::slice::from_raw_parts(rows.pointer().add(r * across * BLOCK), *inputs);
+                    squares += f64::from(target.take::<V>(row, (first + r) * inputs));
                 }
                 sums.push((first, squares));
             }

@@ -13,8 +13,8 @@ pub enum Instructions {
 }
 
 /// The best instructions that this processor has. With `FLOW_PRODUCTS=libtorch` in the environment it is taken for one that has
-/// none, and libtorch computes what it can; with `FLOW_PRODUCTS=avx2` for one without AVX-512 and AMX. Any other value changes nothing here:
-/// whoever runs a program is told by [`check_environment`].
+/// none, and libtorch computes what it can; with `FLOW_PRODUCTS=avx2` for one without AVX-512 and AMX. Any other value changes nothing
+/// here: whoever runs a program is told by [`check_environment`].
 pub fn instructions() -> Option<Instructions> {
     static INSTRUCTIONS: OnceLock<Option<Instructions>> = OnceLock::new();
     *INSTRUCTIONS.get_or_init(|| match Products::asked_for() {

@@ -276,7 +276,7 @@ pub(crate) const LN: [f32; 9] = [
 pub(crate) const UPPER_HALF: i32 = 0xffff_0000_u32 as i32;
 /// Just less than half of the last bit of the upper half.
 pub(crate) const BELOW_HALF: i32 = 0x7fff;
-/// What makes a number of the upper half of what is none: without it that could be an infinity's.
+/// Keeps what is not a number so when its lower half is cut off: without this bit it could become an infinity.
 pub(crate) const QUIET: i32 = 0x0040_0000;
 /// The bits of √½: what is above them in a number's own bits is the exponent that leaves a factor from √½ to √2.
 pub(crate) const ROOT_HALF: i32 = 0x3f35_04f3;

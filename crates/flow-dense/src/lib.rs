@@ -33,7 +33,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
-mod block;
+mod bf16;
 mod blocks;
 mod channels;
 mod columns;

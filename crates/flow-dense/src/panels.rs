@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use crate::forward::worth;
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::pool::{Shared, in_parallel, share};
 use crate::rounded::round;
@@ -160,16 +161,15 @@ impl Panels {
         panels
     }
 
-    /// The sum of each column, over all rows; those that fill up the last panel have to be 0. For few columns.
-    pub(crate) fn column_sums(&self) -> Vec<f32> {
-        let next = self.apart();
-        let of = |column: usize, panel: usize| {
-            // SAFETY: so many panels are there, of so many columns, and all of them are written.
-            let lane =
-                unsafe { std::slice::from_raw_parts(self.pointer().add(panel * next + column * width()), width()) };
-            lane.iter().sum::<f32>()
-        };
-        (0..self.columns).map(|column| (0..self.panels()).map(|panel| of(column, panel)).sum()).collect()
+    /// The sum of each column, over all rows; those that fill up the last panel have to be 0.
+    pub(crate) fn column_sums(&self, threads: usize) -> Vec<f32> {
+        let mut sums = vec![0.0; self.columns];
+        let to = Shared(sums.as_mut_ptr());
+        in_parallel(worth(self.columns * self.rows, threads), &|part, parts| {
+            // SAFETY: all panels are there and written, and these sums are this part's.
+            unsafe { sum_columns(self, share(self.columns, part, parts), to) }
+        });
+        sums
     }
 
     /// Writes the matrix row after row.
@@ -223,6 +223,28 @@ fn assert_rows(len: usize, (rows, columns): (usize, usize), apart: usize) {
     let apart_enough = rows <= 1 || apart >= columns;
     let fits = apart_enough && last.is_some_and(|last| last <= len);
     assert!(fits, "{rows} rows of {columns} numbers, {apart} apart, among {len}");
+}
+
+with_lanes! {
+    unsafe fn sum_columns(panels: &Panels, own: Range<usize>, to: Shared) = sum_columns_by
+}
+
+/// # Safety
+///
+/// All panels are written, and nobody else writes the places of these columns, which are there.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+unsafe fn sum_columns_by<V: Lanes>(panels: &Panels, own: Range<usize>, to: Shared) {
+    for column in own {
+        unsafe {
+            let mut sum = V::splat(0.0);
+            for panel in 0..panels.panels() {
+                let from = panels.pointer().add(panel * apart::<V>(panels.columns) + column * V::ACROSS);
+                sum = sum.add(V::load(from).add(V::load(from.add(V::LANES))));
+            }
+            *to.at(column) = sum.sum();
+        }
+    }
 }
 
 with_lanes! {

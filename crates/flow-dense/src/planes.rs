@@ -119,7 +119,7 @@ impl Planes {
     ///
     /// # Safety
     ///
-    /// There are so many channels.
+    /// There are so many channels, or as many.
     pub(crate) unsafe fn plane(&self, channel: usize) -> *const f32 {
         // SAFETY: by the contract.
         unsafe { self.lines.as_ptr().cast::<f32>().add(channel * self.images.plane()) }

@@ -3,7 +3,7 @@
 //! A step of a convolution is 32 channels of one tap. Of the right factor it reads pairs of channels where they lie, at the places that the
 //! tap looks at; a table says where each step begins.
 
-use crate::block::{self, BLOCK, Block, Halves, Ready, Right, STEP};
+use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP, Sums};
 use crate::convolution::{Shape, Work, finish, offsets};
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
@@ -23,39 +23,26 @@ pub(crate) struct Pairs {
 
 impl Pairs {
     pub(crate) fn of(x: &Planes) -> Self {
-        let (plane, steps) = (x.images().plane(), block::steps(x.channels()));
-        // A step of places is as much as one of a product's right factor.
+        let (plane, steps) = (x.images().plane(), bf16::steps(x.channels()));
+        // 32 places are as much as a step of a product's right factor.
         let mut numbers = Halves::empty((steps * plane).div_ceil(BLOCK));
         // SAFETY: there is room for sixteen planes of pairs for each step.
-        unsafe { lay_out(x.plane(0), x.channels(), plane, numbers.pointer_mut()) }
+        unsafe { lay_out(x, numbers.pointer_mut()) }
         Pairs { numbers, front: x.images().front(), plane, steps }
     }
 }
 
 with_lanes! {
-    unsafe fn lay_out(from: *const f32, channels: usize, plane: usize, to: *mut Bf16) = lay_out_by
+    unsafe fn lay_out(x: &Planes, to: *mut Bf16) = lay_out_by
 }
 
 /// # Safety
 ///
-/// `from` is so many whole planes, `to` room for half as many, and those that fill up a step.
+/// There is room for half as many planes as there are, and those that fill up a step.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn lay_out_by<V: Lanes>(from: *const f32, channels: usize, plane: usize, to: *mut Bf16) {
-    for pair in 0..block::steps(channels) * BLOCK / 2 {
-        for place in (0..plane).step_by(V::LANES) {
-            unsafe {
-                let [mut even, mut odd] = [V::splat(0.0); 2];
-                if 2 * pair < channels {
-                    even = V::load(from.add(2 * pair * plane + place));
-                }
-                if 2 * pair + 1 < channels {
-                    odd = V::load(from.add((2 * pair + 1) * plane + place));
-                }
-                V::bf16_pairs(even, odd).store(to.add(2 * (pair * plane + place)).cast());
-            }
-        }
-    }
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
+unsafe fn lay_out_by<V: Lanes>(x: &Planes, to: *mut Bf16) {
+    unsafe { bf16::pairs_of_lines::<V>(x.plane(0), x.channels(), x.images().plane(), to) }
 }
 
 /// The left factors of filters: of each 32 channels that come out the steps of all channels that go in, tap after tap.
@@ -64,7 +51,7 @@ unsafe fn lay_out_by<V: Lanes>(from: *const f32, channels: usize, plane: usize, 
 ///
 /// There are as many filters as the shape says.
 unsafe fn lay_out_filters(filters: *const f32, shape: Shape, taps: usize) -> Halves {
-    let (strips, steps) = (block::steps(shape.outputs), block::steps(shape.depth));
+    let (strips, steps) = (bf16::steps(shape.outputs), bf16::steps(shape.depth));
     let mut left = Halves::zeros(strips * steps * taps);
     for output in 0..shape.outputs {
         for input in 0..shape.depth {
@@ -107,7 +94,7 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_by<V: Lanes>(work: &Work, left: &Halves, x: &Pairs, table: &[isize]) {
-    let (ready, mut sums) = (Ready::new(), Block([0.0; BLOCK * BLOCK]));
+    let (ready, mut sums) = (Ready::new(), Sums([0.0; BLOCK * BLOCK]));
     for place in (0..work.places).step_by(BLOCK) {
         for first in (0..work.shape.outputs).step_by(BLOCK) {
             unsafe {
@@ -134,9 +121,11 @@ pub(crate) fn filter_gradient(grad: &Planes, x: &Planes, taps: usize) -> Vec<f32
     if steps == 0 {
         return out;
     }
-    let pairs = [0, 1].map(|first| PairsOfPlaces::of(x, first));
-    let (mut left, steps) = (Halves::empty(steps), block::in_a_row(steps));
-    let (ready, mut sums) = (Ready::new(), Block([0.0; BLOCK * BLOCK]));
+    // A single tap looks where places begin, which is a multiple of a line from the beginning of a plane.
+    let beginnings = if taps == 1 { 0..=0 } else { 0..=1 };
+    let pairs: Vec<_> = beginnings.map(|first| PairsOfPlaces::of(x, first)).collect();
+    let (mut left, steps) = (Halves::empty(steps), bf16::in_a_row(steps));
+    let (ready, mut sums) = (Ready::new(), Sums([0.0; BLOCK * BLOCK]));
     let offsets = offsets(images.row(), taps);
     for first in (0..outputs).step_by(BLOCK) {
         // SAFETY: there is room for all places of 32 channels.
@@ -170,7 +159,7 @@ impl PairsOfPlaces {
     fn of(x: &Planes, first: usize) -> Self {
         let plane = x.images().plane();
         let pairs = plane.next_multiple_of(BLOCK) / 2;
-        let mut numbers = Halves::empty(block::steps(x.channels()) * pairs / (BLOCK / 2));
+        let mut numbers = Halves::empty(bf16::steps(x.channels()) * pairs / (BLOCK / 2));
         // SAFETY: there is room for so many pairs of all channels.
         unsafe { lay_out_pairs(x, first, numbers.pointer_mut(), pairs) }
         PairsOfPlaces { numbers, first, pairs }
@@ -199,23 +188,9 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn lay_out_pairs_by<V: Lanes>(x: &Planes, first: usize, to: *mut Bf16, pairs: usize) {
     let plane = x.images().plane();
-    for channel in (0..block::steps(x.channels()) * BLOCK).step_by(V::LANES) {
-        let there = x.channels().saturating_sub(channel).min(V::LANES);
-        for place in (0..2 * pairs).step_by(2 * V::LANES) {
-            unsafe {
-                // Two places are as wide as a number.
-                let mut lines = V::zeros();
-                for (i, line) in lines.as_mut().iter_mut().enumerate().take(there) {
-                    let from = x.plane(channel + i).add(first);
-                    let (low, high) = (place, place + V::LANES);
-                    *line = V::bf16(block::some(from, low, plane - first), block::some(from, high, plane - first));
-                }
-                let to = to.add(2 * ((channel / BLOCK * pairs + place / 2) * BLOCK + channel % BLOCK));
-                for (i, pair) in V::transposed(lines).as_ref().iter().enumerate() {
-                    pair.store(to.add(2 * i * BLOCK).cast());
-                }
-            }
-        }
+    unsafe {
+        let from = x.plane(0).add(first);
+        bf16::pairs_across_lines::<V>((from, plane), (x.channels(), plane - first), (to, pairs), 2 * BLOCK * pairs);
     }
 }
 

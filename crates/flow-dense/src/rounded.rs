@@ -1,6 +1,6 @@
 //! Layers, and the way back through them, whose factors are rounded to bf16 and whose sums are f32.
 
-use crate::block::{self, BLOCK, Block, Halves, Ready, Right, STEP};
+use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP, Sums};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
@@ -15,15 +15,16 @@ pub enum Rounding {
     /// Not at all.
     #[default]
     None,
-    /// To bf16, 8 bits of mantissa. A processor with AMX multiplies such numbers many times as fast; on others they are multiplied in
-    /// f32. The gradient of a weight of at most two outputs, or inputs, is not rounded.
+    /// To bf16, 8 bits of mantissa. A processor with AMX multiplies such numbers many times as fast, and takes those below the normal
+    /// ones for 0; on others they are multiplied in f32. The gradient of a weight of at most two outputs, or inputs, is not rounded, nor
+    /// is anything of [`through_layers`](crate::through_layers).
     Bf16,
 }
 
 /// Whether this processor multiplies numbers that are rounded to bf16 faster here than others: it has AMX, and nobody forbids it.
 pub fn multiplies_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return crate::amx::available();
+    return crate::amx::usable();
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -65,7 +66,7 @@ impl<'a, D: Direction> Work<'a, D> {
     /// Of so many panels, for so many threads, which lay out the right factors.
     pub(crate) fn new(direction: &'a D, first: First, panels: usize, threads: usize) -> Self {
         let terms = direction.terms();
-        let steps: usize = terms.iter().map(|(_, x)| block::steps(x.columns())).sum();
+        let steps: usize = terms.iter().map(|(_, x)| bf16::steps(x.columns())).sum();
         let mut right = Halves::empty(panels * steps);
         let to = Shared(right.pointer_mut().cast());
         in_parallel(threads.min(panels).max(1), &|part, parts| {
@@ -74,12 +75,12 @@ impl<'a, D: Direction> Work<'a, D> {
                 for (_, x) in terms {
                     // SAFETY: these panels are this part's, and there is room for the steps of all terms of each.
                     unsafe { lay_out(x, panel, to.at(before * STEP / 2).cast()) }
-                    before += block::steps(x.columns());
+                    before += bf16::steps(x.columns());
                 }
             }
         });
-        let grid = Grid::new(first, (block::steps(direction.columns()), panels), (1, panels), threads);
-        Work { direction, right, steps: block::in_a_row(steps), grid }
+        let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, panels), threads);
+        Work { direction, right, steps: bf16::in_a_row(steps), grid }
     }
 }
 
@@ -93,7 +94,8 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
 unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, to: *mut Bf16) {
-    unsafe { block::pairs_of_columns::<V>(x.pointer().add(panel * apart::<V>(x.columns())), x.columns(), to) }
+    debug_assert_eq!(V::ACROSS, BLOCK, "a panel is as wide as a block");
+    unsafe { bf16::pairs_of_lines::<V>(x.pointer().add(panel * apart::<V>(x.columns())), x.columns(), BLOCK, to) }
 }
 
 /// A thread's part of a layer.
@@ -106,14 +108,14 @@ unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, to: *mut Bf16) {
 pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize) {
     let Work { direction, right, steps, grid } = work;
     let columns = direction.columns();
-    let (mut left, mut sums) = (Halves::empty(steps.len()), Block([0.0; BLOCK * BLOCK]));
+    let (mut left, mut sums) = (Halves::empty(steps.len()), Sums([0.0; BLOCK * BLOCK]));
     let ready = Ready::new();
     while let Some((strips, panels)) = grid.next(part) {
         for first in strips.map(|strip| strip * BLOCK) {
             let mut before = 0;
             for (weight, x) in direction.terms() {
                 unsafe { D::left::<V>(*weight, first, left.pointer_mut().add(before * STEP)) }
-                before += block::steps(x.columns());
+                before += bf16::steps(x.columns());
             }
             for panel in panels.clone() {
                 unsafe {

@@ -14,7 +14,7 @@ use flow_dense::{
 const SIZES: [(usize, usize); 7] = [(1, 1), (1, 5), (5, 1), (7, 7), (14, 14), (3, 20), (16, 31)];
 
 /// Outputs and inputs.
-const CHANNELS: [(usize, usize); 6] = [(1, 1), (14, 5), (5, 14), (31, 15), (15, 31), (33, 35)];
+const CHANNELS: [(usize, usize); 8] = [(1, 1), (14, 5), (5, 14), (31, 15), (15, 31), (33, 35), (3, 0), (0, 3)];
 
 const TAPS: [usize; 2] = [1, 9];
 

@@ -119,3 +119,20 @@ fn what_cannot_be_done_is_said() {
     let again = halved.to_bf16().unwrap();
     assert!(again.variables().values().any(|variable| variable.kind() == Kind::BFloat16));
 }
+
+/// What is rebuilt on the way back is what was there: each coupling sees its net round the same factors in the same way twice.
+#[test]
+fn activations_are_rebuilt_in_bf16_too() {
+    for case in zoo().into_iter().filter(|case| case.config.can_rebuild()) {
+        let model = randomised(&case.config, &case.event);
+        let (x, context) = batch(&model, 40);
+        for rows in [3, 40] {
+            let some = |t: &Tensor| t.narrow(0, 0, rows);
+            let (x, context) = (some(&x), context.as_ref().map(some));
+            let rebuilding = || model.flow().backward_rebuilding(&x, context.as_ref()).error;
+            let (exact, rounded) = (rebuilding(), Precision::Bf16.scope(rebuilding));
+            let bound = 10.0 * exact + 1e-5 * (1.0 + x.abs().max().double_value(&[]));
+            assert!(rounded <= bound, "{}, {rows} rows: {rounded:e} in bf16, {exact:e} in f32", case.name);
+        }
+    }
+}

@@ -18,10 +18,10 @@ pub(crate) const BLOCK: usize = 32;
 pub(crate) const STEP: usize = BLOCK * BLOCK;
 
 /// Whether products of bf16 are computed by such blocks: where the processor has tiles for them; and, for any machine to test, where no
-/// instructions are used at all.
+/// instructions are used at all. A panel is as wide as a block then.
 pub(crate) fn used() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return amx::available() || instructions().is_none();
+    return amx::usable() || instructions().is_none();
     #[cfg(not(target_arch = "x86_64"))]
     instructions().is_none()
 }
@@ -62,9 +62,9 @@ impl Halves {
 
 /// A block by itself, row after row.
 #[repr(C, align(64))]
-pub(crate) struct Block(pub [f32; BLOCK * BLOCK]);
+pub(crate) struct Sums(pub [f32; BLOCK * BLOCK]);
 
-/// What a thread needs to multiply blocks.
+/// What a thread needs to multiply blocks, one at a time.
 pub(crate) struct Ready {
     #[cfg(target_arch = "x86_64")]
     tiles: Option<amx::Tiles>,
@@ -75,20 +75,20 @@ impl Ready {
         Ready {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only where they are.
-            tiles: amx::available().then(|| unsafe { amx::Tiles::configured() }),
+            tiles: amx::usable().then(|| unsafe { amx::Tiles::configured() }),
         }
     }
 
-    /// The product of as many steps as the right factor has, to rows that are `apart` numbers apart.
+    /// The product of as many steps as the right factor has, to rows that are `apart` numbers apart; of none it is 0.
     ///
     /// # Safety
     ///
-    /// So many steps of the left factor are there, one after the other, at least one, those of the right factor, and room for the block.
+    /// So many steps of the left factor are there, one after the other, those of the right factor, and room for the block.
     #[inline(always)]
     pub(crate) unsafe fn multiply(&self, left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
         #[cfg(target_arch = "x86_64")]
-        if self.tiles.is_some() {
-            // SAFETY: the same contract, and tiles are configured.
+        if self.tiles.is_some() && !right.steps.is_empty() {
+            // SAFETY: the same contract, there is a step, and tiles are configured.
             return unsafe { amx::multiply(left, right, to, apart) };
         }
         // SAFETY: the same contract.
@@ -100,7 +100,7 @@ impl Ready {
 #[derive(Clone, Copy)]
 pub(crate) struct Right<'a> {
     pub at: *const Bf16,
-    /// From a pair of rows to the next.
+    /// From a pair of rows to the next, in numbers.
     pub row: usize,
     /// Where each step begins, so many bytes behind `at`.
     pub steps: &'a [isize],
@@ -135,50 +135,56 @@ unsafe fn multiply_by_one(left: *const Bf16, right: Right, to: *mut f32, apart: 
     }
 }
 
-/// The right factor of a panel: pairs of its columns.
+/// The right factor of lines of `width` numbers, one after the other: pairs of them. Those that fill up a step are 0.
 ///
 /// # Safety
 ///
-/// The panel is there, and room for its [`steps`].
+/// So many lines are there, of whole vectors, and room for as many numbers in steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn pairs_of_columns<V: Lanes>(panel: *const f32, columns: usize, to: *mut Bf16) {
-    for pair in 0..steps(columns) * BLOCK / 2 {
-        for side in (0..BLOCK).step_by(V::LANES) {
+pub(crate) unsafe fn pairs_of_lines<V: Lanes>(from: *const f32, lines: usize, width: usize, to: *mut Bf16) {
+    for pair in 0..steps(lines) * BLOCK / 2 {
+        for at in (0..width).step_by(V::LANES) {
             unsafe {
                 let [mut even, mut odd] = [V::splat(0.0); 2];
-                if 2 * pair < columns {
-                    even = V::load(panel.add(2 * pair * BLOCK + side));
+                if 2 * pair < lines {
+                    even = V::load(from.add(2 * pair * width + at));
                 }
-                if 2 * pair + 1 < columns {
-                    odd = V::load(panel.add((2 * pair + 1) * BLOCK + side));
+                if 2 * pair + 1 < lines {
+                    odd = V::load(from.add((2 * pair + 1) * width + at));
                 }
-                V::bf16_pairs(even, odd).store(to.add(2 * (pair * BLOCK + side)).cast());
+                V::bf16_pairs(even, odd).store(to.add(2 * (pair * width + at)).cast());
             }
         }
     }
 }
 
-/// The right factor of a panel turned: pairs of its rows, a step of them for each 32 of its columns, so many numbers apart.
+/// The right factor of lines turned: pairs of the first `count` numbers of each, whose first ones are `width` apart. Of each 32 lines these
+/// are steps one after the other, up to the `pairs`-th pair; what fills them up is 0.
 ///
 /// # Safety
 ///
-/// The panel is there, and room for these.
+/// So many numbers of so many lines are there, and room for so many pairs, whole steps, of all lines in steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn pairs_of_rows<V: Lanes>(panel: *const f32, columns: usize, to: *mut Bf16, apart: usize) {
-    for column in (0..steps(columns) * BLOCK).step_by(V::LANES) {
-        let there = columns.saturating_sub(column).min(V::LANES);
-        for side in (0..BLOCK).step_by(2 * V::LANES) {
+pub(crate) unsafe fn pairs_across_lines<V: Lanes>(
+    (from, width): (*const f32, usize),
+    (lines, count): (usize, usize),
+    (to, pairs): (*mut Bf16, usize),
+    apart: usize,
+) {
+    for first in (0..steps(lines) * BLOCK).step_by(V::LANES) {
+        let there = lines.saturating_sub(first).min(V::LANES);
+        for at in (0..2 * pairs).step_by(2 * V::LANES) {
             unsafe {
-                // Two rows are as wide as a number.
-                let mut lines = V::zeros();
-                for (i, line) in lines.as_mut().iter_mut().enumerate().take(there) {
-                    let from = panel.add((column + i) * BLOCK + side);
-                    *line = V::bf16(V::load(from), V::load(from.add(V::LANES)));
+                // Two numbers are as wide as one was.
+                let mut square = V::zeros();
+                for (i, line) in square.as_mut().iter_mut().enumerate().take(there) {
+                    let from = from.add((first + i) * width);
+                    *line = V::bf16(some(from, at, count), some(from, at + V::LANES, count));
                 }
-                let to = to.add(column / BLOCK * apart + 2 * (side / 2 * BLOCK + column % BLOCK));
-                for (i, pair) in V::transposed(lines).as_ref().iter().enumerate() {
+                let to = to.add(first / BLOCK * apart + 2 * (at / 2 * BLOCK + first % BLOCK));
+                for (i, pair) in V::transposed(square).as_ref().iter().enumerate() {
                     pair.store(to.add(2 * i * BLOCK).cast());
                 }
             }
@@ -190,7 +196,7 @@ pub(crate) unsafe fn pairs_of_rows<V: Lanes>(panel: *const f32, columns: usize, 
 ///
 /// # Safety
 ///
-/// There is room for its [`steps`].
+/// There is room for the [`steps`] of its columns.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn rows<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
@@ -281,7 +287,7 @@ unsafe fn pairs<V: Lanes>(weight: Weight, output: usize, input: usize) -> V::Squ
 ///
 /// # Safety
 ///
-/// There is room for so many steps.
+/// Panels are as wide as a block, and all of them written; there is room for so many steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn columns_of_panels<V: Lanes>(panels: &Panels, first: usize, to: *mut Bf16) -> [f32; BLOCK] {
