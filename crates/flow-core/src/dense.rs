@@ -63,7 +63,7 @@ pub fn rounding() -> Rounding {
     if Precision::now() == Precision::Bf16 { Rounding::Bf16 } else { Rounding::None }
 }
 
-/// The same of maps of numbers `x`, of any shape but an empty one, whose factors are never rounded.
+/// Whether maps of numbers `x`, of any shape but an empty one, are computed so; their factors are never rounded.
 pub(crate) fn applies(x: &Tensor) -> bool {
     x.numel() > 0 && x.device() == Device::Cpu && x.kind() == Kind::Float && flow_dense::available() && !taped()
 }

@@ -13,8 +13,8 @@ use crate::{Instructions, instructions};
 
 /// Whether this processor has them, beside AVX-512, and the system lets this process use them.
 pub(crate) fn usable() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| instructions() == Some(Instructions::Avx512) && there() && allowed())
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    *USABLE.get_or_init(|| instructions() == Some(Instructions::Avx512) && there() && allowed())
 }
 
 /// Whether the processor has tiles and products of bf16 in them, and the system keeps tiles for who uses them.
