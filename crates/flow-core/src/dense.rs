@@ -58,9 +58,13 @@ pub(crate) fn rounds_by_libtorch() -> bool {
     LEFT_TO_LIBTORCH.get() && Precision::now() == Precision::Bf16
 }
 
-/// How it rounds factors, by the precision of products on this thread.
+/// How it rounds factors, by the precision of products on this thread; not at all in f32, by whichever products are faster.
 pub fn rounding() -> Rounding {
-    if Precision::now() == Precision::Bf16 { Rounding::Bf16 } else { Rounding::None }
+    match Precision::now() {
+        Precision::Bf16 => Rounding::Bf16,
+        Precision::F32 | Precision::Tf32 if multiplies_bf16() => Rounding::Parts,
+        Precision::F32 | Precision::Tf32 => Rounding::None,
+    }
 }
 
 /// Whether maps of numbers `x`, of any shape but an empty one, are computed so; their factors are never rounded.
@@ -221,6 +225,18 @@ impl NewTensor {
     pub fn done(self) -> Tensor {
         self.0
     }
+}
+
+/// A tensor of `size` of these numbers, which are as many: a few microseconds for few of them, where [`Tensor::from_slice`] takes twenty
+/// when the processor has not computed the like just before.
+///
+/// # Panics
+///
+/// If they are fewer.
+pub fn tensor_of(numbers: impl IntoIterator<Item = f32>, size: &[i64]) -> Tensor {
+    let (mut tensor, mut numbers) = (NewTensor::empty(size), numbers.into_iter());
+    tensor.numbers_mut().fill_with(|| numbers.next().expect("as many numbers as the size says"));
+    tensor.done()
 }
 
 /// # Safety

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use flow_dense::{WHOLE_PANELS, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{NewTensor, Rows, in_rows, in_turn, numbers, threads};
+use crate::dense::{NewTensor, Rows, in_rows, in_turn, numbers, tensor_of, threads};
 use crate::law::{Bound, Law};
 use crate::{Direction, Mask};
 
@@ -123,8 +123,7 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
         maps.iter().for_each(|map| map.take(direction, &mut rows));
     });
     drop(shares);
-    let log_det: Vec<f32> = log_det.into_iter().map(|log_det| log_det as f32).collect();
-    (value.done(), Tensor::from_slice(&log_det))
+    (value.done(), tensor_of(log_det.into_iter().map(|log_det| log_det as f32), &[n as i64]))
 }
 
 /// Rows in blocks, of which each goes through all maps or layers before the next.

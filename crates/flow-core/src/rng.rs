@@ -39,7 +39,7 @@ impl Turn {
         // A panic while drawing leaves nothing half-done: the next to come seeds anew.
         let lock = || GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         let outermost = (!HELD.replace(true)).then(lock);
-        let next = Tensor::empty([1], (Kind::Int64, Device::Cpu)).random_().int64_value(&[0]);
+        let next = Tensor::empty([0i64; 0], (Kind::Int64, Device::Cpu)).random_().int64_value(&[]);
         Turn { next, outermost }
     }
 }

@@ -15,10 +15,19 @@ fn numbers(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 % 1000) as f32 - 500.0) / 10_000.0).collect()
 }
 
+/// The numbers of a vector from the beginning of a line on, as tensors have them.
+fn aligned(numbers: &mut [f32]) -> &mut [f32] {
+    let before = numbers.as_ptr().align_offset(64);
+    &mut numbers[before..][..LAYERS * WIDTH * WIDTH]
+}
+
 fn bench(c: &mut Criterion) {
     let size = WIDTH * WIDTH;
-    let mut weights = numbers(LAYERS * size);
-    let (mut first, mut second) = (vec![0.0; LAYERS * size], vec![0.0; LAYERS * size]);
+    let [mut weights, mut first, mut second] = [1.0, 0.0, 0.0].map(|times| {
+        let numbers = numbers(LAYERS * size + 16);
+        numbers.into_iter().map(|x| x * times).collect::<Vec<f32>>()
+    });
+    let [weights, first, second] = [&mut weights, &mut first, &mut second].map(|numbers| aligned(numbers));
     let bias = numbers(WIDTH);
     let x = Panels::from_rows(&numbers(ROWS * WIDTH), ROWS, WIDTH, 1);
     let mut at = 0;
@@ -38,7 +47,7 @@ fn bench(c: &mut Criterion) {
         epsilon: 1e-8,
         keep: 1.0,
     };
-    for (rounding, of) in [(Rounding::None, ""), (Rounding::Bf16, " of bf16")] {
+    for (rounding, of) in [(Rounding::None, ""), (Rounding::Parts, " in parts"), (Rounding::Bf16, " of bf16")] {
         c.bench_function(&format!("dense layer{of}"), |b| {
             b.iter(|| {
                 let then = Then { bias: Some(&bias), activation: Some(Slope(0.0)), rounding, ..Then::default() };

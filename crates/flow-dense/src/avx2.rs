@@ -96,9 +96,9 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16(low: Self, high: Self) -> Self {
+    unsafe fn upper_halves(low: Self, high: Self) -> Self {
         unsafe {
-            let (low, high) = (_mm256_srli_epi32::<16>(low.nearest()), _mm256_srli_epi32::<16>(high.nearest()));
+            let [low, high] = [low, high].map(|x| _mm256_srli_epi32::<16>(_mm256_castps_si256(x.0)));
             // Packing takes halves of registers in turn.
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
             Avx2(_mm256_castsi256_ps(packed))
@@ -106,10 +106,10 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+    unsafe fn upper_pairs(even: Self, odd: Self) -> Self {
         unsafe {
-            let even = _mm256_srli_epi32::<16>(even.nearest());
-            let odd = _mm256_and_si256(odd.nearest(), _mm256_set1_epi32(UPPER_HALF));
+            let even = _mm256_srli_epi32::<16>(_mm256_castps_si256(even.0));
+            let odd = _mm256_and_si256(_mm256_castps_si256(odd.0), _mm256_set1_epi32(UPPER_HALF));
             Avx2(_mm256_castsi256_ps(_mm256_or_si256(even, odd)))
         }
     }
@@ -278,6 +278,11 @@ impl Lanes for Avx2 {
             let pairs = _mm_add_ps(quarters, _mm_movehl_ps(quarters, quarters));
             _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps::<1>(pairs, pairs)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn some_is_none(self) -> bool {
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(self.0, self.0)) != 0 }
     }
 
     #[inline(always)]

@@ -18,6 +18,17 @@ fn first(count: usize) -> __mmask16 {
 /// Rounds to whole numbers, the nearest, ties to even, and tells nobody.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
+/// Where the upper halves of the numbers of two vectors are.
+const UPPER_HALVES: [i16; 32] = {
+    let mut places = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        places[i] = 2 * i as i16 + 1;
+        i += 1;
+    }
+    places
+};
+
 impl Avx512 {
     /// Bits whose upper half is that of the nearest number that has no lower one, ties to even.
     #[inline(always)]
@@ -85,20 +96,35 @@ impl Lanes for Avx512 {
         }
     }
 
+    /// Ties go away from 0, which is quicker and leaves the sum what it is.
     #[inline(always)]
-    unsafe fn bf16(low: Self, high: Self) -> Self {
+    unsafe fn parts(self) -> [Self; 3] {
         unsafe {
-            let low = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(low.nearest()));
-            let high = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(high.nearest()));
-            Avx512(_mm512_castsi512_ps(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)))
+            let upper = |x: __m512| {
+                let bits = _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(BELOW_HALF + 1));
+                _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(UPPER_HALF)))
+            };
+            let first = upper(self.0);
+            let rest = _mm512_sub_ps(self.0, first);
+            let second = upper(rest);
+            [first, second, _mm512_sub_ps(rest, second)].map(Avx512)
         }
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+    unsafe fn upper_halves(low: Self, high: Self) -> Self {
         unsafe {
-            let even = _mm512_srli_epi32::<16>(even.nearest());
-            let odd = _mm512_and_si512(odd.nearest(), _mm512_set1_epi32(UPPER_HALF));
+            let places = _mm512_loadu_si512(UPPER_HALVES.as_ptr().cast());
+            let (low, high) = (_mm512_castps_si512(low.0), _mm512_castps_si512(high.0));
+            Avx512(_mm512_castsi512_ps(_mm512_permutex2var_epi16(low, places, high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn upper_pairs(even: Self, odd: Self) -> Self {
+        unsafe {
+            let even = _mm512_srli_epi32::<16>(_mm512_castps_si512(even.0));
+            let odd = _mm512_and_si512(_mm512_castps_si512(odd.0), _mm512_set1_epi32(UPPER_HALF));
             Avx512(_mm512_castsi512_ps(_mm512_or_si512(even, odd)))
         }
     }
@@ -263,6 +289,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
         unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn some_is_none(self) -> bool {
+        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0) != 0 }
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The way back through layers, `g W` of panels, with all that follows it while a tile is in registers.
 
+use crate::bf16::{Soon, To};
 use crate::forward::{Slope, ask_for_lines, below, worth};
 use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
@@ -7,7 +8,7 @@ use crate::panels::Panels;
 use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::Tile;
-use crate::weight::{Bf16, Weight};
+use crate::weight::Weight;
 use crate::{bf16, blocks, columns, tile};
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
@@ -30,7 +31,8 @@ pub struct ThenBack<'a> {
 ///
 /// If sizes do not go together.
 pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, threads: usize) -> Panels {
-    if then.rounding == Rounding::Bf16 && !bf16::used() {
+    let parts = then.rounding.parts((terms.iter().map(|(weight, _)| weight.outputs()).sum(), used));
+    if then.rounding == Rounding::Bf16 && parts.is_none() {
         let then = ThenBack { rounding: Rounding::None, ..then };
         return backward(&Copies::of(terms, threads).terms(terms), used, then, threads);
     }
@@ -55,16 +57,16 @@ pub fn backward(terms: &[(Weight, &Panels)], used: usize, then: ThenBack, thread
     let operations = terms.iter().map(|(w, _)| w.outputs()).sum::<usize>() * used * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(rows, threads);
-    match then.rounding {
-        Rounding::None => {
+    match parts {
+        None => {
             let grid = Grid::new(first, (tile::count(used), panels), size(), threads);
             in_parallel(threads, &|part, _| {
                 // SAFETY: sizes were compared above; parts share no tile.
                 unsafe { run(&work, &grid, part) }
             });
         }
-        Rounding::Bf16 => {
-            let work = rounded::Work::new(&work, first, panels, threads);
+        Some(parts) => {
+            let work = rounded::Work::new(&work, parts, first, panels, threads);
             in_parallel(threads, &|part, _| {
                 // SAFETY: as above.
                 unsafe { run_rounded(&work, part) }
@@ -176,8 +178,17 @@ impl Direction for Work<'_> {
     }
 
     #[inline(always)]
-    unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
-        unsafe { bf16::columns::<V>(weight, first, to) }
+    unsafe fn left<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
+        unsafe { bf16::columns::<V, PARTS>(weight, first, to) }
+    }
+
+    fn soon(weight: Weight, first: usize) -> Soon {
+        let at = weight.pointer().wrapping_add(first);
+        Soon { at, apart: weight.inputs(), count: weight.outputs(), to_write: false }
+    }
+
+    fn factor(weight: Weight, column: usize, i: usize) -> f32 {
+        weight.number(i, column)
     }
 
     #[inline(always)]

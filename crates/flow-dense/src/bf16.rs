@@ -2,6 +2,10 @@
 //!
 //! A step is 32 numbers deep. Of the left factor it reads 32 rows of them, of the right one 16 pairs of such rows: the numbers of both
 //! side by side, column after column. Either is 2 KiB.
+//!
+//! A factor of f32 is one of bf16 where it is rounded, or three whose sum it is ([`Lanes::parts`]). Each is the nearest to what those before
+//! leave, so that it is at most 2⁻⁹ of the one before, and of the nine products of parts the three smallest are left out, which are below
+//! 2⁻²⁶ of the product: less than an f32 tells.
 
 use std::mem::MaybeUninit;
 
@@ -10,6 +14,7 @@ use crate::amx;
 use crate::instructions;
 use crate::lanes::Lanes;
 use crate::panels::{Line, Panels, apart};
+use crate::pool::share;
 use crate::weight::{Bf16, Weight};
 
 /// Numbers of a block each way, and of a step.
@@ -29,6 +34,13 @@ pub(crate) fn used() -> bool {
 /// How many steps so many numbers are.
 pub(crate) fn steps(depth: usize) -> usize {
     depth.div_ceil(BLOCK)
+}
+
+/// How many times so many steps of a right factor go through all of the left one before the next: 1.5 MB, which stays in a core's own
+/// cache.
+pub(crate) fn cached(steps: usize) -> usize {
+    const CACHED: usize = 3 << 18;
+    (CACHED / (steps.max(1) * STEP)).max(1)
 }
 
 /// Memory of bf16, in whole lines.
@@ -51,6 +63,11 @@ impl Halves {
         halves
     }
 
+    /// Numbers from one of so many parts to the next.
+    pub(crate) fn part(&self, parts: usize) -> usize {
+        self.0.len() * (size_of::<Line>() / size_of::<Bf16>()) / parts
+    }
+
     pub(crate) fn pointer(&self) -> *const Bf16 {
         self.0.as_ptr().cast()
     }
@@ -63,6 +80,66 @@ impl Halves {
 /// A block by itself, row after row.
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub [f32; BLOCK * BLOCK]);
+
+/// Where a factor is laid out: its first part, and how many numbers further the next ones are.
+#[derive(Clone, Copy)]
+pub(crate) struct To {
+    pub at: *mut Bf16,
+    pub part: usize,
+}
+
+impl To {
+    /// So many numbers further.
+    #[inline(always)]
+    pub(crate) unsafe fn add(self, numbers: usize) -> Self {
+        // SAFETY: by the caller's contract there is so much room.
+        To { at: unsafe { self.at.add(numbers) }, ..self }
+    }
+}
+
+/// The left factor of a block, a step after the other, and how many numbers further each next part is.
+#[derive(Clone, Copy)]
+pub(crate) struct Left {
+    pub at: *const Bf16,
+    pub part: usize,
+}
+
+/// Where a block finds its right factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a> {
+    pub at: *const Bf16,
+    /// From a part to the next, in numbers.
+    pub part: usize,
+    /// From a pair of rows to the next, in numbers.
+    pub row: usize,
+    /// Where each step begins, so many bytes behind `at`.
+    pub steps: &'a [isize],
+}
+
+/// What will be wanted soon, and is asked for while a block is multiplied: from a place on `count` times two lines, `apart` numbers from one
+/// time to the next.
+#[derive(Clone, Copy)]
+pub(crate) struct Soon {
+    pub at: *const f32,
+    pub apart: usize,
+    pub count: usize,
+    /// It will be changed, not only read.
+    pub to_write: bool,
+}
+
+impl Soon {
+    pub(crate) const NOTHING: Soon = Soon { at: std::ptr::null(), apart: 0, count: 0, to_write: false };
+
+    /// The `i`-th of so many shares.
+    pub(crate) fn share(self, i: usize, shares: usize) -> Soon {
+        let own = share(self.count, i, shares);
+        Soon { at: self.at.wrapping_add(own.start * self.apart), count: own.len(), ..self }
+    }
+}
+
+/// Which part of the left factor goes with which of the right one: the smaller products first, so that sums lose no more than those of
+/// f32.
+const PAIRS: [(usize, usize); 6] = [(2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)];
 
 /// What a thread needs to multiply blocks, one at a time.
 pub(crate) struct Ready {
@@ -79,31 +156,31 @@ impl Ready {
         }
     }
 
-    /// The product of as many steps as the right factor has, to rows that are `apart` numbers apart; of none it is 0.
+    /// The product of as many steps as the right factor has, of 1 or 3 parts, to rows that are `apart` numbers apart; of none it is 0. What
+    /// is wanted soon is asked for meanwhile.
     ///
     /// # Safety
     ///
-    /// So many steps of the left factor are there, one after the other, those of the right factor, and room for the block.
+    /// So many steps of the left factor are there, those of the right factor, and room for the block.
     #[inline(always)]
-    pub(crate) unsafe fn multiply(&self, left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
+    pub(crate) unsafe fn multiply<const PARTS: usize>(
+        &self,
+        left: Left,
+        right: Right,
+        to: *mut f32,
+        apart: usize,
+        soon: Soon,
+    ) {
         #[cfg(target_arch = "x86_64")]
         if self.tiles.is_some() && !right.steps.is_empty() {
             // SAFETY: the same contract, there is a step, and tiles are configured.
-            return unsafe { amx::multiply(left, right, to, apart) };
+            return unsafe { amx::multiply::<PARTS>(left, right, to, apart, soon) };
         }
+        let _ = soon;
+        let pairs = if PARTS == 1 { &[(0, 0)][..] } else { &PAIRS };
         // SAFETY: the same contract.
-        unsafe { multiply_by_one(left, right, to, apart) }
+        unsafe { multiply_by_one(left, right, pairs, to, apart) }
     }
-}
-
-/// Where a block finds its right factor.
-#[derive(Clone, Copy)]
-pub(crate) struct Right<'a> {
-    pub at: *const Bf16,
-    /// From a pair of rows to the next, in numbers.
-    pub row: usize,
-    /// Where each step begins, so many bytes behind `at`.
-    pub steps: &'a [isize],
 }
 
 /// So many steps, one after the other.
@@ -111,7 +188,7 @@ pub(crate) fn in_a_row(steps: usize) -> Vec<isize> {
     (0..steps).map(|step| (step * STEP * size_of::<Bf16>()) as isize).collect()
 }
 
-/// Number by number.
+/// Number by number, of these pairs of parts.
 ///
 /// # Safety
 ///
@@ -119,19 +196,73 @@ pub(crate) fn in_a_row(steps: usize) -> Vec<isize> {
 #[cold]
 #[inline(never)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-unsafe fn multiply_by_one(left: *const Bf16, right: Right, to: *mut f32, apart: usize) {
+unsafe fn multiply_by_one(left: Left, right: Right, pairs: &[(usize, usize)], to: *mut f32, apart: usize) {
     for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
         let mut sum = 0.0;
-        for (step, &offset) in right.steps.iter().enumerate() {
-            for i in 0..BLOCK {
-                unsafe {
-                    let l = *left.add(step * STEP + row * BLOCK + i);
-                    let r = *right.at.byte_offset(offset).add(i / 2 * right.row + 2 * column + i % 2);
-                    sum += l.to_f32() * r.to_f32();
+        for &(of_left, of_right) in pairs {
+            for (step, &offset) in right.steps.iter().enumerate() {
+                for i in 0..BLOCK {
+                    unsafe {
+                        let l = *left.at.add(of_left * left.part + step * STEP + row * BLOCK + i);
+                        let r = right.at.add(of_right * right.part).byte_offset(offset);
+                        sum += l.to_f32() * (*r.add(i / 2 * right.row + 2 * column + i % 2)).to_f32();
+                    }
                 }
             }
         }
         unsafe { *to.add(row * apart + column) = sum }
+    }
+}
+
+/// Computes a block again by `number(row, column)` if something in it is not a number: parts of an infinite number are none, and products
+/// of f32 may be infinite, or 0 behind an activation.
+///
+/// # Safety
+///
+/// The block is there.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
+pub(crate) unsafe fn again_if_none<V: Lanes>(to: *mut f32, apart: usize, number: impl Fn(usize, usize) -> f32) {
+    let mut none = false;
+    for row in 0..BLOCK {
+        for column in (0..BLOCK).step_by(V::LANES) {
+            none |= unsafe { V::load(to.add(row * apart + column)).some_is_none() };
+        }
+    }
+    if none {
+        for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
+            unsafe { *to.add(row * apart + column) = number(row, column) }
+        }
+    }
+}
+
+/// The parts of numbers that a factor of so many has.
+#[inline(always)]
+unsafe fn parts<V: Lanes, const PARTS: usize>(x: V) -> [V; PARTS] {
+    // SAFETY: by the contract of `Lanes`.
+    unsafe {
+        let mut parts = [x; PARTS];
+        match PARTS {
+            1 => parts[0] = x.rounded(),
+            _ => parts.copy_from_slice(&x.parts()),
+        }
+        parts
+    }
+}
+
+/// Both vectors' numbers to `to`, one after the other.
+///
+/// # Safety
+///
+/// There is room for them.
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
+pub(crate) unsafe fn store<V: Lanes, const PARTS: usize>(low: V, high: V, to: To) {
+    unsafe {
+        let (low, high) = (parts::<V, PARTS>(low), parts::<V, PARTS>(high));
+        for part in 0..PARTS {
+            V::upper_halves(low[part], high[part]).store(to.at.add(part * to.part).cast());
+        }
     }
 }
 
@@ -142,7 +273,12 @@ unsafe fn multiply_by_one(left: *const Bf16, right: Right, to: *mut f32, apart: 
 /// So many lines are there, of whole vectors, and room for as many numbers in steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn pairs_of_lines<V: Lanes>(from: *const f32, lines: usize, width: usize, to: *mut Bf16) {
+pub(crate) unsafe fn pairs_of_lines<V: Lanes, const PARTS: usize>(
+    from: *const f32,
+    lines: usize,
+    width: usize,
+    to: To,
+) {
     for pair in 0..steps(lines) * BLOCK / 2 {
         for at in (0..width).step_by(V::LANES) {
             unsafe {
@@ -153,7 +289,11 @@ pub(crate) unsafe fn pairs_of_lines<V: Lanes>(from: *const f32, lines: usize, wi
                 if 2 * pair + 1 < lines {
                     odd = V::load(from.add((2 * pair + 1) * width + at));
                 }
-                V::bf16_pairs(even, odd).store(to.add(2 * (pair * width + at)).cast());
+                let to = to.add(2 * (pair * width + at));
+                let (even, odd) = (parts::<V, PARTS>(even), parts::<V, PARTS>(odd));
+                for part in 0..PARTS {
+                    V::upper_pairs(even[part], odd[part]).store(to.at.add(part * to.part).cast());
+                }
             }
         }
     }
@@ -167,10 +307,10 @@ pub(crate) unsafe fn pairs_of_lines<V: Lanes>(from: *const f32, lines: usize, wi
 /// So many numbers of so many lines are there, and room for so many pairs, whole steps, of all lines in steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn pairs_across_lines<V: Lanes>(
+pub(crate) unsafe fn pairs_across_lines<V: Lanes, const PARTS: usize>(
     (from, width): (*const f32, usize),
     (lines, count): (usize, usize),
-    (to, pairs): (*mut Bf16, usize),
+    (to, pairs): (To, usize),
     apart: usize,
 ) {
     for first in (0..steps(lines) * BLOCK).step_by(V::LANES) {
@@ -178,14 +318,20 @@ pub(crate) unsafe fn pairs_across_lines<V: Lanes>(
         for at in (0..2 * pairs).step_by(2 * V::LANES) {
             unsafe {
                 // Two numbers are as wide as one was.
-                let mut square = V::zeros();
-                for (i, line) in square.as_mut().iter_mut().enumerate().take(there) {
+                let mut squares = [V::zeros(); PARTS];
+                for i in 0..there {
                     let from = from.add((first + i) * width);
-                    *line = V::bf16(some(from, at, count), some(from, at + V::LANES, count));
+                    let low = parts::<V, PARTS>(some(from, at, count));
+                    let high = parts::<V, PARTS>(some(from, at + V::LANES, count));
+                    for part in 0..PARTS {
+                        squares[part].as_mut()[i] = V::upper_halves(low[part], high[part]);
+                    }
                 }
                 let to = to.add(first / BLOCK * apart + 2 * (at / 2 * BLOCK + first % BLOCK));
-                for (i, pair) in V::transposed(square).as_ref().iter().enumerate() {
-                    pair.store(to.add(2 * i * BLOCK).cast());
+                for (part, square) in squares.into_iter().enumerate() {
+                    for (i, pair) in V::transposed(square).as_ref().iter().enumerate() {
+                        pair.store(to.at.add(part * to.part + 2 * i * BLOCK).cast());
+                    }
                 }
             }
         }
@@ -199,15 +345,16 @@ pub(crate) unsafe fn pairs_across_lines<V: Lanes>(
 /// There is room for the [`steps`] of its columns.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn rows<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+pub(crate) unsafe fn rows<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
     let inputs = weight.inputs();
-    for row in 0..BLOCK {
-        let there = first + row < weight.outputs();
-        for (step, input) in (0..inputs).step_by(BLOCK).enumerate() {
+    // Step after step: what is written lies together.
+    for (step, input) in (0..inputs).step_by(BLOCK).enumerate() {
+        for row in 0..BLOCK {
+            let there = first + row < weight.outputs();
             let count = if there { BLOCK.min(inputs - input) } else { 0 };
             unsafe {
                 let from = weight.pointer().wrapping_add((first + row) * inputs + input);
-                store_line::<V>(from, count, to.add(step * STEP + row * BLOCK));
+                store_line::<V, PARTS>(from, count, to.add(step * STEP + row * BLOCK));
             }
         }
     }
@@ -216,11 +363,11 @@ pub(crate) unsafe fn rows<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16)
 /// The first `count` numbers of a line of bf16, and zeros.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `rows`")]
-unsafe fn store_line<V: Lanes>(from: *const f32, count: usize, to: *mut Bf16) {
+unsafe fn store_line<V: Lanes, const PARTS: usize>(from: *const f32, count: usize, to: To) {
     for side in (0..BLOCK).step_by(2 * V::LANES) {
         unsafe {
             let (low, high) = (some::<V>(from, side, count), some::<V>(from, side + V::LANES, count));
-            V::bf16(low, high).store(to.add(side).cast());
+            store::<V, PARTS>(low, high, to.add(side));
         }
     }
 }
@@ -249,16 +396,14 @@ pub(crate) unsafe fn some<V: Lanes>(from: *const f32, at: usize, count: usize) -
 /// There is room for the [`steps`] of its rows.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn columns<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
+pub(crate) unsafe fn columns<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
     for (step, output) in (0..weight.outputs()).step_by(BLOCK).enumerate() {
         for across in (0..BLOCK).step_by(V::LANES) {
             let input = first + across;
             for down in (0..BLOCK).step_by(2 * V::LANES) {
                 unsafe {
-                    let square = pairs::<V>(weight, output + down, input);
-                    for (i, pairs) in square.as_ref().iter().enumerate() {
-                        pairs.store(to.add(step * STEP + (across + i) * BLOCK + down).cast());
-                    }
+                    let to = to.add(step * STEP + across * BLOCK + down);
+                    store_columns::<V, PARTS>(weight, output + down, input, to);
                 }
             }
         }
@@ -268,18 +413,29 @@ pub(crate) unsafe fn columns<V: Lanes>(weight: Weight, first: usize, to: *mut Bf
 /// As many columns of a weight as a vector has numbers, from these on: of each, pairs of its rows, as many. What is not there is 0.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `columns`")]
-unsafe fn pairs<V: Lanes>(weight: Weight, output: usize, input: usize) -> V::Square {
+unsafe fn store_columns<V: Lanes, const PARTS: usize>(weight: Weight, output: usize, input: usize, to: To) {
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
     let count = inputs.saturating_sub(input).min(V::LANES);
+    let row = |output: usize| unsafe {
+        match output < outputs {
+            true => some::<V>(weight.pointer().wrapping_add(output * inputs + input), 0, count),
+            false => V::splat(0.0),
+        }
+    };
     unsafe {
         // Two rows are as wide as a number.
-        let mut pairs = V::zeros();
-        for (output, pair) in (output..outputs).step_by(2).zip(pairs.as_mut()) {
-            let from = weight.pointer().wrapping_add(output * inputs + input);
-            let odd = if output + 1 < outputs { some::<V>(from.wrapping_add(inputs), 0, count) } else { V::splat(0.0) };
-            *pair = V::bf16_pairs(some::<V>(from, 0, count), odd);
+        let mut squares = [V::zeros(); PARTS];
+        for i in 0..V::LANES {
+            let (even, odd) = (parts::<V, PARTS>(row(output + 2 * i)), parts::<V, PARTS>(row(output + 2 * i + 1)));
+            for part in 0..PARTS {
+                squares[part].as_mut()[i] = V::upper_pairs(even[part], odd[part]);
+            }
         }
-        V::transposed(pairs)
+        for part in 0..PARTS {
+            for (i, pairs) in V::transposed(squares[part]).as_ref().iter().enumerate() {
+                pairs.store(to.at.add(part * to.part + i * BLOCK).cast());
+            }
+        }
     }
 }
 
@@ -290,7 +446,11 @@ unsafe fn pairs<V: Lanes>(weight: Weight, output: usize, input: usize) -> V::Squ
 /// Panels are as wide as a block, and all of them written; there is room for so many steps.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
-pub(crate) unsafe fn columns_of_panels<V: Lanes>(panels: &Panels, first: usize, to: *mut Bf16) -> [f32; BLOCK] {
+pub(crate) unsafe fn columns_of_panels<V: Lanes, const PARTS: usize>(
+    panels: &Panels,
+    first: usize,
+    to: To,
+) -> [f32; BLOCK] {
     let columns = panels.columns();
     let mut sums = unsafe { [V::splat(0.0); BLOCK] };
     for panel in 0..panels.panels() {
@@ -303,7 +463,7 @@ pub(crate) unsafe fn columns_of_panels<V: Lanes>(panels: &Panels, first: usize, 
                         false => [V::splat(0.0); 2],
                     };
                     *sum = sum.add(both[0].add(both[1]));
-                    V::bf16(both[0], both[1]).store(to.add(panel * STEP + i * BLOCK + side).cast());
+                    store::<V, PARTS>(both[0], both[1], to.add(panel * STEP + i * BLOCK + side));
                 }
             }
         }

@@ -155,8 +155,8 @@ fn run_with(filters: Filters, shape: Shape, x: &Planes, then: ThenPlanes) -> Pla
     unsafe {
         match (then.rounding, filters.taps) {
             (Rounding::Bf16, taps) => planes_rounded::convolve(&work, taps, &Pairs::of(x)),
-            (Rounding::None, 1) => run_1(&work),
-            (Rounding::None, _) => run_9(&work),
+            (_, 1) => run_1(&work),
+            (_, _) => run_9(&work),
         }
     }
     if let Some(kept) = then.before_activation {

@@ -16,7 +16,7 @@ pub fn filter_gradient(grad: &Planes, x: &Planes, rounding: Rounding, taps: usiz
     assert_eq!(grad.images(), x.images(), "the same images");
     assert!(taps == 1 || taps == 9, "{taps} taps");
     match rounding {
-        Rounding::None => {}
+        Rounding::None | Rounding::Parts => {}
         Rounding::Bf16 if bf16::used() => return planes_rounded::filter_gradient(grad, x, taps),
         Rounding::Bf16 => return filter_gradient(&grad.rounded(), &x.rounded(), Rounding::None, taps),
     }

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use crate::bf16::{BLOCK, Soon, To};
 use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Panels, apart};
 use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::{self, Left, TO_READ, Tile, at_once, by_rows, multiply_asking, tiles};
-use crate::weight::{Bf16, Weight};
+use crate::weight::Weight;
 use crate::{Instructions, bf16, instructions};
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
@@ -36,7 +37,9 @@ pub struct Then<'a> {
 ///
 /// If sizes do not go together.
 pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panels {
-    if then.rounding == Rounding::Bf16 && !bf16::used() {
+    let operands = (terms.iter().map(|(weight, _)| weight.inputs()).sum(), terms[0].0.outputs());
+    let parts = then.rounding.parts(operands);
+    if then.rounding == Rounding::Bf16 && parts.is_none() {
         let then = Then { rounding: Rounding::None, ..then };
         return forward(&Copies::of(terms, threads).terms(terms), then, threads);
     }
@@ -62,16 +65,16 @@ pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panel
     let operations = terms.iter().map(|(w, _)| w.inputs()).sum::<usize>() * columns * rows;
     let threads = worth(operations, threads);
     let first = First::of_products(rows, threads);
-    match then.rounding {
-        Rounding::None => {
+    match parts {
+        None => {
             let grid = Grid::new(first, (tile::count(columns), panels), size(), threads);
             in_parallel(threads, &|part, _| {
                 // SAFETY: sizes were compared above; parts share no tile.
                 unsafe { run(&work, &grid, part) }
             });
         }
-        Rounding::Bf16 => {
-            let work = rounded::Work::new(&work, first, panels, threads);
+        Some(parts) => {
+            let work = rounded::Work::new(&work, parts, first, panels, threads);
             in_parallel(threads, &|part, _| {
                 // SAFETY: as above.
                 unsafe { run_rounded(&work, part) }
@@ -177,8 +180,18 @@ impl Direction for Work<'_> {
     }
 
     #[inline(always)]
-    unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16) {
-        unsafe { bf16::rows::<V>(weight, first, to) }
+    unsafe fn left<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
+        unsafe { bf16::rows::<V, PARTS>(weight, first, to) }
+    }
+
+    fn soon(weight: Weight, first: usize) -> Soon {
+        let rows = weight.outputs().saturating_sub(first).min(BLOCK);
+        let at = weight.pointer().wrapping_add(first * weight.inputs());
+        Soon { at, apart: 2 * LINE, count: (rows * weight.inputs()).div_ceil(2 * LINE), to_write: false }
+    }
+
+    fn factor(weight: Weight, column: usize, i: usize) -> f32 {
+        weight.number(column, i)
     }
 
     #[inline(always)]

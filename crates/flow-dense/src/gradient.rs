@@ -4,15 +4,14 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::adam::{self, Coefficients, block_by};
-use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP};
+use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, To};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
-use crate::lanes::{Lanes, with_lanes};
+use crate::lanes::{LINE, Lanes, with_lanes};
 use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel, share};
 use crate::rounded::Rounding;
-use crate::tile::{self, Left, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
-use crate::weight::Bf16;
+use crate::tile::{self, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
 use crate::{Instructions, instructions, thin};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
@@ -62,14 +61,15 @@ pub fn gradient(grad: &Panels, input: &Panels, rounding: Rounding, into: Destina
     if outputs.min(inputs) <= thin::THIN {
         return of_few(grad, input, target, threads);
     }
-    match rounding {
-        Rounding::Bf16 if grad.rows() > 0 && bf16::used() => by_blocks(grad, input, target, threads),
-        Rounding::Bf16 => {
+    let parts = rounding.parts((grad.rows(), inputs)).filter(|_| grad.rows() > 0);
+    match (parts, rounding) {
+        (Some(parts), _) => by_blocks(grad, input, parts, target, threads),
+        (None, Rounding::Bf16) => {
             let of_layer =
                 by_tiles(&grad.rounded(threads), &input.rounded(threads).transposed(threads), target, threads);
             OfLayer { bias: grad.column_sums(threads), ..of_layer }
         }
-        Rounding::None => by_tiles(grad, &input.transposed(threads), target, threads),
+        (None, _) => by_tiles(grad, &input.transposed(threads), target, threads),
     }
 }
 
@@ -126,19 +126,22 @@ fn in_one_order(sums: Mutex<Vec<(usize, f64)>>) -> f64 {
 }
 
 /// By blocks of bf16.
-fn by_blocks(grad: &Panels, input: &Panels, target: Target, threads: usize) -> OfLayer {
+fn by_blocks(grad: &Panels, input: &Panels, parts: usize, target: Target, threads: usize) -> OfLayer {
     let (outputs, inputs) = (grad.columns(), input.columns());
     let mut bias = vec![0.0; outputs];
     let (panels, across) = (input.panels(), bf16::steps(inputs));
-    let mut right = Halves::empty(panels * across);
+    let mut right = Halves::empty(panels * across * parts);
     let to = Shared(right.pointer_mut().cast());
-    in_parallel(threads.min(panels), &|part, parts| {
-        for panel in share(panels, part, parts) {
+    in_parallel(threads.min(panels), &|part, count| {
+        for panel in share(panels, part, count) {
             // SAFETY: there is room for a step of each panel for each block, one after the other, and these panels are this part's.
-            unsafe { turn(input, panel, to.at(panel * STEP / 2).cast()) }
+            unsafe {
+                let to = To { at: to.at(panel * STEP / 2).cast(), part: panels * across * STEP };
+                turn(input, panel, parts, to);
+            }
         }
     });
-    let work = Blocks { grad, right: &right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
+    let work = Blocks { grad, input, parts, right: &right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
     let grid = Grid::new(First::Rows, (bf16::steps(outputs), 1), (1, 1), threads);
     let sums = Mutex::new(Vec::new());
     in_parallel(threads, &|part, _| {
@@ -150,7 +153,7 @@ fn by_blocks(grad: &Panels, input: &Panels, target: Target, threads: usize) -> O
 }
 
 with_lanes! {
-    unsafe fn turn(input: &Panels, panel: usize, to: *mut Bf16) = turn_by
+    unsafe fn turn(input: &Panels, panel: usize, parts: usize, to: To) = turn_by
 }
 
 /// # Safety
@@ -158,17 +161,23 @@ with_lanes! {
 /// There is room for a step for each block, as many steps apart as there are panels.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
-unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, to: *mut Bf16) {
+unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, parts: usize, to: To) {
     unsafe {
         let from = input.pointer().add(panel * apart::<V>(input.columns()));
-        let (lines, pairs) = ((input.columns(), BLOCK), (to, BLOCK / 2));
-        bf16::pairs_across_lines::<V>((from, BLOCK), lines, pairs, input.panels() * STEP);
+        let (lines, pairs, apart) = ((input.columns(), BLOCK), (to, BLOCK / 2), input.panels() * STEP);
+        match parts {
+            1 => bf16::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
+            _ => bf16::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
+        }
     }
 }
 
 /// What blocks of a gradient are computed from, and where they go.
 struct Blocks<'a> {
     grad: &'a Panels,
+    input: &'a Panels,
+    /// 1 or 3 of each factor.
+    parts: usize,
     right: &'a Halves,
     outputs: usize,
     inputs: usize,
@@ -184,23 +193,41 @@ with_lanes! {
 ///
 /// As [`run_by`].
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
-    let Blocks { grad, right, outputs, inputs, target, bias } = work;
+    // SAFETY: the same contract.
+    unsafe {
+        match work.parts {
+            1 => run_parts::<V, 1>(work, grid, part),
+            _ => run_parts::<V, 3>(work, grid, part),
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_blocks_by`")]
+unsafe fn run_parts<V: Lanes, const PARTS: usize>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
+    let Blocks { grad, right, outputs, inputs, target, bias, .. } = work;
     let (panels, across) = (grad.panels(), bf16::steps(*inputs));
-    let (mut left, steps) = (Halves::empty(panels), bf16::in_a_row(panels));
+    let (mut left, steps) = (Halves::empty(panels * PARTS), bf16::in_a_row(panels));
     // A strip of the gradient, row after row.
     let mut rows = Panels::empty(BLOCK, across * BLOCK);
     let (ready, mut sums) = (Ready::new(), Vec::new());
     while let Some((strips, _)) = grid.next(part) {
         for first in strips.map(|strip| strip * BLOCK) {
             unsafe {
-                let of_bias = bf16::columns_of_panels::<V>(grad, first, left.pointer_mut());
+                let to = To { at: left.pointer_mut(), part: panels * STEP };
+                let of_bias = bf16::columns_of_panels::<V, PARTS>(grad, first, to);
+                let left = Left { at: left.pointer(), part: to.part };
                 for i in 0..across {
                     let to = rows.pointer_mut().add(i * BLOCK);
                     let at = right.pointer().add(i * panels * STEP);
-                    let right = Right { at, row: 2 * BLOCK, steps: &steps };
-                    ready.multiply(left.pointer(), right, to, across * BLOCK);
+                    let right = Right { at, part: right.part(PARTS), row: 2 * BLOCK, steps: &steps };
+                    let soon = target.soon(first, (*outputs, *inputs), (i, across));
+                    ready.multiply::<PARTS>(left, right, to, across * BLOCK, soon);
+                    if PARTS > 1 {
+                        let number = |down, over| plain::<V>(work, first + down, i * BLOCK + over);
+                        bf16::again_if_none::<V>(to, across * BLOCK, number);
+                    }
                 }
                 let mut squares = 0.0;
                 for (r, sum) in of_bias.into_iter().enumerate().take(outputs - first) {
@@ -213,6 +240,18 @@ unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Ve
         }
     }
     sums
+}
+
+/// A number of the gradient by f32; of those that are not there it is 0.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_blocks_by`")]
+unsafe fn plain<V: Lanes>(work: &Blocks, output: usize, input: usize) -> f32 {
+    let there = output < work.outputs && input < work.inputs;
+    let rows = (0..work.grad.rows()).filter(|_| there);
+    let at = |panels: &Panels, column: usize, row: usize| unsafe {
+        let panel = row / V::ACROSS * apart::<V>(panels.columns());
+        *panels.pointer().add(panel + column * V::ACROSS + row % V::ACROSS)
+    };
+    rows.map(|row| at(work.grad, output, row) * at(work.input, input, row)).sum()
 }
 
 struct Work<'a> {
@@ -344,7 +383,7 @@ unsafe fn tile_row<V: Lanes, const R: usize>(
         unsafe {
             let mut tile: Tile<V, R> = [[V::splat(0.0); 2]; R];
             let input = work.input.pointer().add(panel * apart::<V>(depth));
-            let left = |start: usize| Left { at: left.add(start * V::ROWS), row: 1, step: V::ROWS };
+            let left = |start: usize| tile::Left { at: left.add(start * V::ROWS), row: 1, step: V::ROWS };
             let mut done = depth - asking.len() * ASKING;
             tile = multiply(tile, left(0), input, done);
             // What the step will change is asked for meanwhile, one array after the other.
@@ -374,6 +413,15 @@ impl Target {
             Target::Step { weight, first, second, .. } => Some([*weight, *first, *second]),
             Target::Store(_) | Target::Add(_) => None,
         }
+    }
+
+    /// What will be changed by a strip of rows, the `i`-th of so many shares: the arrays one after the other.
+    fn soon(&self, first: usize, (outputs, inputs): (usize, usize), (i, shares): (usize, usize)) -> Soon {
+        let Some(arrays) = self.arrays() else { return Soon::NOTHING };
+        let count = (BLOCK.min(outputs - first) * inputs).div_ceil(2 * LINE);
+        let (array, each) = (3 * i / shares, shares.div_ceil(3));
+        let at = arrays[array].0.wrapping_add(first * inputs).cast_const();
+        Soon { at, apart: 2 * LINE, count, to_write: true }.share(i - (array * shares).div_ceil(3), each)
     }
 
     /// What becomes of a row of the gradient, from the `at`-th number of the weight on; returns Σ g².

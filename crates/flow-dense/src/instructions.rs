@@ -6,22 +6,27 @@ use std::sync::OnceLock;
 /// Instructions that tiles here are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instructions {
-    /// AVX-512F: 32 registers of 16 numbers.
+    /// AVX-512F and AVX-512BW: 32 registers of 16 numbers; AMX beside it, where there is one.
     Avx512,
     /// AVX2 and FMA: 16 registers of 8 numbers.
     Avx2,
 }
 
 /// The best instructions that this processor has. With `FLOW_PRODUCTS=libtorch` in the environment it is taken for one that has
-/// none, and libtorch computes what it can; with `FLOW_PRODUCTS=avx2` for one without AVX-512 and AMX. Any other value changes nothing
-/// here: whoever runs a program is told by [`check_environment`].
+/// none, and libtorch computes what it can; with `FLOW_PRODUCTS=avx2` for one without AVX-512 and AMX; with `FLOW_PRODUCTS=avx512` for one
+/// without AMX. Any other value changes nothing here: whoever runs a program is told by [`check_environment`].
 pub fn instructions() -> Option<Instructions> {
     static INSTRUCTIONS: OnceLock<Option<Instructions>> = OnceLock::new();
     *INSTRUCTIONS.get_or_init(|| match Products::asked_for() {
         Ok(Products::Libtorch) => None,
         Ok(Products::Avx2) => there().map(|_| Instructions::Avx2),
-        Ok(Products::Best) | Err(_) => there(),
+        Ok(Products::Best | Products::Avx512) | Err(_) => there(),
     })
+}
+
+/// Whether nobody forbids to multiply by AMX.
+pub(crate) fn amx_is_allowed() -> bool {
+    matches!(Products::asked_for(), Ok(Products::Best) | Err(_))
 }
 
 /// Whether `FLOW_PRODUCTS` in the environment, if it is there, is something that [`instructions`] knows.
@@ -33,13 +38,13 @@ pub fn check_environment() -> Result<(), UnknownProducts> {
     Products::asked_for().map(drop)
 }
 
-/// `FLOW_PRODUCTS` in the environment was neither `avx2` nor `libtorch`.
+/// `FLOW_PRODUCTS` in the environment was none of `avx512`, `avx2` and `libtorch`.
 #[derive(Debug)]
 pub struct UnknownProducts(String);
 
 impl fmt::Display for UnknownProducts {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "FLOW_PRODUCTS={} in the environment: it must be avx2 or libtorch, empty or not there", self.0)
+        write!(f, "FLOW_PRODUCTS={} in the environment: it must be avx512, avx2 or libtorch, empty or not there", self.0)
     }
 }
 
@@ -49,6 +54,7 @@ impl std::error::Error for UnknownProducts {}
 #[derive(Debug, PartialEq)]
 enum Products {
     Best,
+    Avx512,
     Avx2,
     Libtorch,
 }
@@ -61,6 +67,7 @@ impl Products {
     fn named(name: &str) -> Result<Self, UnknownProducts> {
         match name {
             "" => Ok(Products::Best),
+            "avx512" => Ok(Products::Avx512),
             "avx2" => Ok(Products::Avx2),
             "libtorch" => Ok(Products::Libtorch),
             _ => Err(UnknownProducts(name.to_owned())),
@@ -84,7 +91,7 @@ pub fn available() -> bool {
 fn there() -> Option<Instructions> {
     use std::arch::is_x86_feature_detected as has;
     let narrow = has!("avx2") && has!("fma");
-    let wide = narrow && has!("avx512f");
+    let wide = narrow && has!("avx512f") && has!("avx512bw");
     wide.then_some(Instructions::Avx512).or(narrow.then_some(Instructions::Avx2))
 }
 
@@ -99,12 +106,13 @@ mod tests {
 
     #[test]
     fn another_name_is_told_and_not_taken() {
+        assert_eq!(Products::named("avx512").unwrap(), Products::Avx512);
         assert_eq!(Products::named("avx2").unwrap(), Products::Avx2);
         assert_eq!(Products::named("libtorch").unwrap(), Products::Libtorch);
         assert_eq!(Products::named("").unwrap(), Products::Best);
-        for name in ["AVX2", "avx512", "mkl"] {
+        for name in ["AVX2", "amx", "mkl"] {
             let said = Products::named(name).unwrap_err().to_string();
-            assert!(said.contains(&format!("FLOW_PRODUCTS={name} ")) && said.contains("avx2 or libtorch"), "{said}");
+            assert!(said.contains(&format!("FLOW_PRODUCTS={name} ")) && said.contains("avx512, avx2 or libtorch"), "{said}");
         }
     }
 }

@@ -34,10 +34,21 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// The nearest numbers that bf16 has, ties to even.
     unsafe fn rounded(self) -> Self;
-    /// The bits of two vectors rounded to bf16, one after the other.
-    unsafe fn bf16(low: Self, high: Self) -> Self;
-    /// The same, the numbers of the first at even places, those of the second at odd ones.
-    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self;
+    /// Three numbers that bf16 has and whose sum is this, where all are finite: the first is nearest to it, the second to what is left.
+    #[inline(always)]
+    unsafe fn parts(self) -> [Self; 3] {
+        // SAFETY: by the contract.
+        unsafe {
+            let first = self.rounded();
+            let rest = self.sub(first);
+            let second = rest.rounded();
+            [first, second, rest.sub(second)]
+        }
+    }
+    /// The upper halves of the bits of two vectors, one after the other: of numbers that bf16 has, these.
+    unsafe fn upper_halves(low: Self, high: Self) -> Self;
+    /// The same, of the numbers of the first at even places, of those of the second at odd ones.
+    unsafe fn upper_pairs(even: Self, odd: Self) -> Self;
     /// The first `count` (at most all), and zeros.
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
     /// The first `count` (at most all) and no other.
@@ -73,6 +84,8 @@ pub(crate) trait Lanes: Copy {
     /// `ln x`, to a few units in the last place; numbers below the smallest normal one may be taken for 0.
     unsafe fn ln(self) -> Self;
     unsafe fn sum(self) -> f32;
+    /// Whether one of them is not a number.
+    unsafe fn some_is_none(self) -> bool;
     unsafe fn zeros() -> Self::Square;
     /// Rows to columns.
     unsafe fn transposed(rows: Self::Square) -> Self::Square;
@@ -136,13 +149,13 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    unsafe fn bf16(low: Self, high: Self) -> Self {
+    unsafe fn upper_halves(low: Self, high: Self) -> Self {
         let number = |i: usize| if i < LINE { low.0[i] } else { high.0[i - LINE] };
         Portable(std::array::from_fn(|i| pair(number(2 * i), number(2 * i + 1))))
     }
 
     #[inline(always)]
-    unsafe fn bf16_pairs(even: Self, odd: Self) -> Self {
+    unsafe fn upper_pairs(even: Self, odd: Self) -> Self {
         even.zip(odd, pair)
     }
 
@@ -238,6 +251,11 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn some_is_none(self) -> bool {
+        self.0.iter().any(|x| x.is_nan())
+    }
+
+    #[inline(always)]
     unsafe fn zeros() -> Self::Square {
         [Portable([0.0; LINE]); LINE]
     }
@@ -254,10 +272,9 @@ impl Lanes for Portable {
     unsafe fn prefetch_to_write(_at: *mut f32) {}
 }
 
-/// The bits of two numbers rounded to bf16.
+/// The upper halves of the bits of two numbers.
 fn pair(even: f32, odd: f32) -> f32 {
-    let [even, odd] = [even, odd].map(|x| Bf16::nearest(x).to_f32().to_bits());
-    f32::from_bits(even >> 16 | odd)
+    f32::from_bits(even.to_bits() >> 16 | odd.to_bits() & UPPER_HALF as u32)
 }
 
 /// The series of `ln (1 + x) = x - x²/2 + x³ (…)` for x from √½ - 1 to √2 - 1, its highest power first (Cephes' `logf`).
@@ -291,7 +308,7 @@ macro_rules! with_lanes {
         $vis unsafe fn $name($($arg: $ty),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,fma")]
+                #[target_feature(enable = "avx512f,avx512bw,fma")]
                 unsafe fn wide($($arg: $ty),*) $(-> $out)? {
                     // SAFETY: the caller's, and the instructions are those that this function was compiled for.
                     unsafe { $body::<$crate::avx512::Avx512>($($arg),*) }
@@ -374,6 +391,46 @@ mod tests {
     }
 
     with_lanes! {
+        unsafe fn parts(numbers: &[f32; LINE], to: &mut [[f32; LINE]; 3]) -> usize = parts_by
+    }
+
+    /// # Safety
+    ///
+    /// The processor has what `V` needs.
+    #[inline(always)]
+    unsafe fn parts_by<V: Lanes>(numbers: &[f32; LINE], to: &mut [[f32; LINE]; 3]) -> usize {
+        // SAFETY: no vector is longer than a line.
+        unsafe {
+            for (part, to) in V::load(numbers.as_ptr()).parts().into_iter().zip(to) {
+                part.store(to.as_mut_ptr());
+            }
+        }
+        V::LANES
+    }
+
+    #[test]
+    fn parts_are_bf16_and_come_to_the_number() {
+        for seed in 0..1000u32 {
+            let numbers: [f32; LINE] = std::array::from_fn(|i| {
+                let bits = (seed * 16 + i as u32).wrapping_mul(2_654_435_761);
+                // Of all magnitudes from 2⁻¹⁰⁰ to 2¹⁰⁰, either sign.
+                f32::from_bits(bits & 0x807f_ffff | (27 + bits.rotate_left(9) % 200) << 23)
+            });
+            let mut of = [[0.0; LINE]; 3];
+            // SAFETY: there is room for all.
+            let lanes = unsafe { parts(&numbers, &mut of) };
+            for i in 0..lanes {
+                let [first, second, third] = [of[0][i], of[1][i], of[2][i]];
+                assert_eq!(first + (second + third), numbers[i], "{:x}", numbers[i].to_bits());
+                for part in [first, second, third] {
+                    assert_eq!(part.to_bits() & 0xffff, 0, "{part:e} of {:e}", numbers[i]);
+                }
+                assert!(second.abs() <= first.abs() / 256.0 && third.abs() <= first.abs() / 65536.0, "{of:?}");
+            }
+        }
+    }
+
+    with_lanes! {
         /// Two vectors as bf16, one after the other, and as pairs; each rounded. Returns how many numbers a vector has.
         unsafe fn as_bf16(numbers: &[f32; 2 * LINE], to: [&mut [Bf16; 2 * LINE]; 2], rounded: &mut [f32; LINE]) -> usize = as_bf16_by
     }
@@ -390,9 +447,10 @@ mod tests {
         // SAFETY: no vector is longer than a line.
         unsafe {
             let (first, second) = (V::load(numbers.as_ptr()), V::load(numbers.as_ptr().add(V::LANES)));
-            V::bf16(first, second).store(row.as_mut_ptr().cast());
-            V::bf16_pairs(first, second).store(pairs.as_mut_ptr().cast());
             first.rounded().store(rounded.as_mut_ptr());
+            let (first, second) = (first.rounded(), second.rounded());
+            V::upper_halves(first, second).store(row.as_mut_ptr().cast());
+            V::upper_pairs(first, second).store(pairs.as_mut_ptr().cast());
         }
         V::LANES
     }

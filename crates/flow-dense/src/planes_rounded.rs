@@ -3,7 +3,7 @@
 //! A step of a convolution is 32 channels of one tap. Of the right factor it reads pairs of channels where they lie, at the places that the
 //! tap looks at; a table says where each step begins.
 
-use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP, Sums};
+use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
 use crate::convolution::{Shape, Work, finish, offsets};
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
@@ -42,7 +42,8 @@ with_lanes! {
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
 unsafe fn lay_out_by<V: Lanes>(x: &Planes, to: *mut Bf16) {
-    unsafe { bf16::pairs_of_lines::<V>(x.plane(0), x.channels(), x.images().plane(), to) }
+    let to = To { at: to, part: 0 };
+    unsafe { bf16::pairs_of_lines::<V, 1>(x.plane(0), x.channels(), x.images().plane(), to) }
 }
 
 /// The left factors of filters: of each 32 channels that come out the steps of all channels that go in, tap after tap.
@@ -98,10 +99,10 @@ unsafe fn run_by<V: Lanes>(work: &Work, left: &Halves, x: &Pairs, table: &[isize
     for place in (0..work.places).step_by(BLOCK) {
         for first in (0..work.shape.outputs).step_by(BLOCK) {
             unsafe {
-                let left = left.pointer().add(first / BLOCK * table.len() * STEP);
+                let left = Left { at: left.pointer().add(first / BLOCK * table.len() * STEP), part: 0 };
                 let right = x.numbers.pointer().add(2 * (x.front + place));
-                let right = Right { at: right, row: 2 * x.plane, steps: table };
-                ready.multiply(left, right, sums.0.as_mut_ptr(), BLOCK);
+                let right = Right { at: right, part: 0, row: 2 * x.plane, steps: table };
+                ready.multiply::<1>(left, right, sums.0.as_mut_ptr(), BLOCK, Soon::NOTHING);
                 for channel in first..work.shape.outputs.min(first + BLOCK) {
                     for across in (0..BLOCK).step_by(V::ACROSS) {
                         let from = sums.0.as_ptr().add((channel - first) * BLOCK + across);
@@ -136,8 +137,9 @@ pub(crate) fn filter_gradient(grad: &Planes, x: &Planes, taps: usize) -> Vec<f32
             // SAFETY: planes have zeros in front and behind, as far as any tap looks.
             unsafe {
                 let at = pairs[from % 2].at(input, from);
-                let right = Right { at, row: 2 * BLOCK, steps: &steps };
-                ready.multiply(left.pointer(), right, sums.0.as_mut_ptr(), BLOCK);
+                let left = Left { at: left.pointer(), part: 0 };
+                let right = Right { at, part: 0, row: 2 * BLOCK, steps: &steps };
+                ready.multiply::<1>(left, right, sums.0.as_mut_ptr(), BLOCK, Soon::NOTHING);
             }
             for (o, row) in (first..outputs).zip(sums.0.chunks_exact(BLOCK)) {
                 (input..inputs).zip(row).for_each(|(i, sum)| out[(o * inputs + i) * taps + tap] = *sum);
@@ -190,7 +192,8 @@ unsafe fn lay_out_pairs_by<V: Lanes>(x: &Planes, first: usize, to: *mut Bf16, pa
     let plane = x.images().plane();
     unsafe {
         let from = x.plane(0).add(first);
-        bf16::pairs_across_lines::<V>((from, plane), (x.channels(), plane - first), (to, pairs), 2 * BLOCK * pairs);
+        let to = To { at: to, part: 0 };
+        bf16::pairs_across_lines::<V, 1>((from, plane), (x.channels(), plane - first), (to, pairs), 2 * BLOCK * pairs);
     }
 }
 
@@ -217,7 +220,7 @@ unsafe fn lay_out_places_by<V: Lanes>(grad: &Planes, first: usize, to: *mut Bf16
                     (low, high) = (V::load(from), V::load(from.add(V::LANES)));
                 }
                 let to = to.add(place / BLOCK * STEP + i * BLOCK + place % BLOCK);
-                V::bf16(low, high).store(to.cast());
+                bf16::store::<V, 1>(low, high, To { at: to, part: 0 });
             }
         }
     }

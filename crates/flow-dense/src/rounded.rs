@@ -1,13 +1,13 @@
-//! Layers, and the way back through them, whose factors are rounded to bf16 and whose sums are f32.
+//! Layers, and the way back through them, whose factors are bf16, rounded or in three parts, and whose sums are f32.
 
-use crate::bf16::{self, BLOCK, Halves, Ready, Right, STEP, Sums};
+use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
 use crate::panels::{Panels, apart};
 use crate::pool::{Shared, in_parallel, share};
 use crate::tile::Tile;
-use crate::weight::{Bf16, Weight};
+use crate::weight::Weight;
 
 /// How the factors of a product are rounded. Sums and all that follows are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,10 +15,27 @@ pub enum Rounding {
     /// Not at all.
     #[default]
     None,
+    /// Not at all either: where the processor has AMX, each factor is taken apart into three numbers of bf16 whose sum it is, and of the
+    /// nine products of these the six that an f32 tells are added up, the smaller ones first. That is as exact as f32, and several times as
+    /// fast; of numbers below 1e-33 less is left, down to bf16's 8 bits of the smallest normal ones. Elsewhere, and where there is little to
+    /// multiply, it is [`Rounding::None`].
+    Parts,
     /// To bf16, 8 bits of mantissa. A processor with AMX multiplies such numbers many times as fast, and takes those below the normal
     /// ones for 0; on others they are multiplied in f32. The gradient of a weight of at most two outputs, or inputs, is not rounded, nor
     /// is anything of [`through_layers`](crate::through_layers).
     Bf16,
+}
+
+impl Rounding {
+    /// Of how many parts factors are that blocks multiply, in a product of such depth and so many columns, if blocks do.
+    pub(crate) fn parts(self, (depth, columns): (usize, usize)) -> Option<usize> {
+        match self {
+            Rounding::None => None,
+            // Less does not fill blocks, and f32's own tiles are as quick.
+            Rounding::Parts => (bf16::used() && depth >= 16 && columns >= 8).then_some(3),
+            Rounding::Bf16 => bf16::used().then_some(1),
+        }
+    }
 }
 
 /// Whether this processor multiplies numbers that are rounded to bf16 faster here than others: it has AMX, and nobody forbids it.
@@ -42,7 +59,13 @@ pub(crate) trait Direction: Sync {
     /// # Safety
     ///
     /// There is room for its steps.
-    unsafe fn left<V: Lanes>(weight: Weight, first: usize, to: *mut Bf16);
+    unsafe fn left<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To);
+
+    /// What [`left`](Direction::left) reads.
+    fn soon(weight: Weight, first: usize) -> Soon;
+
+    /// What the `i`-th column of a term's panels is multiplied by in a column of the result.
+    fn factor(weight: Weight, column: usize, i: usize) -> f32;
 
     /// All that follows the sums of a column, whose first number is the `at`-th of the result.
     ///
@@ -55,7 +78,9 @@ pub(crate) trait Direction: Sync {
 /// What [`Direction`]s share.
 pub(crate) struct Work<'a, D> {
     direction: &'a D,
-    /// The right factors of all terms, panel after panel.
+    /// 1 or 3 of each factor.
+    parts: usize,
+    /// The right factors of all terms, panel after panel, part after part.
     right: Halves,
     /// Of a panel, of all terms.
     steps: Vec<isize>,
@@ -64,28 +89,32 @@ pub(crate) struct Work<'a, D> {
 
 impl<'a, D: Direction> Work<'a, D> {
     /// Of so many panels, for so many threads, which lay out the right factors.
-    pub(crate) fn new(direction: &'a D, first: First, panels: usize, threads: usize) -> Self {
+    pub(crate) fn new(direction: &'a D, parts: usize, first: First, panels: usize, threads: usize) -> Self {
         let terms = direction.terms();
         let steps: usize = terms.iter().map(|(_, x)| bf16::steps(x.columns())).sum();
-        let mut right = Halves::empty(panels * steps);
+        let mut right = Halves::empty(panels * steps * parts);
         let to = Shared(right.pointer_mut().cast());
-        in_parallel(threads.min(panels).max(1), &|part, parts| {
-            for panel in share(panels, part, parts) {
+        in_parallel(threads.min(panels).max(1), &|part, count| {
+            for panel in share(panels, part, count) {
                 let mut before = panel * steps;
                 for (_, x) in terms {
-                    // SAFETY: these panels are this part's, and there is room for the steps of all terms of each.
-                    unsafe { lay_out(x, panel, to.at(before * STEP / 2).cast()) }
+                    // SAFETY: these panels are this part's, and there is room for the steps of all terms of each, in all parts.
+                    unsafe {
+                        let to = To { at: to.at(before * STEP / 2).cast(), part: panels * steps * STEP };
+                        lay_out(x, panel, parts, to);
+                    }
                     before += bf16::steps(x.columns());
                 }
             }
         });
-        let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, panels), threads);
-        Work { direction, right, steps: bf16::in_a_row(steps), grid }
+        let group = bf16::cached(steps * parts);
+        let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, group), threads);
+        Work { direction, parts, right, steps: bf16::in_a_row(steps), grid }
     }
 }
 
 with_lanes! {
-    unsafe fn lay_out(x: &Panels, panel: usize, to: *mut Bf16) = lay_out_by
+    unsafe fn lay_out(x: &Panels, panel: usize, parts: usize, to: To) = lay_out_by
 }
 
 /// # Safety
@@ -93,9 +122,15 @@ with_lanes! {
 /// There is room for the steps of a panel.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
-unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, to: *mut Bf16) {
+unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, parts: usize, to: To) {
     debug_assert_eq!(V::ACROSS, BLOCK, "a panel is as wide as a block");
-    unsafe { bf16::pairs_of_lines::<V>(x.pointer().add(panel * apart::<V>(x.columns())), x.columns(), BLOCK, to) }
+    unsafe {
+        let from = x.pointer().add(panel * apart::<V>(x.columns()));
+        match parts {
+            1 => bf16::pairs_of_lines::<V, 1>(from, x.columns(), BLOCK, to),
+            _ => bf16::pairs_of_lines::<V, 3>(from, x.columns(), BLOCK, to),
+        }
+    }
 }
 
 /// A thread's part of a layer.
@@ -104,24 +139,42 @@ unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, to: *mut Bf16) {
 ///
 /// Sizes go together, and nobody writes the result but the parts of the grid.
 #[inline(always)]
-#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract above")]
 pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize) {
-    let Work { direction, right, steps, grid } = work;
+    // SAFETY: the same contract.
+    unsafe {
+        match work.parts {
+            1 => run_parts::<V, D, 1>(work, part),
+            _ => run_parts::<V, D, 3>(work, part),
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
+unsafe fn run_parts<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, part: usize) {
+    let Work { direction, right, steps, grid, .. } = work;
     let columns = direction.columns();
-    let (mut left, mut sums) = (Halves::empty(steps.len()), Sums([0.0; BLOCK * BLOCK]));
+    let (mut left, mut sums) = (Halves::empty(steps.len() * PARTS), Sums([0.0; BLOCK * BLOCK]));
     let ready = Ready::new();
     while let Some((strips, panels)) = grid.next(part) {
         for first in strips.map(|strip| strip * BLOCK) {
+            let to = To { at: left.pointer_mut(), part: steps.len() * STEP };
             let mut before = 0;
             for (weight, x) in direction.terms() {
-                unsafe { D::left::<V>(*weight, first, left.pointer_mut().add(before * STEP)) }
+                unsafe { D::left::<V, PARTS>(*weight, first, to.add(before * STEP)) }
                 before += bf16::steps(x.columns());
             }
-            for panel in panels.clone() {
+            let left = Left { at: left.pointer(), part: to.part };
+            let soon = soon(*direction, first + BLOCK);
+            for (turn, panel) in panels.clone().enumerate() {
                 unsafe {
                     let at = right.pointer().add(panel * steps.len() * STEP);
-                    let right = Right { at, row: 2 * BLOCK, steps };
-                    ready.multiply(left.pointer(), right, sums.0.as_mut_ptr(), BLOCK);
+                    let right = Right { at, part: right.part(PARTS), row: 2 * BLOCK, steps };
+                    let to = sums.0.as_mut_ptr();
+                    ready.multiply::<PARTS>(left, right, to, BLOCK, soon.share(turn, panels.len()));
+                    if PARTS > 1 {
+                        bf16::again_if_none::<V>(to, BLOCK, |down, row| plain::<V, D>(work, first + down, panel, row));
+                    }
                     for column in first..columns.min(first + BLOCK) {
                         let from = sums.0.as_ptr().add((column - first) * BLOCK);
                         let tile = [[V::load(from), V::load(from.add(V::LANES))]];
@@ -131,6 +184,25 @@ pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize)
             }
         }
     }
+}
+
+/// What the left factor of these columns will be made of, if there are such: of several terms the largest.
+fn soon<D: Direction>(direction: &D, first: usize) -> Soon {
+    let weights = direction.terms().iter().map(|(weight, _)| *weight);
+    let there = weights.filter(|_| first < direction.columns());
+    there.map(|weight| D::soon(weight, first)).max_by_key(|soon| soon.count).unwrap_or(Soon::NOTHING)
+}
+
+/// The sum of a column for one row of a panel, by f32; of columns that are not there it is 0.
+#[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
+unsafe fn plain<V: Lanes, D: Direction>(work: &Work<D>, column: usize, panel: usize, row: usize) -> f32 {
+    let there = column < work.direction.columns();
+    let terms = work.direction.terms().iter().filter(|_| there);
+    let all = terms.flat_map(|(weight, x)| (0..x.columns()).map(move |i| (weight, x, i)));
+    let product = |(weight, x, i): (&Weight, &&Panels, usize)| unsafe {
+        D::factor(*weight, column, i) * *x.pointer().add(panel * apart::<V>(x.columns()) + i * V::ACROSS + row)
+    };
+    all.map(product).sum()
 }
 
 /// What is multiplied in f32 where nothing multiplies bf16: factors rounded.

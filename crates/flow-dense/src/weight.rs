@@ -38,6 +38,11 @@ impl<'a, N> Weight<'a, N> {
 }
 
 impl Weight<'_> {
+    /// The number of a row and a column.
+    pub(crate) fn number(&self, output: usize, input: usize) -> f32 {
+        self.numbers[output * self.inputs + input]
+    }
+
     /// Its numbers rounded to bf16, row after row.
     pub(crate) fn rounded(&self, threads: usize) -> Vec<f32> {
         rounded_numbers(self.numbers, threads)

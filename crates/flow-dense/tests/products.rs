@@ -17,7 +17,7 @@ fn factors<const N: usize>(rounding: Rounding, of: [&[f32]; N]) -> [Vec<f32>; N]
 /// Of rows, of threads, and of how factors are rounded.
 fn ways<const N: usize>(threads: [usize; N]) -> impl Iterator<Item = ((usize, usize, usize), usize, Rounding)> {
     let with = move |size| {
-        let each = move |threads| [Rounding::None, Rounding::Bf16].map(|rounding| (size, threads, rounding));
+        let each = move |threads| [Rounding::None, Rounding::Parts, Rounding::Bf16].map(|rounding| (size, threads, rounding));
         threads.into_iter().flat_map(each)
     };
     SIZES.into_iter().flat_map(with)
@@ -177,11 +177,74 @@ fn the_way_back_with_all_that_may_follow() {
 fn activations_of_what_is_not_finite() {
     let inputs = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0];
     let x = Panels::from_rows(&inputs, 4, 1, 1);
-    for rounding in [Rounding::None, Rounding::Bf16] {
+    for rounding in [Rounding::None, Rounding::Parts, Rounding::Bf16] {
         let then = Then { activation: Some(Slope(0.0)), rounding, ..Then::default() };
         let y = rows(&forward(&[(Weight::new(&[1.0], 1), &x)], then, 1));
         assert!(y[0].is_nan());
         assert_eq!(y[1..], [f32::INFINITY, 0.0, 0.0]);
+    }
+}
+
+/// Layer, way back and gradient of `n` rows, of this depth each, by one rounding.
+fn all_products(x: &[f32], w: &[f32], n: usize, rounding: Rounding) -> [Vec<f32>; 3] {
+    let width = x.len() / n;
+    let panels = Panels::from_rows(x, n, width, 2);
+    let terms = [(Weight::new(w, width), &panels)];
+    let there = forward(&terms, Then { rounding, ..Then::default() }, 2);
+    let back = backward(&terms, width, ThenBack { rounding, ..ThenBack::default() }, 2);
+    let mut of_weight = vec![f32::NAN; width * width];
+    gradient(&panels, &panels, rounding, Destination::Store(&mut of_weight), 2);
+    [rows(&there), rows(&back), of_weight]
+}
+
+/// Errors are those of sums of f32, which has 24 bits; of bf16's 8 nothing is to be seen. Magnitudes go over eight powers of ten, so that
+/// small terms meet large sums.
+#[test]
+fn products_in_parts_are_as_exact_as_those_of_f32() {
+    let n = 96;
+    for depth in [96, 500] {
+        let spread = |seed| {
+            let size = draw(n.max(depth) * depth, seed + 7);
+            let numbers = draw(n.max(depth) * depth, seed);
+            numbers.into_iter().zip(size).map(|(x, size)| x * 10.0f32.powf(4.0 * size)).collect::<Vec<f32>>()
+        };
+        let (x, w) = (&spread(1)[..n * depth], &spread(2)[..depth * depth]);
+        let turned: Vec<f32> = (0..depth * n).map(|i| x[i % n * depth + i / n]).collect();
+        let size = |numbers: &[f32]| numbers.iter().map(|x| x.abs()).collect::<Vec<f32>>();
+        let right = |x: &[f32], w: &[f32], turned: &[f32]| {
+            let layer = (n, depth, depth);
+            [matmul(x, w, layer, true), matmul(x, w, layer, false), matmul(turned, x, (depth, n, depth), false)]
+        };
+        let exact = right(x, w, &turned);
+        // What all terms of a sum come to without their signs.
+        let sizes = right(&size(x), &size(w), &size(&turned));
+        let worst = |rounding| {
+            let got = all_products(x, w, n, rounding);
+            let error = |((got, exact), size): ((&f32, &f64), &f64)| (f64::from(*got) - exact).abs() / size;
+            let of = |i: usize| got[i].iter().zip(&exact[i]).zip(&sizes[i]).map(error).fold(0.0, f64::max);
+            [0, 1, 2].map(of)
+        };
+        let (f32s, parts, bf16) = (worst(Rounding::None), worst(Rounding::Parts), worst(Rounding::Bf16));
+        for i in 0..3 {
+            assert!(parts[i] < 1.5 * f32s[i] && parts[i] < 1e-6, "{depth}, {i}: {parts:?}, f32 {f32s:?}");
+            assert!(bf16[i] > 100.0 * parts[i], "{depth}, {i}: {parts:?}, bf16 {bf16:?}");
+        }
+    }
+}
+
+/// What is infinite, no number or too large for bf16 comes to what f32's products come to, in whatever block it is.
+#[test]
+fn products_in_parts_of_what_is_not_finite() {
+    let (n, width) = (70, 45);
+    let (mut x, mut w) = (draw(n * width, 1), draw(width * width, 2));
+    x[3 * width + 7] = f32::INFINITY;
+    x[40 * width + 40] = f32::NAN;
+    x[50 * width + 2] = f32::MAX;
+    w[20 * width + 33] = f32::NEG_INFINITY;
+    w[44 * width + 2] = 0.0;
+    let [parts, f32s] = [Rounding::Parts, Rounding::None].map(|rounding| all_products(&x, &w, n, rounding));
+    for (parts, f32s) in parts.iter().zip(&f32s) {
+        close(parts, &f32s.iter().map(|y| f64::from(*y)).collect::<Vec<_>>(), ROUNDING);
     }
 }
 
