@@ -9,8 +9,8 @@ use std::mem::offset_of;
 use std::sync::OnceLock;
 
 use crate::bf16::{Left, Right, Soon};
-use crate::weight::Bf16;
 use crate::instructions::amx_is_allowed;
+use crate::weight::Bf16;
 use crate::{Instructions, instructions};
 
 /// Whether this processor has them, beside AVX-512, and the system lets this process use them.

@@ -44,7 +44,11 @@ pub struct UnknownProducts(String);
 
 impl fmt::Display for UnknownProducts {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "FLOW_PRODUCTS={} in the environment: it must be avx512, avx2 or libtorch, empty or not there", self.0)
+        write!(
+            f,
+            "FLOW_PRODUCTS={} in the environment: it must be avx512, avx2 or libtorch, empty or not there",
+            self.0
+        )
     }
 }
 
@@ -112,7 +116,10 @@ mod tests {
         assert_eq!(Products::named("").unwrap(), Products::Best);
         for name in ["AVX2", "amx", "mkl"] {
             let said = Products::named(name).unwrap_err().to_string();
-            assert!(said.contains(&format!("FLOW_PRODUCTS={name} ")) && said.contains("avx512, avx2 or libtorch"), "{said}");
+            assert!(
+                said.contains(&format!("FLOW_PRODUCTS={name} ")) && said.contains("avx512, avx2 or libtorch"),
+                "{said}"
+            );
         }
     }
 }

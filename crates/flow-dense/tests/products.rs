@@ -17,7 +17,8 @@ fn factors<const N: usize>(rounding: Rounding, of: [&[f32]; N]) -> [Vec<f32>; N]
 /// Of rows, of threads, and of how factors are rounded.
 fn ways<const N: usize>(threads: [usize; N]) -> impl Iterator<Item = ((usize, usize, usize), usize, Rounding)> {
     let with = move |size| {
-        let each = move |threads| [Rounding::None, Rounding::Parts, Rounding::Bf16].map(|rounding| (size, threads, rounding));
+        let each =
+            move |threads| [Rounding::None, Rounding::Parts, Rounding::Bf16].map(|rounding| (size, threads, rounding));
         threads.into_iter().flat_map(each)
     };
     SIZES.into_iter().flat_map(with)

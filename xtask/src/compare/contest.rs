@@ -12,7 +12,7 @@ use super::card::Sampler;
 use super::contestants::Contestant;
 use super::limits::{self, Cost, Speed};
 use super::plan::{Device, Effort, Measure, SETTLED, TRAINED_SECONDS, WATCHED_SECONDS, Work};
-use super::report::{Check, Configuration, Entry, LeftOut};
+use super::report::{Check, Configuration, Entry, LeftOut, Machine};
 use super::statistics::Summary;
 use super::worker::Worker;
 use crate::interrupt::Stopped;
@@ -38,14 +38,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// With the limits of a machine of so many operations a second, that copies so many bytes a second.
-    pub fn configuration(self, flops: f64, copy: f64) -> Configuration {
-        let speed = Speed { flops, copy, ..self.speed };
+    /// With the limits of this machine.
+    pub fn configuration(self, machine: &Machine) -> Configuration {
+        let Machine { flops, bf16_flops, copy, .. } = *machine;
+        let speed = Speed { flops, bf16_flops, copy, ..self.speed };
         Configuration {
             name: self.work.name.into(),
             title: self.work.title.into(),
             batch: self.work.batch,
             limits: limits::of(&self.cost, &speed, self.work.batch),
+            limits_bf16: limits::of_bf16(&self.cost, &speed, self.work.batch),
             entries: self.entries,
         }
     }

@@ -23,6 +23,9 @@ pub struct Speed {
     /// f32 operations a second.
     pub flops: f64,
     pub how: String,
+    /// bf16 operations a second, where it has instructions of their own and they were measured.
+    #[serde(default)]
+    pub bf16_flops: Option<f64>,
     /// Bytes a second: of a large copy, both ways counted, and of reading as much as the parameters again and again, for
     /// which on a GPU the copy stands.
     pub copy: f64,
@@ -35,19 +38,31 @@ const BYTES: f64 = 4.0;
 const MOVED: f64 = 6.0;
 const MANY: f64 = 1_000.0;
 
-/// Of all measures of a model, trained in batches of `batch` rows.
+/// Of all measures of a model in f32, trained in batches of `batch` rows.
 pub fn of(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
+    with(cost, speed, batch, BYTES)
+}
+
+/// The same in bf16, of which a single row is computed by weights that are held so; none where its speed was not measured.
+pub fn of_bf16(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
+    let of = |flops| with(cost, &Speed { flops, ..speed.clone() }, batch, BYTES / 2.0);
+    speed.bf16_flops.map(of).unwrap_or_default()
+}
+
+fn with(cost: &Cost, speed: &Speed, batch: u32, bytes_for_one: f64) -> BTreeMap<Measure, Limit> {
     let parameters = cost.parameters as f64;
     // Forward, and backward with respect to weights and to inputs.
     let trained = f64::from(batch) * (3.0 * cost.operations_per_row - cost.without_gradient_per_row);
     let step = limit(trained, speed.flops, MOVED * BYTES * parameters, speed.copy);
-    let pass = |rows: f64| limit(rows * cost.operations_per_row, speed.flops, BYTES * parameters, speed.read);
+    let pass =
+        |rows: f64, bytes: f64| limit(rows * cost.operations_per_row, speed.flops, bytes * parameters, speed.read);
+    let (many, one) = (pass(MANY, BYTES), pass(1.0, bytes_for_one));
     BTreeMap::from([
         (Measure::Step, step),
-        (Measure::LogProb, pass(MANY)),
-        (Measure::Sample, pass(MANY)),
-        (Measure::LogProbOne, pass(1.0)),
-        (Measure::SampleOne, pass(1.0)),
+        (Measure::LogProb, many),
+        (Measure::Sample, many),
+        (Measure::LogProbOne, one),
+        (Measure::SampleOne, one),
     ])
 }
 
@@ -69,7 +84,7 @@ mod tests {
             operations_per_row: 2.0 * weights,
             without_gradient_per_row: 2.0 * 392.0 * 512.0,
         };
-        let speed = Speed { flops: 222e9, how: "FMA".into(), copy: 24e9, read: 48e9 };
+        let speed = Speed { flops: 222e9, how: "FMA".into(), bf16_flops: Some(2220e9), copy: 24e9, read: 48e9 };
         let limits = of(&cost, &speed, 128);
         // 128 rows, thrice 11.88 M operations, less 0.40 M: 4.510 G.
         assert!((limits[&Measure::Step].operations / 1e9 - 4.510).abs() < 5e-4);
@@ -78,5 +93,11 @@ mod tests {
         assert!((limits[&Measure::LogProb].ms() - 53.5).abs() < 0.05);
         // One row: reading the weights takes longer than multiplying by them.
         assert!((limits[&Measure::SampleOne].ms() - 5.952184 * 4.0 / 48.0).abs() < 1e-9);
+        // In bf16 a tenth of the first, as much to move, and half as much to read.
+        let bf16 = of_bf16(&cost, &speed, 128);
+        assert!((bf16[&Measure::Step].operations_ms - 2.0315).abs() < 5e-4);
+        assert_eq!(bf16[&Measure::Step].bytes_ms, limits[&Measure::Step].bytes_ms);
+        assert!((bf16[&Measure::SampleOne].ms() - 5.952184 * 2.0 / 48.0).abs() < 1e-9);
+        assert!(of_bf16(&cost, &Speed { bf16_flops: None, ..speed }, 128).is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! `benchmarks.md`: the report as a page.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::plan::{Device, Measure, NEARLY, SETTLED, TOLERANCE, TRAINED_SECONDS, WATCHED_SECONDS};
-use super::report::{Aspect, Check, Configuration, Entry, Machine, Report};
+use super::report::{Aspect, Check, Configuration, Entry, Limit, Machine, Report};
 use super::statistics::Summary;
 use crate::text;
 
@@ -43,9 +44,10 @@ fn table(head: &[String], rows: impl IntoIterator<Item = Vec<String>>) -> String
 }
 
 fn machine(machine: &Machine) -> String {
-    let Machine { device, card, cpu, cores, threads, os, instructions, flops, how, copy } = machine;
+    let Machine { device, card, cpu, cores, threads, os, instructions, flops, how, bf16_flops, copy } = machine;
+    let bf16 = bf16_flops.map_or_else(String::new, |flops| format!(" {:.0} in bf16,", flops / 1e9));
     let rates = format!(
-        "Measured at most: {:.0} GFLOP/s in f32 ({how}), {:.1} GB/s copied (read and written).",
+        "Measured at most: {:.0} GFLOP/s in f32 ({how}),{bf16} {:.1} GB/s copied (read and written).",
         flops / 1e9,
         copy / 1e9
     );
@@ -109,8 +111,20 @@ fn configuration(configuration: &Configuration) -> String {
     head.push("computes the same".into());
     let rows = configuration.entries.iter().map(|entry| entry_row(configuration, entry));
     let mut text = "Median (first and third quartile).\n\n".to_owned() + &table(&head, rows);
-    if let Some(ours) = configuration.reference() {
-        text += &limits(configuration, ours);
+    let Some(ours) = configuration.reference() else { return text };
+    let bf16 = |entry: &&Entry| entry.ours && entry.name.ends_with("bf16") && !configuration.limits_bf16.is_empty();
+    let bf16 = configuration.entries.iter().find(bf16);
+    // What the machine multiplies of another precision is not measured.
+    let known = |entry: &Entry| entry.name == ours.name || bf16.is_some_and(|bf16| entry.name == bf16.name);
+    let others = configuration.entries.iter().filter(|entry| entry.ours && !known(entry));
+    let none: String = others.map(|entry| format!(" For {} no limit is known.", entry.name)).collect();
+    text += &format!(
+        "\nThe least that this project's f32 could take on this machine, the larger of the two times, and the share of \
+         it that is reached.{none}\n\n"
+    );
+    text += &limits(&configuration.limits, ours);
+    if let Some(bf16) = bf16 {
+        text += &format!("\nThe same of {}.\n\n{}", bf16.name, limits(&configuration.limits_bf16, bf16));
     }
     text
 }
@@ -160,10 +174,10 @@ fn number(value: f64) -> String {
     }
 }
 
-fn limits(configuration: &Configuration, ours: &Entry) -> String {
+fn limits(limits: &BTreeMap<Measure, Limit>, ours: &Entry) -> String {
     let head =
         ["", "operations, G", "at the peak, ms", "bytes, MB", "at the bandwidth, ms", "measured, ms", "of the limit"];
-    let rows = configuration.limits.iter().filter_map(|(measure, limit)| {
+    let rows = limits.iter().filter_map(|(measure, limit)| {
         let measured = ours.times.get(measure)?.median;
         Some(vec![
             measure.title().to_owned(),
@@ -175,14 +189,7 @@ fn limits(configuration: &Configuration, ours: &Entry) -> String {
             format!("{:.0} %", 100.0 * limit.ms() / measured),
         ])
     });
-    let head = head.map(str::to_owned);
-    // What the machine multiplies of another precision is not measured.
-    let others = configuration.entries.iter().filter(|entry| entry.ours && entry.name != ours.name);
-    let none: String = others.map(|entry| format!(" For {} no limit is known.", entry.name)).collect();
-    format!(
-        "\nThe least that this project's f32 could take on this machine, the larger of the two times, and the share of \
-         it that is reached.{none}\n\n"
-    ) + &table(&head, rows)
+    table(&head.map(str::to_owned), rows)
 }
 
 fn how(report: &Report) -> String {

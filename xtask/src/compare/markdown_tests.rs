@@ -43,6 +43,7 @@ fn report() -> Report {
             Measure::Step,
             Limit { operations: 4.5e9, operations_ms: 20.0, bytes: 31.7e6, bytes_ms: 1.3 },
         )]),
+        limits_bf16: BTreeMap::new(),
     };
     Report {
         format: 1,
@@ -58,6 +59,7 @@ fn report() -> Report {
             instructions: vec!["avx512f".into(), "avx512_bf16".into()],
             flops: 222e9,
             how: "AVX-512 FMA".into(),
+            bf16_flops: None,
             copy: 24.04e9,
         },
         effort: QUICK,
@@ -107,6 +109,24 @@ fn the_page_of_a_gpu_names_it_and_says_how_busy_it_was() {
         assert!(page.contains(expected), "no {expected:?} in {page}");
     }
     assert!(!page.contains("TensorFlow has XLA"), "{page}");
+}
+
+#[test]
+fn the_page_says_what_bf16_could_do_where_that_was_measured() {
+    let mut report = report();
+    report.machine.bf16_flops = Some(2220e9);
+    let limit = Limit { operations: 4.5e9, operations_ms: 2.0, bytes: 31.7e6, bytes_ms: 1.3 };
+    report.configurations[0].limits_bf16 = BTreeMap::from([(Measure::Step, limit)]);
+    let page = page(&report);
+    for expected in [
+        "222 GFLOP/s in f32 (AVX-512 FMA), 2220 in bf16, 24.0 GB/s copied",
+        "share of it that is reached.\n\n",
+        "The same of flow, bf16.\n\n|  | operations, G |",
+        "| training step | 4.50 | 2.00 | 31.7 | 1.30 | 25.0 | 8 % |",
+    ] {
+        assert!(page.contains(expected), "no {expected:?} in {page}");
+    }
+    assert!(!page.contains("no limit is known"), "{page}");
 }
 
 #[test]

@@ -231,11 +231,11 @@ impl Args {
             instructions: machine::instructions(&["avx2", "avx512f", "avx512_bf16", "amx_bf16"]),
             flops: best(|speed| speed.flops),
             how: outcomes.first().map(|outcome| outcome.speed.how.clone()).unwrap_or_default(),
+            bf16_flops: outcomes.iter().filter_map(|it| it.speed.bf16_flops).reduce(f64::max),
             copy: best(|speed| speed.copy),
         };
         // All limits are those of one machine, the one that the page names.
-        let configurations: Vec<_> =
-            outcomes.into_iter().map(|outcome| outcome.configuration(machine.flops, machine.copy)).collect();
+        let configurations: Vec<_> = outcomes.into_iter().map(|outcome| outcome.configuration(&machine)).collect();
         Report {
             format: 1,
             date: text::today(),

@@ -40,6 +40,9 @@ pub struct Machine {
     /// f32 operations a second of the device at most, measured, and with what.
     pub flops: f64,
     pub how: String,
+    /// bf16 operations a second at most, where it has instructions of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bf16_flops: Option<f64>,
     /// Bytes a second of a large copy, read and written.
     pub copy: f64,
 }
@@ -53,6 +56,9 @@ pub struct Configuration {
     pub entries: Vec<Entry>,
     /// The least time that each measure can take, on the machine as measured.
     pub limits: BTreeMap<Measure, Limit>,
+    /// The same by products of bf16, if the machine's speed of them is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits_bf16: BTreeMap<Measure, Limit>,
 }
 
 /// What one side did.
