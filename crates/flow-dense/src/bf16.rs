@@ -431,8 +431,8 @@ unsafe fn store_columns<V: Lanes, const PARTS: usize>(weight: Weight, output: us
                 squares[part].as_mut()[i] = V::upper_pairs(even[part], odd[part]);
             }
         }
-        for part in 0..PARTS {
-            for (i, pairs) in V::transposed(squares[part]).as_ref().iter().enumerate() {
+        for (part, square) in squares.into_iter().enumerate() {
+            for (i, pairs) in V::transposed(square).as_ref().iter().enumerate() {
                 pairs.store(to.at.add(part * to.part + i * BLOCK).cast());
             }
         }
