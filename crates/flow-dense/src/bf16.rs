@@ -36,13 +36,6 @@ pub(crate) fn steps(depth: usize) -> usize {
     depth.div_ceil(BLOCK)
 }
 
-/// How many times so many steps of a right factor go through all of the left one before the next: 1.5 MB, which stays in a core's own
-/// cache.
-pub(crate) fn cached(steps: usize) -> usize {
-    const CACHED: usize = 3 << 18;
-    (CACHED / (steps.max(1) * STEP)).max(1)
-}
-
 /// Memory of bf16, in whole lines.
 pub(crate) struct Halves(Vec<MaybeUninit<Line>>);
 

@@ -1,5 +1,7 @@
 //! Layers, and the way back through them, whose factors are bf16, rounded or in three parts, and whose sums are f32.
 
+use std::ops::Range;
+
 use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
@@ -80,55 +82,43 @@ pub(crate) struct Work<'a, D> {
     direction: &'a D,
     /// 1 or 3 of each factor.
     parts: usize,
-    /// The right factors of all terms, panel after panel, part after part.
-    right: Halves,
     /// Of a panel, of all terms.
     steps: Vec<isize>,
+    /// How many panels go through all weights before the next.
+    group: usize,
     grid: Grid,
 }
 
 impl<'a, D: Direction> Work<'a, D> {
-    /// Of so many panels, for so many threads, which lay out the right factors.
+    /// Of so many panels, for so many threads.
     pub(crate) fn new(direction: &'a D, parts: usize, first: First, panels: usize, threads: usize) -> Self {
-        let terms = direction.terms();
-        let steps: usize = terms.iter().map(|(_, x)| bf16::steps(x.columns())).sum();
-        let mut right = Halves::empty(panels * steps * parts);
-        let to = Shared(right.pointer_mut().cast());
-        in_parallel(threads.min(panels).max(1), &|part, count| {
-            for panel in share(panels, part, count) {
-                let mut before = panel * steps;
-                for (_, x) in terms {
-                    // SAFETY: these panels are this part's, and there is room for the steps of all terms of each, in all parts.
-                    unsafe {
-                        let to = To { at: to.at(before * STEP / 2).cast(), part: panels * steps * STEP };
-                        lay_out(x, panel, parts, to);
-                    }
-                    before += bf16::steps(x.columns());
-                }
-            }
-        });
-        let group = bf16::cached(steps * parts);
+        let steps: usize = direction.terms().iter().map(|(_, x)| bf16::steps(x.columns())).sum();
+        // 1.5 MB of the right factor, which stays in a core's own cache.
+        const CACHED: usize = 3 << 18;
+        let group = (CACHED / (steps.max(1) * parts * STEP)).clamp(1, panels.max(1));
         let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, group), threads);
-        Work { direction, parts, right, steps: bf16::in_a_row(steps), grid }
+        Work { direction, parts, steps: bf16::in_a_row(steps), group, grid }
     }
 }
 
-with_lanes! {
-    unsafe fn lay_out(x: &Panels, panel: usize, parts: usize, to: To) = lay_out_by
-}
-
+/// The right factor of some panels, of all terms, panel after panel. Each thread lays out what it reads: what another one has written lies
+/// in that one's cache, from where every line takes as long as hundreds of multiply-adds.
+///
 /// # Safety
 ///
-/// There is room for the steps of a panel.
+/// There is room for the steps of all of them.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
-unsafe fn lay_out_by<V: Lanes>(x: &Panels, panel: usize, parts: usize, to: To) {
+unsafe fn lay_out<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, panels: Range<usize>, to: To) {
     debug_assert_eq!(V::ACROSS, BLOCK, "a panel is as wide as a block");
-    unsafe {
-        let from = x.pointer().add(panel * apart::<V>(x.columns()));
-        match parts {
-            1 => bf16::pairs_of_lines::<V, 1>(from, x.columns(), BLOCK, to),
-            _ => bf16::pairs_of_lines::<V, 3>(from, x.columns(), BLOCK, to),
+    for (turn, panel) in panels.enumerate() {
+        let mut before = turn * work.steps.len();
+        for (_, x) in work.direction.terms() {
+            unsafe {
+                let from = x.pointer().add(panel * apart::<V>(x.columns()));
+                bf16::pairs_of_lines::<V, PARTS>(from, x.columns(), BLOCK, to.add(before * STEP));
+            }
+            before += bf16::steps(x.columns());
         }
     }
 }
@@ -152,11 +142,17 @@ pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize)
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn run_parts<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, part: usize) {
-    let Work { direction, right, steps, grid, .. } = work;
+    let Work { direction, steps, group, grid, .. } = work;
     let columns = direction.columns();
     let (mut left, mut sums) = (Halves::empty(steps.len() * PARTS), Sums([0.0; BLOCK * BLOCK]));
+    let (mut right, mut there) = (Halves::empty(group * steps.len() * PARTS), 0..0);
     let ready = Ready::new();
     while let Some((strips, panels)) = grid.next(part) {
+        let of_right = right.part(PARTS);
+        if there != panels {
+            unsafe { lay_out::<V, D, PARTS>(work, panels.clone(), To { at: right.pointer_mut(), part: of_right }) }
+            there = panels.clone();
+        }
         for first in strips.map(|strip| strip * BLOCK) {
             let to = To { at: left.pointer_mut(), part: steps.len() * STEP };
             let mut before = 0;
@@ -168,8 +164,8 @@ unsafe fn run_parts<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, 
             let soon = soon(*direction, first + BLOCK);
             for (turn, panel) in panels.clone().enumerate() {
                 unsafe {
-                    let at = right.pointer().add(panel * steps.len() * STEP);
-                    let right = Right { at, part: right.part(PARTS), row: 2 * BLOCK, steps };
+                    let at = right.pointer().add(turn * steps.len() * STEP);
+                    let right = Right { at, part: of_right, row: 2 * BLOCK, steps };
                     let to = sums.0.as_mut_ptr();
                     ready.multiply::<PARTS>(left, right, to, BLOCK, soon.share(turn, panels.len()));
                     if PARTS > 1 {
