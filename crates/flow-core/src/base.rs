@@ -127,7 +127,7 @@ impl Base for Logistic {
 
     fn log_prob(&self, z: &Tensor) -> Tensor {
         assert_event(&self.event, z);
-        // softplus(z) + softplus(-z) = |z| + 2 softplus(-|z|): one call, and no overflow on either side.
+        // softplus(z) + softplus(-z) = |z| + 2 softplus(-|z|), without an overflow on either side.
         if are_few(z) {
             let both = |z: &f32| f64::from(z.abs()) + 2.0 * (-f64::from(z.abs())).exp().ln_1p();
             return of_each(z, |z| -z.iter().map(both).sum::<f64>());
@@ -146,7 +146,7 @@ impl Base for Logistic {
         // In f64, so that the tails reach past what a 24-bit uniform could give; Metal has no f64, so its are drawn here.
         let place = if device == Device::Mps { Device::Cpu } else { device };
         let u = with_seed(seed, || Tensor::rand(&size, (Kind::Double, place)));
-        if device == Device::Cpu && u.numel() <= FEW {
+        if device == Device::Cpu && u.numel() <= FEW && flow_dense::available() {
             let u = Vec::<f64>::try_from(u.flatten(0, -1)).expect("f64 on the processor");
             let u = u.into_iter().map(|u| u.clamp(f64::EPSILON, 1.0 - f64::EPSILON));
             return tensor_of(u.map(|u| ((u / (1.0 - u)).ln() * temperature) as f32), &size);
@@ -196,6 +196,42 @@ fn batch(n: usize, event: &[i64]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Against libtorch's f64, which is never few numbers here; as many as are few, and one more.
+    #[test]
+    fn few_numbers_have_the_density_of_many() {
+        let extremes = Tensor::from_slice(&[0.0f32, -0.0, 1e-30, 88.0, -300.0, f32::INFINITY, f32::NAN, -1.0]);
+        for (n, event) in [(8, vec![]), (1, vec![2, 3]), (8, vec![128]), (9, vec![114])] {
+            let size = batch(n, &event);
+            let mut all = vec![with_seed(2, || Tensor::randn(&size, (Kind::Float, Device::Cpu))) * 3.0];
+            if event.is_empty() {
+                all.push(extremes.shallow_clone());
+            } else {
+                // Not side by side.
+                all.push(all[0].transpose(0, -1).contiguous().transpose(0, -1));
+            }
+            let bases: [&dyn Base; 2] = [&StandardNormal::new(&event), &Logistic::new(&event)];
+            for (base, z) in bases.iter().flat_map(|base| all.iter().map(move |z| (base, z))) {
+                let few = tch::no_grad(|| base.log_prob(z));
+                let right = base.log_prob(&z.to_kind(Kind::Double)).to_kind(Kind::Float);
+                assert_eq!((few.kind(), few.size()), (Kind::Float, vec![n as i64]));
+                assert!(few.allclose(&right, 1e-6, 1e-6, true), "{base:?}: {few:?} {right:?}");
+            }
+        }
+    }
+
+    /// The same numbers as libtorch's `logit` of the same draws, whether they are few or one more.
+    #[test]
+    fn few_draws_are_those_of_many() {
+        for n in [0, 1, 512, 513] {
+            let base = Logistic::new(&[2]);
+            let z = base.sample(n, 0.5, 7, Device::Cpu);
+            let u = with_seed(7, || Tensor::rand([n as i64, 2], (Kind::Double, Device::Cpu)));
+            let right = (u.logit(Some(f64::EPSILON)) * 0.5).to_kind(Kind::Float);
+            assert_eq!(z.size(), [n as i64, 2]);
+            assert!(z.allclose(&right, 1e-6, 1e-7, false), "{n}");
+        }
+    }
 
     #[test]
     fn scores_are_gradients_of_the_log_density() {

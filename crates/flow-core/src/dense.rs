@@ -11,7 +11,7 @@ use crate::product::{Precision, processor_multiplies_bf16};
 /// Rows from which on panels are worth filling.
 const FEWEST_ROWS: i64 = 16;
 /// Rows with which training gains by it, as far as measured. With more than 512, products of f32 take nearly all of the time, and with
-/// AVX-512 a library's are as fast; rounded ones libtorch would multiply from a tape.
+/// AVX-512 alone a library's are as fast; AMX is faster, and rounded ones libtorch would multiply from a tape.
 fn trained_rows() -> RangeInclusive<i64> {
     let f32_by_avx512 = instructions() == Some(Instructions::Avx512) && rounding() == Rounding::None;
     32..=if f32_by_avx512 { 512 } else { 8192 }
@@ -58,7 +58,7 @@ pub(crate) fn rounds_by_libtorch() -> bool {
     LEFT_TO_LIBTORCH.get() && Precision::now() == Precision::Bf16
 }
 
-/// How it rounds factors, by the precision of products on this thread; not at all in f32, by whichever products are faster.
+/// How it rounds factors, by the precision of products on this thread; in f32 not at all, but takes them in parts where there is AMX for it.
 pub fn rounding() -> Rounding {
     match Precision::now() {
         Precision::Bf16 => Rounding::Bf16,
@@ -227,15 +227,15 @@ impl NewTensor {
     }
 }
 
-/// A tensor of `size` of these numbers, which are as many: a few microseconds for few of them, where [`Tensor::from_slice`] takes twenty
-/// when the processor has not computed the like just before.
+/// A tensor of `size` of these numbers, by fewer calls than [`Tensor::from_slice`].
 ///
 /// # Panics
 ///
-/// If they are fewer.
-pub fn tensor_of(numbers: impl IntoIterator<Item = f32>, size: &[i64]) -> Tensor {
+/// If they are not as many.
+pub(crate) fn tensor_of(numbers: impl IntoIterator<Item = f32>, size: &[i64]) -> Tensor {
     let (mut tensor, mut numbers) = (NewTensor::empty(size), numbers.into_iter());
     tensor.numbers_mut().fill_with(|| numbers.next().expect("as many numbers as the size says"));
+    assert!(numbers.next().is_none(), "more numbers than {size:?}");
     tensor.done()
 }
 

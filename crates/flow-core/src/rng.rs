@@ -39,6 +39,7 @@ impl Turn {
         // A panic while drawing leaves nothing half-done: the next to come seeds anew.
         let lock = || GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         let outermost = (!HELD.replace(true)).then(lock);
+        // Without an axis, along which libtorch would have to be asked for the first.
         let next = Tensor::empty([0i64; 0], (Kind::Int64, Device::Cpu)).random_().int64_value(&[]);
         Turn { next, outermost }
     }

@@ -226,7 +226,8 @@ macro_rules! rounded {
     };
 }
 
-/// Three parts of each: the smaller products of all steps, then those of the first parts, from the last step to the first.
+/// Three parts of each: all other products of all steps, then those of the first parts, from the last step to the first, as pointers stand
+/// and caches still have them.
 macro_rules! in_parts {
     ($ask:literal) => {
         concat!(

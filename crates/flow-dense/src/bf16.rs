@@ -4,8 +4,8 @@
 //! side by side, column after column. Either is 2 KiB.
 //!
 //! A factor of f32 is one of bf16 where it is rounded, or three whose sum it is ([`Lanes::parts`]). Each is the nearest to what those before
-//! leave, so that it is at most 2⁻⁹ of the one before, and of the nine products of parts the three smallest are left out, which are below
-//! 2⁻²⁶ of the product: less than an f32 tells.
+//! leave, at most 2⁻⁸ of the one before, and of the nine products of parts the three smallest are left out, which are at most 2⁻²³ of the
+//! product, the last bit of an f32, and mostly far less.
 
 use std::mem::MaybeUninit;
 
@@ -112,6 +112,7 @@ pub(crate) struct Right<'a> {
 /// What will be wanted soon, and is asked for while a block is multiplied: from a place on `count` times two lines, `apart` numbers from one
 /// time to the next.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "asked for by AMX's loops alone"))]
 pub(crate) struct Soon {
     pub at: *const f32,
     pub apart: usize,
@@ -130,8 +131,8 @@ impl Soon {
     }
 }
 
-/// Which part of the left factor goes with which of the right one: the smaller products first, so that sums lose no more than those of
-/// f32.
+/// Which part of the left factor goes with which of the right one, the largest products last, so that sums are rounded no more often at
+/// their full size than those of f32.
 const PAIRS: [(usize, usize); 6] = [(2, 0), (1, 0), (1, 1), (0, 1), (0, 2), (0, 0)];
 
 /// What a thread needs to multiply blocks, one at a time.
@@ -207,8 +208,8 @@ unsafe fn multiply_by_one(left: Left, right: Right, pairs: &[(usize, usize)], to
     }
 }
 
-/// Computes a block again by `number(row, column)` if something in it is not a number: parts of an infinite number are none, and products
-/// of f32 may be infinite, or 0 behind an activation.
+/// Computes again by `number(row, column)` what is not a number in a block: parts of an infinite number are none, where products of f32 may
+/// be infinite, or 0 behind an activation.
 ///
 /// # Safety
 ///
@@ -223,8 +224,21 @@ pub(crate) unsafe fn again_if_none<V: Lanes>(to: *mut f32, apart: usize, number:
         }
     }
     if none {
-        for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
-            unsafe { *to.add(row * apart + column) = number(row, column) }
+        unsafe { again(to, apart, number) }
+    }
+}
+
+/// # Safety
+///
+/// As above.
+#[cold]
+#[inline(never)]
+unsafe fn again(to: *mut f32, apart: usize, number: impl Fn(usize, usize) -> f32) {
+    for (row, column) in (0..BLOCK).flat_map(|row| (0..BLOCK).map(move |column| (row, column))) {
+        // SAFETY: by the contract.
+        let sum = unsafe { &mut *to.add(row * apart + column) };
+        if sum.is_nan() {
+            *sum = number(row, column);
         }
     }
 }

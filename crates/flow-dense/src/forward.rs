@@ -37,8 +37,8 @@ pub struct Then<'a> {
 ///
 /// If sizes do not go together.
 pub fn forward(terms: &[(Weight, &Panels)], then: Then, threads: usize) -> Panels {
-    let operands = (terms.iter().map(|(weight, _)| weight.inputs()).sum(), terms[0].0.outputs());
-    let parts = then.rounding.parts(operands);
+    let depth = terms.iter().map(|(weight, _)| weight.inputs()).sum();
+    let parts = then.rounding.parts((depth, terms[0].0.outputs()));
     if then.rounding == Rounding::Bf16 && parts.is_none() {
         let then = Then { rounding: Rounding::None, ..then };
         return forward(&Copies::of(terms, threads).terms(terms), then, threads);

@@ -61,7 +61,7 @@ pub fn gradient(grad: &Panels, input: &Panels, rounding: Rounding, into: Destina
     if outputs.min(inputs) <= thin::THIN {
         return of_few(grad, input, target, threads);
     }
-    let parts = rounding.parts((grad.rows(), inputs)).filter(|_| grad.rows() > 0);
+    let parts = rounding.parts((grad.rows(), outputs.min(inputs))).filter(|_| grad.rows() > 0);
     match (parts, rounding) {
         (Some(parts), _) => by_blocks(grad, input, parts, target, threads),
         (None, Rounding::Bf16) => {
@@ -167,7 +167,8 @@ unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, parts: usize, to: To) 
         let (lines, pairs, apart) = ((input.columns(), BLOCK), (to, BLOCK / 2), input.panels() * STEP);
         match parts {
             1 => bf16::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
-            _ => bf16::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
+            3 => bf16::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
+            parts => unreachable!("factors of {parts} parts"),
         }
     }
 }
@@ -198,7 +199,8 @@ unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Ve
     unsafe {
         match work.parts {
             1 => run_parts::<V, 1>(work, grid, part),
-            _ => run_parts::<V, 3>(work, grid, part),
+            3 => run_parts::<V, 3>(work, grid, part),
+            parts => unreachable!("factors of {parts} parts"),
         }
     }
 }
@@ -245,13 +247,14 @@ unsafe fn run_parts<V: Lanes, const PARTS: usize>(work: &Blocks, grid: &Grid, pa
 /// A number of the gradient by f32; of those that are not there it is 0.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_blocks_by`")]
 unsafe fn plain<V: Lanes>(work: &Blocks, output: usize, input: usize) -> f32 {
-    let there = output < work.outputs && input < work.inputs;
-    let rows = (0..work.grad.rows()).filter(|_| there);
+    if output >= work.outputs || input >= work.inputs {
+        return 0.0;
+    }
     let at = |panels: &Panels, column: usize, row: usize| unsafe {
         let panel = row / V::ACROSS * apart::<V>(panels.columns());
         *panels.pointer().add(panel + column * V::ACROSS + row % V::ACROSS)
     };
-    rows.map(|row| at(work.grad, output, row) * at(work.input, input, row)).sum()
+    (0..work.grad.rows()).map(|row| at(work.grad, output, row) * at(work.input, input, row)).sum()
 }
 
 struct Work<'a> {
@@ -419,9 +422,12 @@ impl Target {
     fn soon(&self, first: usize, (outputs, inputs): (usize, usize), (i, shares): (usize, usize)) -> Soon {
         let Some(arrays) = self.arrays() else { return Soon::NOTHING };
         let count = (BLOCK.min(outputs - first) * inputs).div_ceil(2 * LINE);
-        let (array, each) = (3 * i / shares, shares.div_ceil(3));
+        // Of fewer than three shares an array has none, and is so short that it hardly matters.
+        let begins = |array: usize| (array * shares).div_ceil(3);
+        let array = 3 * i / shares;
         let at = arrays[array].0.wrapping_add(first * inputs).cast_const();
-        Soon { at, apart: 2 * LINE, count, to_write: true }.share(i - (array * shares).div_ceil(3), each)
+        let all = Soon { at, apart: 2 * LINE, count, to_write: true };
+        all.share(i - begins(array), begins(array + 1) - begins(array))
     }
 
     /// What becomes of a row of the gradient, from the `at`-th number of the weight on; returns Σ g².

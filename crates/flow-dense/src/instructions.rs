@@ -25,6 +25,7 @@ pub fn instructions() -> Option<Instructions> {
 }
 
 /// Whether nobody forbids to multiply by AMX.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn amx_is_allowed() -> bool {
     matches!(Products::asked_for(), Ok(Products::Best) | Err(_))
 }

@@ -34,7 +34,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// The nearest numbers that bf16 has, ties to even.
     unsafe fn rounded(self) -> Self;
-    /// Three numbers that bf16 has and whose sum is this, where all are finite: the first is nearest to it, the second to what is left.
+    /// Three numbers that bf16 has and whose sum is this: the first is nearest to it, the second to what is left. Of numbers below 2⁻¹¹⁰ the
+    /// third one has bits that bf16 has not; of those that bf16 rounds to infinity, and of what is not finite, some part is no number.
     #[inline(always)]
     unsafe fn parts(self) -> [Self; 3] {
         // SAFETY: by the contract.

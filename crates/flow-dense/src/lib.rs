@@ -14,7 +14,8 @@
 //! splines [`SplineLaw`] and [`SplineTable`].
 //!
 //! Factors of products can be rounded to bf16 ([`Rounding`]), which a processor with AMX multiplies many times as fast: blocks of a
-//! product are its tiles then, and factors are laid out for them.
+//! product are its tiles then, and factors are laid out for them. Factors of f32 in three such parts each are multiplied as exactly as by
+//! f32 itself, in half the time.
 //!
 //! Tiles are as large as a processor has registers for ([`instructions`]); without any of these instructions all of it is as right,
 //! and slow.

@@ -17,10 +17,10 @@ pub enum Rounding {
     /// Not at all.
     #[default]
     None,
-    /// Not at all either: where the processor has AMX, each factor is taken apart into three numbers of bf16 whose sum it is, and of the
-    /// nine products of these the six that an f32 tells are added up, the smaller ones first. That is as exact as f32, and several times as
-    /// fast; of numbers below 1e-33 less is left, down to bf16's 8 bits of the smallest normal ones. Elsewhere, and where there is little to
-    /// multiply, it is [`Rounding::None`].
+    /// Not at all either: where the processor has AMX, each factor of a layer is taken apart into three numbers of bf16 whose sum it is, and
+    /// of the nine products of these the six that an f32 tells are added up, the largest last. That is as exact as f32, and takes half the
+    /// time where there is much to multiply; of factors and products below 1e-33 less is left, down to 8 bits of the smallest normal ones,
+    /// and smaller ones are 0. Elsewhere, where there is little to multiply, and of convolutions it is [`Rounding::None`].
     Parts,
     /// To bf16, 8 bits of mantissa. A processor with AMX multiplies such numbers many times as fast, and takes those below the normal
     /// ones for 0; on others they are multiplied in f32. The gradient of a weight of at most two outputs, or inputs, is not rounded, nor
@@ -93,16 +93,17 @@ impl<'a, D: Direction> Work<'a, D> {
     /// Of so many panels, for so many threads.
     pub(crate) fn new(direction: &'a D, parts: usize, first: First, panels: usize, threads: usize) -> Self {
         let steps: usize = direction.terms().iter().map(|(_, x)| bf16::steps(x.columns())).sum();
-        // 1.5 MB of the right factor, which stays in a core's own cache.
+        // 1.5 MB of the right factor, which stays in a core's own cache; and not so little that the left one, which is laid out for each
+        // of them anew, takes as long as products.
         const CACHED: usize = 3 << 18;
-        let group = (CACHED / (steps.max(1) * parts * STEP)).clamp(1, panels.max(1));
+        let group = (CACHED / (steps * parts * STEP)).max(4).min(panels.max(1));
         let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, group), threads);
         Work { direction, parts, steps: bf16::in_a_row(steps), group, grid }
     }
 }
 
-/// The right factor of some panels, of all terms, panel after panel. Each thread lays out what it reads: what another one has written lies
-/// in that one's cache, from where every line takes as long as hundreds of multiply-adds.
+/// The right factor of some panels, of all terms, panel after panel. Each thread lays out what it reads, as far as measured, on two cores:
+/// what another one has written lies in that one's cache, from where every line takes as long as hundreds of multiply-adds.
 ///
 /// # Safety
 ///
@@ -134,7 +135,8 @@ pub(crate) unsafe fn run_by<V: Lanes, D: Direction>(work: &Work<D>, part: usize)
     unsafe {
         match work.parts {
             1 => run_parts::<V, D, 1>(work, part),
-            _ => run_parts::<V, D, 3>(work, part),
+            3 => run_parts::<V, D, 3>(work, part),
+            parts => unreachable!("factors of {parts} parts"),
         }
     }
 }
@@ -145,13 +147,13 @@ unsafe fn run_parts<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, 
     let Work { direction, steps, group, grid, .. } = work;
     let columns = direction.columns();
     let (mut left, mut sums) = (Halves::empty(steps.len() * PARTS), Sums([0.0; BLOCK * BLOCK]));
-    let (mut right, mut there) = (Halves::empty(group * steps.len() * PARTS), 0..0);
+    let (mut right, mut laid_out) = (Halves::empty(group * steps.len() * PARTS), 0..0);
+    let of_right = right.part(PARTS);
     let ready = Ready::new();
     while let Some((strips, panels)) = grid.next(part) {
-        let of_right = right.part(PARTS);
-        if there != panels {
+        if laid_out != panels {
             unsafe { lay_out::<V, D, PARTS>(work, panels.clone(), To { at: right.pointer_mut(), part: of_right }) }
-            there = panels.clone();
+            laid_out = panels.clone();
         }
         for first in strips.map(|strip| strip * BLOCK) {
             let to = To { at: left.pointer_mut(), part: steps.len() * STEP };
@@ -184,17 +186,20 @@ unsafe fn run_parts<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, 
 
 /// What the left factor of these columns will be made of, if there are such: of several terms the largest.
 fn soon<D: Direction>(direction: &D, first: usize) -> Soon {
-    let weights = direction.terms().iter().map(|(weight, _)| *weight);
-    let there = weights.filter(|_| first < direction.columns());
-    there.map(|weight| D::soon(weight, first)).max_by_key(|soon| soon.count).unwrap_or(Soon::NOTHING)
+    if first >= direction.columns() {
+        return Soon::NOTHING;
+    }
+    let all = direction.terms().iter().map(|(weight, _)| D::soon(*weight, first));
+    all.max_by_key(|soon| soon.count).unwrap_or(Soon::NOTHING)
 }
 
 /// The sum of a column for one row of a panel, by f32; of columns that are not there it is 0.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "memory by pointers, by the contract of `run_by`")]
 unsafe fn plain<V: Lanes, D: Direction>(work: &Work<D>, column: usize, panel: usize, row: usize) -> f32 {
-    let there = column < work.direction.columns();
-    let terms = work.direction.terms().iter().filter(|_| there);
-    let all = terms.flat_map(|(weight, x)| (0..x.columns()).map(move |i| (weight, x, i)));
+    if column >= work.direction.columns() {
+        return 0.0;
+    }
+    let all = work.direction.terms().iter().flat_map(|(weight, x)| (0..x.columns()).map(move |i| (weight, x, i)));
     let product = |(weight, x, i): (&Weight, &&Panels, usize)| unsafe {
         D::factor(*weight, column, i) * *x.pointer().add(panel * apart::<V>(x.columns()) + i * V::ACROSS + row)
     };

@@ -47,7 +47,7 @@ impl Outcome {
             title: self.work.title.into(),
             batch: self.work.batch,
             limits: limits::of(&self.cost, &speed, self.work.batch),
-            limits_bf16: limits::of_bf16(&self.cost, &speed, self.work.batch),
+            limits_bf16: limits::of_bf16(&self.cost, &speed, self.work.batch, self.work.image),
             entries: self.entries,
         }
     }

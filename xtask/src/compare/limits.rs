@@ -20,7 +20,7 @@ pub struct Cost {
 /// What it says of the machine, or of its GPU.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Speed {
-    /// f32 operations a second.
+    /// f32 operations a second; where they are those of several products of bf16, a share of these.
     pub flops: f64,
     pub how: String,
     /// bf16 operations a second, where it has instructions of their own and they were measured.
@@ -43,10 +43,18 @@ pub fn of(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
     with(cost, speed, batch, BYTES)
 }
 
-/// The same in bf16, of which a single row is computed by weights that are held so; none where its speed was not measured.
-pub fn of_bf16(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
-    let of = |flops| with(cost, &Speed { flops, ..speed.clone() }, batch, BYTES / 2.0);
-    speed.bf16_flops.map(of).unwrap_or_default()
+/// The same in bf16; none where its speed was not measured. A single row is computed in f32, by weights that are held in bf16 unless they
+/// are those of an image model.
+pub fn of_bf16(cost: &Cost, speed: &Speed, batch: u32, image: bool) -> BTreeMap<Measure, Limit> {
+    let Some(flops) = speed.bf16_flops else { return BTreeMap::new() };
+    let bytes = if image { BYTES } else { BYTES / 2.0 };
+    let many = with(cost, &Speed { flops, ..speed.clone() }, batch, bytes);
+    let one = with(cost, speed, batch, bytes);
+    let of = |(measure, limit)| match measure {
+        Measure::LogProbOne | Measure::SampleOne => (measure, one[&measure]),
+        _ => (measure, limit),
+    };
+    many.into_iter().map(of).collect()
 }
 
 fn with(cost: &Cost, speed: &Speed, batch: u32, bytes_for_one: f64) -> BTreeMap<Measure, Limit> {
@@ -94,10 +102,12 @@ mod tests {
         // One row: reading the weights takes longer than multiplying by them.
         assert!((limits[&Measure::SampleOne].ms() - 5.952184 * 4.0 / 48.0).abs() < 1e-9);
         // In bf16 a tenth of the first, as much to move, and half as much to read.
-        let bf16 = of_bf16(&cost, &speed, 128);
+        let bf16 = of_bf16(&cost, &speed, 128, false);
         assert!((bf16[&Measure::Step].operations_ms - 2.0315).abs() < 5e-4);
         assert_eq!(bf16[&Measure::Step].bytes_ms, limits[&Measure::Step].bytes_ms);
         assert!((bf16[&Measure::SampleOne].ms() - 5.952184 * 2.0 / 48.0).abs() < 1e-9);
-        assert!(of_bf16(&cost, &Speed { bf16_flops: None, ..speed }, 128).is_empty());
+        assert_eq!(bf16[&Measure::SampleOne].operations_ms, limits[&Measure::SampleOne].operations_ms);
+        assert_eq!(of_bf16(&cost, &speed, 128, true)[&Measure::SampleOne], limits[&Measure::SampleOne]);
+        assert!(of_bf16(&cost, &Speed { bf16_flops: None, ..speed }, 128, false).is_empty());
     }
 }

@@ -112,8 +112,8 @@ fn configuration(configuration: &Configuration) -> String {
     let rows = configuration.entries.iter().map(|entry| entry_row(configuration, entry));
     let mut text = "Median (first and third quartile).\n\n".to_owned() + &table(&head, rows);
     let Some(ours) = configuration.reference() else { return text };
-    let bf16 = |entry: &&Entry| entry.ours && entry.name.ends_with("bf16") && !configuration.limits_bf16.is_empty();
-    let bf16 = configuration.entries.iter().find(bf16);
+    let of_bf16 = |entry: &&Entry| entry.ours && entry.name.ends_with("bf16");
+    let bf16 = configuration.entries.iter().find(of_bf16).filter(|_| !configuration.limits_bf16.is_empty());
     // What the machine multiplies of another precision is not measured.
     let known = |entry: &Entry| entry.name == ours.name || bf16.is_some_and(|bf16| entry.name == bf16.name);
     let others = configuration.entries.iter().filter(|entry| entry.ours && !known(entry));
@@ -234,6 +234,10 @@ fn how(report: &Report) -> String {
              {WATCHED_SECONDS} s of training after the others, from {settled} s on.\n",
             settled = SETTLED.as_secs(),
         );
+    }
+    if report.machine.bf16_flops.is_some() {
+        page += "- By AMX a product of f32 is six of bf16, of which each factor is three numbers, and as exact. So are this project's dense \
+                 layers computed; its convolutions in f32 are not, and cannot come near that limit.\n";
     }
     let mut entries = report.configurations.iter().flat_map(|configuration| &configuration.entries);
     if report.machine.device == Device::Cpu && entries.any(|entry| entry.ours && entry.name.ends_with("bf16")) {

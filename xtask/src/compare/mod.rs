@@ -221,6 +221,7 @@ impl Args {
         // Last, for it says of this workspace which commit it was.
         versions.extend(machine::versions(workspace.root()).by_name());
         let best = |value: fn(&limits::Speed) -> f64| outcomes.iter().map(|it| value(&it.speed)).fold(0.0, f64::max);
+        let best_of_all = outcomes.iter().max_by(|a, b| a.speed.flops.total_cmp(&b.speed.flops));
         let machine = Machine {
             device: self.device,
             card: if self.device == Device::Cuda { Card::found() } else { None },
@@ -230,7 +231,7 @@ impl Args {
             os: machine::os(),
             instructions: machine::instructions(&["avx2", "avx512f", "avx512_bf16", "amx_bf16"]),
             flops: best(|speed| speed.flops),
-            how: outcomes.first().map(|outcome| outcome.speed.how.clone()).unwrap_or_default(),
+            how: best_of_all.map(|outcome| outcome.speed.how.clone()).unwrap_or_default(),
             bf16_flops: outcomes.iter().filter_map(|it| it.speed.bf16_flops).reduce(f64::max),
             copy: best(|speed| speed.copy),
         };

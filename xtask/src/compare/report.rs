@@ -37,7 +37,7 @@ pub struct Machine {
     pub os: String,
     /// Of the instructions that matter here, those that the processor has.
     pub instructions: Vec<String>,
-    /// f32 operations a second of the device at most, measured, and with what.
+    /// f32 operations a second of the device at most, measured, and with what; where that is several products of bf16, a share of these.
     pub flops: f64,
     pub how: String,
     /// bf16 operations a second at most, where it has instructions of their own.
