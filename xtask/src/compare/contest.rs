@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -164,8 +164,9 @@ impl Contest {
         work: &Work,
         contestant: &Contestant,
         suffix: &str,
-        command: std::process::Command,
+        mut command: std::process::Command,
     ) -> Result<Worker> {
+        command.env("TORCHINDUCTOR_CACHE_DIR", compiled(&self.folder));
         let logs = self.folder.join("logs");
         fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let name = contestant.name();
@@ -250,6 +251,12 @@ impl Contest {
         }
         Ok(())
     }
+}
+
+/// Where `torch.compile` keeps what it has compiled, of this run alone: of a run that was broken off half of a library may be left, which
+/// PyTorch would load and die of.
+pub fn compiled(folder: &Path) -> PathBuf {
+    folder.join("compiled")
 }
 
 /// Does something with each side in turn. Who fails is gone for the rest of the configuration.

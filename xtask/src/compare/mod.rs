@@ -182,6 +182,10 @@ impl Args {
             Some(program) => std::path::absolute(program).context("the worker that was named")?,
             None => build::example(workspace.root(), "flow-train", "bench_worker", &folder.join("build.json"))?,
         };
+        let compiled = contest::compiled(folder);
+        if compiled.exists() {
+            fs::remove_dir_all(&compiled).with_context(|| format!("cannot remove {}", compiled.display()))?;
+        }
         let script = self.script.clone().unwrap_or_else(|| workspace.root().join("xtask/compare/worker.py"));
         let precisions = std::iter::once(None).chain(self.precision.iter().cloned().map(Some));
         let ours = precisions.map(|precision| Contestant::Ours { program: program.clone(), precision });
