@@ -164,8 +164,7 @@ macro_rules! four {
     };
 }
 
-/// A block by these loops. Each step reads 2 KiB of each part of the left factor and as much of the right one,
-/// from where the table says.
+/// A block by these loops. Each step reads 2 KiB of each part of the left factor and as much of the right one, from where the table says.
 macro_rules! block {
     ($loops:expr, $left:ident, $right:ident, $soon:ident, $block:ident) => {
         asm!(

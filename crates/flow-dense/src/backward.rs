@@ -9,7 +9,7 @@ use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::Tile;
 use crate::weight::Weight;
-use crate::{bf16, blocks, columns, tile};
+use crate::{blocks, columns, factors, tile};
 
 /// What is done with the sum of products, in this order, each step where it is asked for.
 #[derive(Default)]
@@ -179,7 +179,7 @@ impl Direction for Work<'_> {
 
     #[inline(always)]
     unsafe fn left<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
-        unsafe { bf16::columns::<V, PARTS>(weight, first, to) }
+        unsafe { factors::columns::<V, PARTS>(weight, first, to) }
     }
 
     fn soon(weight: Weight, first: usize) -> Soon {

@@ -10,7 +10,7 @@ use crate::pool::in_parallel;
 use crate::rounded::{self, Copies, Direction, Rounding};
 use crate::tile::{self, Left, TO_READ, Tile, at_once, by_rows, multiply_asking, tiles};
 use crate::weight::Weight;
-use crate::{Instructions, bf16, instructions};
+use crate::{Instructions, factors, instructions};
 
 /// The slope of an activation below 0, from 0 to 1: 0 is ReLU's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,7 +181,7 @@ impl Direction for Work<'_> {
 
     #[inline(always)]
     unsafe fn left<V: Lanes, const PARTS: usize>(weight: Weight, first: usize, to: To) {
-        unsafe { bf16::rows::<V, PARTS>(weight, first, to) }
+        unsafe { factors::rows::<V, PARTS>(weight, first, to) }
     }
 
     fn soon(weight: Weight, first: usize) -> Soon {

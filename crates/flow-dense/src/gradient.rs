@@ -12,7 +12,7 @@ use crate::panels::{Panels, apart, width};
 use crate::pool::{Shared, in_parallel, share};
 use crate::rounded::Rounding;
 use crate::tile::{self, TO_WRITE, Tile, at_once, by_rows, multiply, multiply_asking, tiles};
-use crate::{Instructions, instructions, thin};
+use crate::{Instructions, factors, instructions, thin};
 
 /// What becomes of the gradient of a weight `[outputs, inputs]`, row after row.
 pub enum Destination<'a> {
@@ -166,8 +166,8 @@ unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, parts: usize, to: To) 
         let from = input.pointer().add(panel * apart::<V>(input.columns()));
         let (lines, pairs, apart) = ((input.columns(), BLOCK), (to, BLOCK / 2), input.panels() * STEP);
         match parts {
-            1 => bf16::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
-            3 => bf16::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
+            1 => factors::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
+            3 => factors::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
             parts => unreachable!("factors of {parts} parts"),
         }
     }
@@ -218,7 +218,7 @@ unsafe fn run_parts<V: Lanes, const PARTS: usize>(work: &Blocks, grid: &Grid, pa
         for first in strips.map(|strip| strip * BLOCK) {
             unsafe {
                 let to = To { at: left.pointer_mut(), part: panels * STEP };
-                let of_bias = bf16::columns_of_panels::<V, PARTS>(grad, first, to);
+                let of_bias = factors::columns_of_panels::<V, PARTS>(grad, first, to);
                 let left = Left { at: left.pointer(), part: to.part };
                 for i in 0..across {
                     let to = rows.pointer_mut().add(i * BLOCK);

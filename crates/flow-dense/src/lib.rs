@@ -41,6 +41,7 @@ mod columns;
 mod convolution;
 mod curve;
 mod elementwise;
+mod factors;
 mod few;
 mod filter_gradient;
 mod forward;

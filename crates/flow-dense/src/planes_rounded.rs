@@ -5,6 +5,7 @@
 
 use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
 use crate::convolution::{Shape, Work, finish, offsets};
+use crate::factors;
 use crate::lanes::{Lanes, with_lanes};
 use crate::planes::Planes;
 use crate::weight::Bf16;
@@ -43,7 +44,7 @@ with_lanes! {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
 unsafe fn lay_out_by<V: Lanes>(x: &Planes, to: *mut Bf16) {
     let to = To { at: to, part: 0 };
-    unsafe { bf16::pairs_of_lines::<V, 1>(x.plane(0), x.channels(), x.images().plane(), to) }
+    unsafe { factors::pairs_of_lines::<V, 1>(x.plane(0), x.channels(), x.images().plane(), to) }
 }
 
 /// The left factors of filters: of each 32 channels that come out the steps of all channels that go in, tap after tap.
@@ -193,7 +194,12 @@ unsafe fn lay_out_pairs_by<V: Lanes>(x: &Planes, first: usize, to: *mut Bf16, pa
     unsafe {
         let from = x.plane(0).add(first);
         let to = To { at: to, part: 0 };
-        bf16::pairs_across_lines::<V, 1>((from, plane), (x.channels(), plane - first), (to, pairs), 2 * BLOCK * pairs);
+        factors::pairs_across_lines::<V, 1>(
+            (from, plane),
+            (x.channels(), plane - first),
+            (to, pairs),
+            2 * BLOCK * pairs,
+        );
     }
 }
 
@@ -220,7 +226,7 @@ unsafe fn lay_out_places_by<V: Lanes>(grad: &Planes, first: usize, to: *mut Bf16
                     (low, high) = (V::load(from), V::load(from.add(V::LANES)));
                 }
                 let to = to.add(place / BLOCK * STEP + i * BLOCK + place % BLOCK);
-                bf16::store::<V, 1>(low, high, To { at: to, part: 0 });
+                factors::store::<V, 1>(low, high, To { at: to, part: 0 });
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
+use crate::factors;
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{Lanes, with_lanes};
@@ -117,7 +118,7 @@ unsafe fn lay_out<V: Lanes, D: Direction, const PARTS: usize>(work: &Work<D>, pa
         for (_, x) in work.direction.terms() {
             unsafe {
                 let from = x.pointer().add(panel * apart::<V>(x.columns()));
-                bf16::pairs_of_lines::<V, PARTS>(from, x.columns(), BLOCK, to.add(before * STEP));
+                factors::pairs_of_lines::<V, PARTS>(from, x.columns(), BLOCK, to.add(before * STEP));
             }
             before += bf16::steps(x.columns());
         }
