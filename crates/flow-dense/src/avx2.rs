@@ -7,7 +7,7 @@ use crate::weight::Bf16;
 
 /// A register of eight numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256);
+pub(crate) struct Avx2(pub(crate) __m256);
 
 /// All bits of the lowest `count` numbers.
 #[inline(always)]

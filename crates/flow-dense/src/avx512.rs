@@ -2,12 +2,13 @@
 
 use std::arch::x86_64::*;
 
+use crate::avx2::Avx2;
 use crate::lanes::{BELOW_HALF, LN, LN_2, Lanes, QUIET, ROOT_HALF, UPPER_HALF};
 use crate::weight::Bf16;
 
 /// A register of sixteen numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(crate) __m512);
 
 /// The lowest `count` bits.
 #[inline(always)]
@@ -286,9 +287,13 @@ impl Lanes for Avx512 {
         }
     }
 
+    /// In steps: the standard library's function for it is called.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
-        unsafe { _mm512_reduce_add_ps(self.0) }
+        unsafe {
+            let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
+            Avx2(_mm256_add_ps(_mm512_castps512_ps256(self.0), upper)).sum()
+        }
     }
 
     #[inline(always)]

@@ -102,7 +102,12 @@ pub(crate) struct Portable([f32; LINE]);
 
 impl Portable {
     #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+    pub(crate) fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        Portable(self.0.map(f))
+    }
+
+    #[inline(always)]
+    pub(crate) fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
         Portable(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 }

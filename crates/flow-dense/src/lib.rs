@@ -7,8 +7,8 @@
 //!
 //! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
-//! nothing takes time but reading the weights, [`through_layers`] is a whole net, and [`through_layers_bf16`] one with half as much to
-//! read.
+//! nothing takes time but reading the weights, [`through_layers`] is a whole net, whose weights can be held in bf16, and [`Packed`], for less
+//! to read.
 //!
 //! Maps that an image model has between its convolutions are a pass each, too: [`scale_channels`] and [`mix_channels`], and the
 //! splines [`SplineLaw`] and [`SplineTable`].
@@ -35,6 +35,7 @@ mod avx2;
 mod avx512;
 mod backward;
 mod bf16;
+mod bits;
 mod blocks;
 mod channels;
 mod columns;
@@ -43,12 +44,15 @@ mod curve;
 mod elementwise;
 mod factors;
 mod few;
+mod few_numbers;
+mod few_packed;
 mod filter_gradient;
 mod forward;
 mod gradient;
 mod grid;
 mod instructions;
 mod lanes;
+mod packed;
 mod panels;
 mod planes;
 mod planes_rounded;
@@ -67,11 +71,12 @@ pub use backward::{ThenBack, backward};
 pub use channels::{ChannelScale, mix_channels, mix_channels_gradient, scale_channels, scale_channels_back};
 pub use convolution::{Filters, ThenPlanes, convolve, convolve_back};
 pub use elementwise::{exp, scale_and_shift, scale_and_shift_back, shift_and_scale};
-pub use few::{Layer, through_layers, through_layers_bf16};
+pub use few::{Held, Layer, through_layers};
 pub use filter_gradient::filter_gradient;
 pub use forward::{Slope, Then, forward};
 pub use gradient::{Destination, OfLayer, gradient};
 pub use instructions::{Instructions, UnknownProducts, available, check_environment, instructions, rows_at_a_time};
+pub use packed::Packed;
 pub use panels::{Panels, WHOLE_PANELS};
 pub use planes::{Images, Planes};
 pub use pool::{alone, in_parallel, in_team, in_turn, on_its_threads, share, within};

@@ -2,21 +2,22 @@
 
 use std::ops::Range;
 
-use crate::few::{Work, run_by};
+use crate::few::Product;
+use crate::few_numbers::multiply_by;
 use crate::lanes::{LINE, Lanes, with_lanes};
-use crate::weight::Bf16;
+use crate::weight::{Bf16, Weight};
 
 /// A number of a weight.
 pub(crate) trait Stored: Copy + Default + Sync {
     /// Vectors that are read at a time.
     const VECTORS: usize;
 
-    /// Computes some outputs of a layer, by the best instructions that there are.
+    /// Writes some outputs of a product, by the best instructions that there are.
     ///
     /// # Safety
     ///
-    /// Inputs and outputs are as many as the layer says, and nobody else writes these outputs.
-    unsafe fn run(work: &Work<Self>, own: Range<usize>);
+    /// The input has as many columns as the weight, and nobody else writes these outputs.
+    unsafe fn multiply(weight: &Weight<Self>, product: &Product, own: Range<usize>);
 
     /// So many vectors of weights, and a zero in place of the second where it is one.
     ///
@@ -54,8 +55,8 @@ pub(crate) trait Stored: Copy + Default + Sync {
 impl Stored for f32 {
     const VECTORS: usize = 1;
 
-    unsafe fn run(work: &Work<f32>, own: Range<usize>) {
-        unsafe { run_f32(work, own) }
+    unsafe fn multiply(weight: &Weight<Self>, product: &Product, own: Range<usize>) {
+        unsafe { multiply_f32(weight, product, own) }
     }
 
     #[inline(always)]
@@ -89,8 +90,8 @@ impl Stored for f32 {
 impl Stored for Bf16 {
     const VECTORS: usize = 2;
 
-    unsafe fn run(work: &Work<Bf16>, own: Range<usize>) {
-        unsafe { run_bf16(work, own) }
+    unsafe fn multiply(weight: &Weight<Self>, product: &Product, own: Range<usize>) {
+        unsafe { multiply_bf16(weight, product, own) }
     }
 
     #[inline(always)]
@@ -120,29 +121,29 @@ impl Stored for Bf16 {
 }
 
 with_lanes! {
-    unsafe fn run_f32(work: &Work<f32>, own: Range<usize>) = run_f32_by
+    unsafe fn multiply_f32(weight: &Weight<f32>, product: &Product, own: Range<usize>) = multiply_f32_by
 }
 
 /// # Safety
 ///
-/// That of [`Stored::run`].
+/// That of [`Stored::multiply`].
 #[inline(always)]
-unsafe fn run_f32_by<V: Lanes>(work: &Work<f32>, own: Range<usize>) {
+unsafe fn multiply_f32_by<V: Lanes>(weight: &Weight<f32>, product: &Product, own: Range<usize>) {
     // SAFETY: the same contract.
-    unsafe { run_by::<V, f32>(work, own) }
+    unsafe { multiply_by::<V, f32>(weight, product, own) }
 }
 
 with_lanes! {
-    unsafe fn run_bf16(work: &Work<Bf16>, own: Range<usize>) = run_bf16_by
+    unsafe fn multiply_bf16(weight: &Weight<Bf16>, product: &Product, own: Range<usize>) = multiply_bf16_by
 }
 
 /// # Safety
 ///
-/// That of [`Stored::run`].
+/// That of [`Stored::multiply`].
 #[inline(always)]
-unsafe fn run_bf16_by<V: Lanes>(work: &Work<Bf16>, own: Range<usize>) {
+unsafe fn multiply_bf16_by<V: Lanes>(weight: &Weight<Bf16>, product: &Product, own: Range<usize>) {
     // SAFETY: the same contract.
-    unsafe { run_by::<V, Bf16>(work, own) }
+    unsafe { multiply_by::<V, Bf16>(weight, product, own) }
 }
 
 /// The first `count`, and zeros.

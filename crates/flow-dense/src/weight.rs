@@ -32,6 +32,10 @@ impl<'a, N> Weight<'a, N> {
         self.inputs
     }
 
+    pub(crate) fn row(&self, output: usize) -> &'a [N] {
+        &self.numbers[output * self.inputs..][..self.inputs]
+    }
+
     pub(crate) fn pointer(&self) -> *const N {
         self.numbers.as_ptr()
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
-use flow_dense::{Bf16, Layer, Slope, Weight, in_parallel, in_team, through_layers, through_layers_bf16, within};
+use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight, in_parallel, in_team, through_layers, within};
 
 /// Inputs of a net, and of each layer its outputs and whether it is residual.
 const NETS: [(usize, &[(usize, bool)]); 8] = [
@@ -37,9 +37,31 @@ struct Own {
 
 impl Own {
     fn layer(&self) -> Layer<'_> {
-        let Own { activation, residual, .. } = *self;
-        Layer { weight: Weight::new(&self.weight, self.inputs), bias: &self.bias, activation, residual }
+        self.held(Weight::new(&self.weight, self.inputs).into())
     }
+
+    /// With the weight held in another way.
+    fn held<'a>(&'a self, weight: Held<'a>) -> Layer<'a> {
+        let Own { activation, residual, .. } = *self;
+        Layer { weight, bias: &self.bias, activation, residual }
+    }
+}
+
+impl Own {
+    /// With weights that bf16 has.
+    fn cut(&self) -> Own {
+        Own { weight: cut(&self.weight), bias: self.bias.clone(), ..*self }
+    }
+}
+
+/// The upper halves of numbers.
+fn halves(numbers: &[f32]) -> Vec<Bf16> {
+    numbers.iter().map(|x| Bf16::from_bits((x.to_bits() >> 16) as u16)).collect()
+}
+
+/// Numbers without their lower halves.
+fn cut(numbers: &[f32]) -> Vec<f32> {
+    halves(numbers).into_iter().map(Bf16::to_f32).collect()
 }
 
 /// Weights that leave numbers as large as they are.
@@ -100,7 +122,7 @@ fn nets(mut f: impl FnMut(&[Own], Option<&[f32]>)) {
 
 fn through(net: &[Own], skip: Option<&[f32]>, x: &[f32], threads: usize) -> Vec<f32> {
     let layers: Vec<Layer> = net.iter().map(Own::layer).collect();
-    through_layers(&layers, skip.map(|skip| Weight::new(skip, net[0].inputs)), x, threads)
+    through_layers(&layers, skip.map(|skip| Weight::new(skip, net[0].inputs).into()), x, threads)
 }
 
 #[test]
@@ -115,33 +137,30 @@ fn nets_by_the_rows() {
     });
 }
 
-/// Weights in bf16 against the same numbers in f64.
+/// Weights in bf16, as they are and packed, against the same numbers in f64.
 #[test]
 fn nets_in_bf16() {
-    let upper_half = |x: &f32| Bf16::from_bits((x.to_bits() >> 16) as u16);
-    let widened = |halves: &[Bf16]| halves.iter().map(|half| half.to_f32()).collect::<Vec<f32>>();
     nets(|net, skip| {
-        let halves: Vec<Vec<Bf16>> = net.iter().map(|own| own.weight.iter().map(upper_half).collect()).collect();
-        let layers = net.iter().zip(&halves).map(|(own, halves)| {
-            let Own { activation, residual, inputs, .. } = *own;
-            Layer { weight: Weight::new(halves, inputs), bias: &own.bias, activation, residual }
-        });
-        let layers: Vec<Layer<Bf16>> = layers.collect();
-        let skip: Option<Vec<Bf16>> = skip.map(|skip| skip.iter().map(upper_half).collect());
         let inputs = net[0].inputs;
-        let wide = net.iter().zip(&layers).map(|(own, half)| Own {
-            weight: half.weight.to_f32(),
-            bias: own.bias.clone(),
-            ..*own
-        });
-        let wide: Vec<Own> = wide.collect();
-        let wide_skip = skip.as_deref().map(widened);
+        let net: Vec<Own> = net.iter().map(Own::cut).collect();
+        let skip: Option<Vec<f32>> = skip.map(cut);
+        let halves: Vec<Vec<Bf16>> = net.iter().map(|own| halves(&own.weight)).collect();
+        let half = |i: usize| Weight::new(&halves[i], net[i].inputs);
+        let half_skip: Option<Vec<Bf16>> = skip.as_deref().map(self::halves);
+        let packed: Vec<Option<Packed>> = (0..net.len()).map(|i| Packed::of_bf16(half(i))).collect();
         for rows in [0, 1, 2, 5, 15] {
             let x = draw(rows * inputs, 400);
-            let plain: Vec<f64> = x.chunks(inputs).flat_map(|x| plain(&wide, wide_skip.as_deref(), x)).collect();
+            let plain: Vec<f64> = x.chunks(inputs).flat_map(|x| plain(&net, skip.as_deref(), x)).collect();
             for threads in THREADS {
-                let skip = skip.as_deref().map(|skip| Weight::new(skip, inputs));
-                close(&through_layers_bf16(&layers, skip, &x, threads), &plain, ROUNDING);
+                let skip = half_skip.as_deref().map(|skip| Weight::new(skip, inputs).into());
+                for packs in [false, true] {
+                    let held = |i: usize| match &packed[i] {
+                        Some(packed) if packs => packed.into(),
+                        _ => half(i).into(),
+                    };
+                    let layers: Vec<Layer> = net.iter().enumerate().map(|(i, own)| own.held(held(i))).collect();
+                    close(&through_layers(&layers, skip, &x, threads), &plain, ROUNDING);
+                }
             }
         }
     });
@@ -235,7 +254,7 @@ fn sizes_that_do_not_go_together_are_told() {
     }
     let layers = [own(2, 3, 2, false)];
     let layers = layers.each_ref().map(Own::layer);
-    let other = self::said(|| drop(through_layers(&layers, Some(Weight::new(&[1.0; 4], 2)), &[1.0; 6], 1)));
+    let other = self::said(|| drop(through_layers(&layers, Some(Weight::new(&[1.0; 4], 2).into()), &[1.0; 6], 1)));
     assert!(other.contains("a skip from 3 to 2"));
 }
 
