@@ -135,7 +135,7 @@ impl Bijection for ActNorm {
         self.forward(x, context).0
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+    fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         let plain = is_plain(&self.log_scale) && is_plain(&self.shift);
         let before = plain.then(|| numbers(&self.shift));
         plain.then(|| Box::new(Scale { log_scale: numbers(&self.log_scale), before, after: None }) as _)

@@ -90,7 +90,7 @@ impl Bijection for ElementwiseAffine {
         (x, self.log_det(z).neg())
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+    fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         self.scale().map(|scale| Box::new(scale) as _)
     }
 

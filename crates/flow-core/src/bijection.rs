@@ -100,8 +100,8 @@ pub trait Bijection: Debug + Send {
         by_blocks(x, context, |x, context| self.forward(x, context).0)
     }
 
-    /// This map of rows as plain numbers, where it knows how: in evaluation, without a context.
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+    /// This map of so many rows as plain numbers, where it knows how: in evaluation, without a context.
+    fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         None
     }
 
@@ -112,6 +112,9 @@ pub trait Bijection: Debug + Send {
 
     /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.
     fn set_training(&mut self, _training: bool) {}
+
+    /// Lays out beside the parameters what makes evaluation faster, where there is such. They must not change from here on.
+    fn freeze(&mut self) {}
 
     /// Takes `input` through the map in `direction` and hands every step to `visit`, under the name that it has in a trace,
     /// with the batch that reaches it; what `visit` returns goes on to the next step, and what the last one returns is
@@ -178,8 +181,8 @@ impl<B: Bijection + ?Sized> Bijection for Box<B> {
         (**self).start_from_data(x, context)
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
-        (**self).plain()
+    fn plain(&self, rows: usize) -> Option<Box<dyn PlainMap + '_>> {
+        (**self).plain(rows)
     }
 
     fn plain_in_training(&self) -> Option<Box<dyn PlainTrained<'_> + '_>> {
@@ -188,6 +191,10 @@ impl<B: Bijection + ?Sized> Bijection for Box<B> {
 
     fn set_training(&mut self, training: bool) {
         (**self).set_training(training);
+    }
+
+    fn freeze(&mut self) {
+        (**self).freeze();
     }
 
     fn steps(

@@ -107,7 +107,8 @@ fn run_plain<'a>(
     start: &Tensor,
     direction: Direction,
 ) -> (Tensor, Tensor) {
-    let steps = steps.map(|(_, step)| (step.as_ref(), step.plain()));
+    let rows = start.size()[0] as usize;
+    let steps = steps.map(|(_, step)| (step.as_ref(), step.plain(rows)));
     let by_itself = |step: &dyn Bijection, h: &Tensor| match direction {
         Direction::Forward => step.forward(h, None),
         Direction::Inverse => step.inverse(h, None),
@@ -221,6 +222,10 @@ impl Bijection for Chain {
         for (_, step) in &mut self.steps {
             step.set_training(training);
         }
+    }
+
+    fn freeze(&mut self) {
+        self.steps.iter_mut().for_each(|(_, step)| step.freeze());
     }
 
     fn steps(

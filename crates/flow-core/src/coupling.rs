@@ -26,8 +26,8 @@ pub trait Conditioner: Debug + Send {
         ConditionerKept::taped(kept, |kept| self.forward(kept, context))
     }
 
-    /// The same of rows as plain numbers, where it knows how: in evaluation, without a context.
-    fn plain(&self) -> Option<Box<dyn PlainConditioner + '_>> {
+    /// The same of so many rows as plain numbers, where it knows how: in evaluation, without a context.
+    fn plain(&self, _rows: usize) -> Option<Box<dyn PlainConditioner + '_>> {
         None
     }
 
@@ -38,6 +38,9 @@ pub trait Conditioner: Debug + Send {
 
     /// Switches between training (dropout is on) and evaluation.
     fn set_training(&mut self, _training: bool) {}
+
+    /// [`Bijection::freeze`].
+    fn freeze(&mut self) {}
 }
 
 /// A conditioner's output and its way back.
@@ -181,8 +184,8 @@ impl<N: Conditioner> Bijection for Coupling<N> {
         (merge(&kept.detach(), &changed), merge(&(own + grad_kept), &grad_changed))
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
-        let coupling = PlainCoupling::new(&self.mask, &self.law, self.conditioner.plain()?)?;
+    fn plain(&self, rows: usize) -> Option<Box<dyn PlainMap + '_>> {
+        let coupling = PlainCoupling::new(&self.mask, &self.law, self.conditioner.plain(rows)?)?;
         Some(Box::new(coupling))
     }
 
@@ -194,6 +197,10 @@ impl<N: Conditioner> Bijection for Coupling<N> {
 
     fn set_training(&mut self, training: bool) {
         self.conditioner.set_training(training);
+    }
+
+    fn freeze(&mut self) {
+        self.conditioner.freeze();
     }
 
     fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {

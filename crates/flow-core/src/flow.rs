@@ -82,6 +82,12 @@ impl Flow {
         self.bijection.set_training(training);
     }
 
+    /// Prepares a flow that is trained no more for evaluation: [`Bijection::freeze`](crate::Bijection::freeze). Parameters must not
+    /// change from here on: what was laid out beside them would not follow.
+    pub fn freeze(&mut self) {
+        self.bijection.freeze();
+    }
+
     /// Log-density of `x: [n, ..event]`, `[n]`, in nats.
     ///
     /// Within [`no_grad`](crate::no_grad) nothing is taped for a backward pass, and the maps are computed by this

@@ -209,6 +209,10 @@ impl<N: Conditioner> Bijection for ImageCoupling<N> {
         self.conditioner.set_training(training);
     }
 
+    fn freeze(&mut self) {
+        self.conditioner.freeze();
+    }
+
     fn inspect(&self, x: &Tensor, context: Option<&Tensor>) -> Inspection {
         let parts = self.split(x);
         let edge = self.law.at_edge(&parts.changed, &self.parameters(&parts, &parts.kept, context));

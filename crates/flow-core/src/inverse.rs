@@ -47,6 +47,10 @@ impl<B: Bijection> Bijection for Inverse<B> {
         self.0.set_training(training);
     }
 
+    fn freeze(&mut self) {
+        self.0.freeze();
+    }
+
     fn steps(
         &self,
         name: &str,

@@ -270,6 +270,13 @@ impl Bijection for Multiscale {
         }
     }
 
+    fn freeze(&mut self) {
+        for level in &mut self.levels {
+            level.before.freeze();
+            level.steps.freeze();
+        }
+    }
+
     fn steps(
         &self,
         name: &str,

@@ -120,7 +120,7 @@ impl Bijection for Permute {
         (self.undo(z), zero_log_det(z))
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainMap + '_>> {
+    fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         Some(Box::new(self.plain_order()))
     }
 

@@ -37,6 +37,7 @@ mod mlp;
 mod mlp_backward;
 mod mlp_bf16;
 mod mlp_dense;
+mod mlp_frozen;
 mod mlp_gpu;
 mod model;
 mod nice;

@@ -4,7 +4,7 @@ use flow_core::plain::PlainConditioner;
 use flow_core::plain_training::PlainTrainedConditioner;
 use flow_core::product::linear;
 use flow_core::{Conditioner, ConditionerKept, Gradients, dense, gpu};
-use flow_dense::Slope;
+use flow_dense::{Packed, Slope};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -12,6 +12,7 @@ use crate::error::require;
 use crate::init::uniform;
 use crate::mlp_backward::forward_keeping;
 use crate::mlp_bf16::Halves;
+use crate::mlp_frozen::Frozen;
 use crate::{Activation, Result, mlp_dense, mlp_gpu};
 
 /// A multilayer perceptron from `[n, inputs + context]` to `[n, outputs]`.
@@ -118,6 +119,7 @@ impl MlpConfig {
             activation: self.activation,
             dropout: self.dropout,
             training: false,
+            frozen: None,
         })
     }
 }
@@ -132,6 +134,7 @@ pub struct Mlp {
     pub(crate) activation: Activation,
     dropout: f64,
     training: bool,
+    pub(crate) frozen: Option<Frozen>,
 }
 
 impl Mlp {
@@ -165,6 +168,11 @@ impl Mlp {
         self.by_hand().filter(|_| plain)
     }
 
+    /// The net's packed numbers, where there are such, and so few rows are faster by them.
+    fn frozen_for(&self, rows: usize) -> Option<&Frozen> {
+        self.frozen.as_ref().filter(|_| rows <= Packed::MOST_ROWS && !self.drops())
+    }
+
     fn is_bf16(&self) -> bool {
         self.out.weight.kind() == Kind::BFloat16
     }
@@ -187,6 +195,9 @@ fn input(kept: &Tensor, context: Option<&Tensor>) -> Tensor {
 impl Conditioner for Mlp {
     fn forward(&self, kept: &Tensor, context: Option<&Tensor>) -> Tensor {
         let x = input(kept, context);
+        if let Some(frozen) = self.frozen_for(x.size()[0] as usize).filter(|_| dense::applies_to_rows(&x)) {
+            return mlp_dense::in_blocks(&frozen, &x);
+        }
         match self.by_hand() {
             Some(slope) if self.is_bf16() && dense::applies_to_rows(&x) => {
                 mlp_dense::in_blocks(&Halves::new(self, slope), &x)
@@ -216,7 +227,10 @@ impl Conditioner for Mlp {
         }
     }
 
-    fn plain(&self) -> Option<Box<dyn PlainConditioner + '_>> {
+    fn plain(&self, rows: usize) -> Option<Box<dyn PlainConditioner + '_>> {
+        if let Some(frozen) = self.frozen_for(rows) {
+            return Some(Box::new(frozen));
+        }
         if let Some(slope) = self.plain_slope(Kind::BFloat16) {
             return Some(Box::new(Halves::new(self, slope)));
         }
@@ -230,6 +244,11 @@ impl Conditioner for Mlp {
 
     fn set_training(&mut self, training: bool) {
         self.training = training;
+    }
+
+    fn freeze(&mut self) {
+        let slope = self.plain_slope(Kind::Float).or(self.plain_slope(Kind::BFloat16));
+        self.frozen = slope.filter(|_| flow_dense::available()).map(|slope| Frozen::new(self, slope));
     }
 }
 

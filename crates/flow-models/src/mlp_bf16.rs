@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use flow_core::dense::{are_few, numbers_bf16, threads};
 use flow_core::plain::PlainConditioner;
-use flow_dense::{Bf16, Slope, Weight, through_layers_bf16};
+use flow_dense::{Bf16, Held, Slope, Weight, through_layers};
 use tch::{Kind, Tensor};
 
 use crate::mlp::Mlp;
@@ -66,6 +66,6 @@ impl PlainConditioner for Halves<'_> {
             return self.wide().run(x, apart, y);
         }
         let x = side_by_side(x, apart, (rows, inputs));
-        y.copy_from_slice(&through_layers_bf16(&self.net.layers(), self.net.skip, &x, threads()));
+        y.copy_from_slice(&through_layers(&self.net.layers(), self.net.skip.map(Held::from), &x, threads()));
     }
 }

@@ -7,7 +7,8 @@ use flow_core::plain::{Blocks, PlainConditioner, lock};
 use flow_core::plain_training::{PlainConditionerBackward, PlainTrainedConditioner};
 use flow_core::{ConditionerBackward, ConditionerKept, Gradients};
 use flow_dense::{
-    Layer, Panels, Rounding, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn, through_layers,
+    Held, Layer, Panels, Rounding, Slope, Then, ThenBack, Weight, backward, forward as forward_dense, in_turn,
+    through_layers,
 };
 use tch::Tensor;
 
@@ -58,7 +59,7 @@ impl PlainConditioner for Plain<'_> {
         let threads = threads();
         if are_few(rows) {
             let x = side_by_side(x, apart, (rows, inputs));
-            return y.copy_from_slice(&through_layers(&self.layers(), self.skip, &x, threads));
+            return y.copy_from_slice(&through_layers(&self.layers(), self.skip.map(Held::from), &x, threads));
         }
         let x = Panels::from_rows_apart(x, (rows, inputs), apart, threads);
         self.last(&x, &self.hidden(&x, threads), threads).to_rows(y, threads);
@@ -70,7 +71,10 @@ pub(crate) fn side_by_side(x: &[f32], apart: usize, (rows, inputs): (usize, usiz
     x.chunks(apart).take(rows).flat_map(|row| &row[..inputs]).copied().collect()
 }
 
-impl<'a, N: Copy> Plain<'a, N> {
+impl<'a, N: Copy> Plain<'a, N>
+where
+    Held<'a>: From<Weight<'a, N>>,
+{
     pub(crate) fn of(net: &'a Mlp, slope: Slope, weight: impl Fn(&'a Tensor) -> Weight<'a, N>) -> Self {
         let of = |layer: &'a mlp::Layer| (weight(&layer.weight), numbers(&layer.bias));
         Plain {
@@ -85,13 +89,13 @@ impl<'a, N: Copy> Plain<'a, N> {
     }
 
     /// All layers, one after the other.
-    pub(crate) fn layers(&self) -> Vec<Layer<'a, N>> {
+    pub(crate) fn layers(&self) -> Vec<Layer<'a>> {
         let hidden = self.hidden.iter().enumerate().map(|(i, &(weight, bias))| {
             let residual = self.residual && i > 0;
-            Layer { weight, bias, activation: Some(self.slope), residual }
+            Layer { weight: weight.into(), bias, activation: Some(self.slope), residual }
         });
         let (weight, bias) = self.out;
-        hidden.chain([Layer { weight, bias, activation: None, residual: false }]).collect()
+        hidden.chain([Layer { weight: weight.into(), bias, activation: None, residual: false }]).collect()
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod common;
 mod edges;
 mod files;
+mod frozen;
 mod hostile;
 mod inputs;
 mod plain;
