@@ -42,12 +42,13 @@ impl Outcome {
     pub fn configuration(self, machine: &Machine) -> Configuration {
         let Machine { flops, bf16_flops, copy, .. } = *machine;
         let speed = Speed { flops, bf16_flops, copy, ..self.speed };
+        let packed = machine.device == Device::Cpu && !self.work.image;
         Configuration {
             name: self.work.name.into(),
             title: self.work.title.into(),
             batch: self.work.batch,
-            limits: limits::of(&self.cost, &speed, self.work.batch),
-            limits_bf16: limits::of_bf16(&self.cost, &speed, self.work.batch, self.work.image),
+            limits: limits::of(&self.cost, &speed, self.work.batch, packed),
+            limits_bf16: limits::of_bf16(&self.cost, &speed, self.work.batch, packed),
             entries: self.entries,
         }
     }

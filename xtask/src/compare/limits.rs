@@ -34,20 +34,24 @@ pub struct Speed {
 
 /// A number of f32.
 const BYTES: f64 = 4.0;
+/// What packing leaves of the bytes of a weight, and of those of bf16.
+const PACKED: f64 = 7.0 / 8.0;
+const PACKED_BF16: f64 = 3.0 / 4.0;
 /// A step reads and writes at least each parameter and its two moments.
 const MOVED: f64 = 6.0;
 const MANY: f64 = 1_000.0;
 
-/// Of all measures of a model in f32, trained in batches of `batch` rows.
-pub fn of(cost: &Cost, speed: &Speed, batch: u32) -> BTreeMap<Measure, Limit> {
-    with(cost, speed, batch, BYTES)
+/// Of all measures of a model in f32, trained in batches of `batch` rows; of dense layers on a processor a single row is taken by a
+/// frozen model, whose weights are `packed`.
+pub fn of(cost: &Cost, speed: &Speed, batch: u32, packed: bool) -> BTreeMap<Measure, Limit> {
+    with(cost, speed, batch, if packed { PACKED * BYTES } else { BYTES })
 }
 
-/// The same in bf16; none where its speed was not measured. A single row is computed in f32, by weights that are held in bf16 unless they
-/// are those of an image model.
-pub fn of_bf16(cost: &Cost, speed: &Speed, batch: u32, image: bool) -> BTreeMap<Measure, Limit> {
+/// The same in bf16; none where its speed was not measured. A single row is computed in f32, by weights that are held in bf16 and packed,
+/// or neither.
+pub fn of_bf16(cost: &Cost, speed: &Speed, batch: u32, packed: bool) -> BTreeMap<Measure, Limit> {
     let Some(flops) = speed.bf16_flops else { return BTreeMap::new() };
-    let bytes = if image { BYTES } else { BYTES / 2.0 };
+    let bytes = if packed { PACKED_BF16 * BYTES / 2.0 } else { BYTES };
     let many = with(cost, &Speed { flops, ..speed.clone() }, batch, bytes);
     let one = with(cost, speed, batch, bytes);
     let of = |(measure, limit)| match measure {
@@ -93,21 +97,23 @@ mod tests {
             without_gradient_per_row: 2.0 * 392.0 * 512.0,
         };
         let speed = Speed { flops: 222e9, how: "FMA".into(), bf16_flops: Some(2220e9), copy: 24e9, read: 48e9 };
-        let limits = of(&cost, &speed, 128);
+        let limits = of(&cost, &speed, 128, true);
         // 128 rows, thrice 11.88 M operations, less 0.40 M: 4.510 G.
         assert!((limits[&Measure::Step].operations / 1e9 - 4.510).abs() < 5e-4);
         assert!((limits[&Measure::Step].operations_ms - 20.315).abs() < 5e-3);
         assert!((limits[&Measure::Step].bytes_ms - 5.952184 * 24.0 / 24.0).abs() < 1e-9);
         assert!((limits[&Measure::LogProb].ms() - 53.5).abs() < 0.05);
         // One row: reading the weights takes longer than multiplying by them.
-        assert!((limits[&Measure::SampleOne].ms() - 5.952184 * 4.0 / 48.0).abs() < 1e-9);
-        // In bf16 a tenth of the first, as much to move, and half as much to read.
-        let bf16 = of_bf16(&cost, &speed, 128, false);
+        assert!((limits[&Measure::SampleOne].ms() - 5.952184 * 3.5 / 48.0).abs() < 1e-9);
+        let of_images = of(&cost, &speed, 128, false);
+        assert!((of_images[&Measure::SampleOne].ms() - 5.952184 * 4.0 / 48.0).abs() < 1e-9);
+        // In bf16 a tenth of the first, as much to move, and less than half as much to read.
+        let bf16 = of_bf16(&cost, &speed, 128, true);
         assert!((bf16[&Measure::Step].operations_ms - 2.0315).abs() < 5e-4);
         assert_eq!(bf16[&Measure::Step].bytes_ms, limits[&Measure::Step].bytes_ms);
-        assert!((bf16[&Measure::SampleOne].ms() - 5.952184 * 2.0 / 48.0).abs() < 1e-9);
+        assert!((bf16[&Measure::SampleOne].ms() - 5.952184 * 1.5 / 48.0).abs() < 1e-9);
         assert_eq!(bf16[&Measure::SampleOne].operations_ms, limits[&Measure::SampleOne].operations_ms);
-        assert_eq!(of_bf16(&cost, &speed, 128, true)[&Measure::SampleOne], limits[&Measure::SampleOne]);
-        assert!(of_bf16(&cost, &Speed { bf16_flops: None, ..speed }, 128, false).is_empty());
+        assert_eq!(of_bf16(&cost, &speed, 128, false)[&Measure::SampleOne], of_images[&Measure::SampleOne]);
+        assert!(of_bf16(&cost, &Speed { bf16_flops: None, ..speed }, 128, true).is_empty());
     }
 }

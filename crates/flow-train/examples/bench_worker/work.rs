@@ -36,8 +36,8 @@ const CHECKED: i64 = 16;
 
 pub struct Work {
     trainer: Trainer,
-    /// In bf16 on a processor: the model as it is used.
-    halved: Option<Model>,
+    /// On a processor: the model as it is used for one row.
+    frozen: Option<Model>,
     /// What log-densities are asked of: 1,000 rows, and one.
     many: Tensor,
     one: Tensor,
@@ -73,7 +73,7 @@ impl Work {
         let one = many.narrow(0, 0, 1).copy();
         Ok(Work {
             trainer: Trainer::new(config, data)?,
-            halved: None,
+            frozen: None,
             many,
             one,
             log_prob: Recorded::default(),
@@ -131,25 +131,26 @@ impl Work {
         Ok(times)
     }
 
-    /// Likelihood or samples, once, by products of the precision that is trained with; in bf16 on a processor, by weights in bf16, but
-    /// for many rows where it multiplies such.
+    /// Likelihood or samples, once, by products of the precision that is trained with; one row on a processor by a frozen model, in bf16 by
+    /// one whose weights are in bf16, as are many rows where it does not multiply such.
     pub fn infer(&mut self, what: &str) -> Result<()> {
         self.seed += 1;
         let trained = self.trainer.config().train.precision;
-        let on_processor = trained == Precision::Bf16 && self.device == Device::Cpu;
-        let halved = on_processor && (what.ends_with("_1") || !processor_multiplies_bf16());
-        if halved && self.halved.is_none() {
-            self.halved = Some(self.trainer.model().to_bf16()?);
+        let halved = trained == Precision::Bf16;
+        let frozen = self.device == Device::Cpu && (what.ends_with("_1") || halved && !processor_multiplies_bf16());
+        if frozen && self.frozen.is_none() {
+            let model = self.trainer.model();
+            self.frozen = Some(if halved { model.to_bf16()?.to_frozen()? } else { model.to_frozen()? });
         }
-        let precision = if halved { Precision::F32 } else { trained };
-        let inferred = std::hint::black_box(precision.scope(|| self.inferred(what, halved))?);
+        let precision = if frozen { Precision::F32 } else { trained };
+        let inferred = std::hint::black_box(precision.scope(|| self.inferred(what, frozen))?);
         finish(self.device);
         drop(inferred);
         Ok(())
     }
 
-    fn inferred(&mut self, what: &str, halved: bool) -> Result<Tensor> {
-        let model = self.halved.as_ref().filter(|_| halved).unwrap_or(self.trainer.model());
+    fn inferred(&mut self, what: &str, frozen: bool) -> Result<Tensor> {
+        let model = self.frozen.as_ref().filter(|_| frozen).unwrap_or(self.trainer.model());
         let flow = model.flow();
         let log_prob = |x: &Tensor| flow.log_prob(x, None);
         // As `Flow::sample` has it, of which the draw cannot be recorded.
