@@ -100,7 +100,7 @@ pub trait Bijection: Debug + Send {
         by_blocks(x, context, |x, context| self.forward(x, context).0)
     }
 
-    /// This map of so many rows as plain numbers, where it knows how: in evaluation, without a context.
+    /// This map as plain numbers, where it knows how: in evaluation, without a context, of so many rows, on which it may depend what is best.
     fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         None
     }
@@ -113,7 +113,8 @@ pub trait Bijection: Debug + Send {
     /// Switches between training (dropout is on) and evaluation, the mode that a new bijection is in.
     fn set_training(&mut self, _training: bool) {}
 
-    /// Lays out beside the parameters what makes evaluation faster, where there is such. They must not change from here on.
+    /// Lays out beside the parameters what makes evaluation faster, where there is such. They must not change from here on, until
+    /// training is switched on, which ends it.
     fn freeze(&mut self) {}
 
     /// Takes `input` through the map in `direction` and hands every step to `visit`, under the name that it has in a trace,

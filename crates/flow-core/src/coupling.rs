@@ -26,7 +26,7 @@ pub trait Conditioner: Debug + Send {
         ConditionerKept::taped(kept, |kept| self.forward(kept, context))
     }
 
-    /// The same of so many rows as plain numbers, where it knows how: in evaluation, without a context.
+    /// The same as plain numbers, where it knows how: in evaluation, without a context, of so many rows.
     fn plain(&self, _rows: usize) -> Option<Box<dyn PlainConditioner + '_>> {
         None
     }

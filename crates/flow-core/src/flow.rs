@@ -82,8 +82,8 @@ impl Flow {
         self.bijection.set_training(training);
     }
 
-    /// Prepares a flow that is trained no more for evaluation: [`Bijection::freeze`](crate::Bijection::freeze). Parameters must not
-    /// change from here on: what was laid out beside them would not follow.
+    /// Prepares a flow for evaluation alone: [`Bijection::freeze`](crate::Bijection::freeze). Parameters must not change from here on: what
+    /// was laid out beside them would not follow. [`Flow::set_training`] ends it.
     pub fn freeze(&mut self) {
         self.bijection.freeze();
     }

@@ -287,7 +287,7 @@ impl Lanes for Avx512 {
         }
     }
 
-    /// In steps: the standard library's function for it is called.
+    /// In steps: the standard library's function for it is not inlined.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
         unsafe {

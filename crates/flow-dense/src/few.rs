@@ -30,7 +30,8 @@ pub enum Held<'a> {
     Full(Weight<'a>),
     /// In bf16: half as much to read.
     Half(Weight<'a, Bf16>),
-    /// The numbers of either in fewer bytes. Of an infinite input there may come what is not a number where these give an infinity.
+    /// The numbers of either in fewer bytes. Of an input that is infinite, or above some 1e36, there may come an infinity or what is not a number
+    /// where these give something else.
     Packed(&'a Packed),
 }
 
@@ -71,7 +72,7 @@ impl Held<'_> {
         }
     }
 
-    /// The outputs of a thread: whole groups of a packed weight, but for the last of all.
+    /// The outputs of a thread: whole groups, as packed weights have them, for a layer and its skip may be held in two ways.
     fn share(&self, member: usize, members: usize) -> Range<usize> {
         let groups = share(self.outputs().div_ceil(GROUP), member, members);
         groups.start * GROUP..self.outputs().min(groups.end * GROUP)

@@ -11,11 +11,11 @@ use crate::weight::Bf16;
 /// Rows of the input at a time, where there are 32 registers.
 const HIGH: usize = 2;
 
-/// Writes some outputs of a product, whole groups but for the last of all.
+/// Writes some outputs of a product.
 ///
 /// # Safety
 ///
-/// The input has as many columns as the weight, and nobody else writes these outputs.
+/// The input has as many columns as the weight, nobody else writes these outputs, and they are whole groups, but for the last of all.
 pub(crate) unsafe fn multiply(packed: &Packed, product: &Product, own: Range<usize>) {
     debug_assert!(own.start.is_multiple_of(GROUP));
     // SAFETY: the same contract.

@@ -12,7 +12,10 @@
 //! These are the numbers over a power of two, the same for [`GROUP`] rows, by which the sums are multiplied: so the upper four bits of
 //! an exponent are [`BASE`]'s. The words of a group at [`LINE`] columns lie one after the other: a vector of each row.
 
+use std::fmt;
+
 use crate::bits::SIGN;
+use crate::instructions::{Instructions, instructions};
 use crate::lanes::LINE;
 use crate::weight::{Bf16, Weight};
 
@@ -28,7 +31,7 @@ const NOT_FINITE: u32 = 255;
 /// What all exponents have in common: numbers are below 2, and at least 2⁻¹⁵.
 pub(crate) const BASE: u32 = 112 << EXPONENT;
 
-/// One number of so many may be kept apart: of four times as many what is saved by packing is lost to them.
+/// One number of so many may be kept apart: were it one of 64, reading these one by one would take as long as packing saves.
 const RARE: usize = 256;
 
 /// What is packed: f32 and [`Bf16`].
@@ -68,8 +71,8 @@ impl Packable for Bf16 {
     }
 }
 
-/// A packed weight `[outputs, inputs]`: exactly the numbers that it was made of, for [`through_layers`](crate::through_layers).
-#[derive(Debug)]
+/// A packed weight `[outputs, inputs]`: exactly the numbers that it was made of, but for the sign of zeros, for
+/// [`through_layers`](crate::through_layers).
 pub struct Packed {
     outputs: usize,
     inputs: usize,
@@ -82,11 +85,10 @@ pub struct Packed {
 }
 
 /// Words of one line of a cache.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u32; LINE]);
 
-#[derive(Debug)]
 struct Group {
     /// What its numbers are multiplied by.
     scale: f32,
@@ -95,7 +97,7 @@ struct Group {
 }
 
 /// A number whose exponent is not among those of its group. In its place there is 0.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Apart {
     /// Its row in the group.
     pub row: u8,
@@ -103,9 +105,23 @@ pub(crate) struct Apart {
     pub number: f32,
 }
 
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let of = if self.of_bf16 { "bf16" } else { "f32" };
+        write!(f, "Packed([{}, {}] of {of}, {} of them apart)", self.outputs, self.inputs, self.apart.len())
+    }
+}
+
 impl Packed {
-    /// Of so many rows at most it is reading that takes time; of more, packed weights are the slower ones.
-    pub const MOST_ROWS: usize = 2;
+    /// Rows up to which packed weights are faster than those that they were made of, as measured, f32 or bf16: by AVX2 unpacking takes
+    /// longer.
+    pub fn most_rows(of_bf16: bool) -> usize {
+        match instructions() {
+            Some(Instructions::Avx512) => 2,
+            Some(Instructions::Avx2) if !of_bf16 => 1,
+            _ => 0,
+        }
+    }
 
     /// Packs a weight. None where it would not be smaller: of a few rows or columns, or slower, of sizes too different.
     pub fn new(weight: Weight) -> Option<Self> {

@@ -11,7 +11,7 @@ use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight, in_parallel, in_team, through_layers, within};
 
 /// Inputs of a net, and of each layer its outputs and whether it is residual.
-const NETS: [(usize, &[(usize, bool)]); 8] = [
+const NETS: [(usize, &[(usize, bool)]); 9] = [
     (1, &[(1, true)]),
     (16, &[(17, false)]),
     (17, &[(17, true)]),
@@ -20,6 +20,8 @@ const NETS: [(usize, &[(usize, bool)]); 8] = [
     (17, &[(3, false), (3, true), (70, false), (16, false), (16, true)]),
     (1, &[(70, false), (70, true), (3, false)]),
     (70, &[(17, false), (1, false), (1, true), (70, false)]),
+    // Wide enough to be packed.
+    (79, &[(79, false), (79, true), (3, false)]),
 ];
 
 const ACTIVATIONS: [Option<Slope>; 3] = [None, Some(Slope(0.0)), Some(Slope(0.01))];
@@ -129,10 +131,20 @@ fn through(net: &[Own], skip: Option<&[f32]>, x: &[f32], threads: usize) -> Vec<
 fn nets_by_the_rows() {
     nets(|net, skip| {
         let inputs = net[0].inputs;
+        let packed: Vec<_> = net.iter().map(|own| Packed::new(Weight::new(&own.weight, own.inputs))).collect();
+        let held = net.iter().zip(&packed).map(|(own, packed)| match packed {
+            Some(packed) => own.held(packed.into()),
+            None => own.layer(),
+        });
+        let held: Vec<Layer> = held.collect();
         for rows in [0, 1, 2, 3, 4, 5, 15] {
             let x = draw(rows * inputs, 200);
             let plain: Vec<f64> = x.chunks(inputs).flat_map(|x| plain(net, skip, x)).collect();
-            THREADS.into_iter().for_each(|threads| close(&through(net, skip, &x, threads), &plain, ROUNDING));
+            for threads in THREADS {
+                close(&through(net, skip, &x, threads), &plain, ROUNDING);
+                let skip = skip.map(|skip| Weight::new(skip, inputs).into());
+                close(&through_layers(&held, skip, &x, threads), &plain, ROUNDING);
+            }
         }
     });
 }

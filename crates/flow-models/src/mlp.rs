@@ -168,9 +168,9 @@ impl Mlp {
         self.by_hand().filter(|_| plain)
     }
 
-    /// The net's packed numbers, where there are such, and so few rows are faster by them.
+    /// The net's numbers beside the parameters, where there are such, and so few rows are faster by them.
     fn frozen_for(&self, rows: usize) -> Option<&Frozen> {
-        self.frozen.as_ref().filter(|_| rows <= Packed::MOST_ROWS && !self.drops())
+        self.frozen.as_ref().filter(|_| rows <= Packed::most_rows(self.is_bf16()).max(1))
     }
 
     fn is_bf16(&self) -> bool {
@@ -244,6 +244,9 @@ impl Conditioner for Mlp {
 
     fn set_training(&mut self, training: bool) {
         self.training = training;
+        if training {
+            self.frozen = None;
+        }
     }
 
     fn freeze(&mut self) {

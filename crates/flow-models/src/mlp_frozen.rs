@@ -1,6 +1,8 @@
 //! Multilayer perceptrons that are trained no more: their numbers, packed where they get smaller, beside the parameters. One or two
 //! rows go by them, without a call of libtorch.
 
+use std::fmt;
+
 use flow_core::dense::{numbers, numbers_bf16, threads};
 use flow_core::plain::PlainConditioner;
 use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight, through_layers};
@@ -10,13 +12,11 @@ use crate::mlp::{self, Mlp};
 use crate::mlp_dense::side_by_side;
 
 /// Layers, hidden ones before the last one.
-#[derive(Debug)]
 pub(crate) struct Frozen {
     layers: Vec<FrozenLayer>,
     skip: Option<Own>,
 }
 
-#[derive(Debug)]
 struct FrozenLayer {
     weight: Own,
     bias: Vec<f32>,
@@ -25,7 +25,6 @@ struct FrozenLayer {
 }
 
 /// A weight of its own.
-#[derive(Debug)]
 enum Own {
     Packed(Packed),
     Full { numbers: Vec<f32>, inputs: usize },
@@ -37,11 +36,11 @@ impl Own {
         let inputs = weight.size()[1] as usize;
         if weight.kind() == Kind::BFloat16 {
             let numbers = numbers_bf16(weight);
-            let packed = Packed::of_bf16(Weight::new(numbers, inputs));
+            let packed = worth(true).then(|| Packed::of_bf16(Weight::new(numbers, inputs))).flatten();
             packed.map_or_else(|| Own::Half { numbers: numbers.to_vec(), inputs }, Own::Packed)
         } else {
             let numbers = numbers(weight);
-            let packed = Packed::new(Weight::new(numbers, inputs));
+            let packed = worth(false).then(|| Packed::new(Weight::new(numbers, inputs))).flatten();
             packed.map_or_else(|| Own::Full { numbers: numbers.to_vec(), inputs }, Own::Packed)
         }
     }
@@ -53,6 +52,10 @@ impl Own {
             Own::Half { numbers, inputs } => Weight::new(numbers, *inputs).into(),
         }
     }
+}
+
+fn worth(of_bf16: bool) -> bool {
+    Packed::most_rows(of_bf16) > 0
 }
 
 impl FrozenLayer {
@@ -72,6 +75,12 @@ impl Frozen {
         };
         let hidden = net.hidden.iter().enumerate().map(|(i, own)| layer(own, Some(slope), net.residual && i > 0));
         Frozen { layers: hidden.chain([layer(&net.out, None, false)]).collect(), skip: net.skip.as_ref().map(Own::new) }
+    }
+}
+
+impl fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Frozen({} layers)", self.layers.len())
     }
 }
 

@@ -254,11 +254,12 @@ impl Model {
     }
 
     /// The same model for use alone, with the weights of its fully connected nets packed too, without losing a bit of them: beside what they
-    /// are they lie once more in 7/8 of their bytes (of [`Model::to_bf16`]'s in 3/4), for a few rows, where reading weights is what
-    /// takes time. This one stays as it is. What is computed is the same but for the order of sums.
+    /// are they lie once more in 7/8 of their bytes (of [`Model::to_bf16`]'s in 3/4), for one row, and with AVX-512 two, where reading
+    /// weights is what takes time. This one stays as it is. What is computed is the same but for the order of sums.
     ///
-    /// That is so of ReLU and LeakyReLU on a processor where [`flow_dense::available`]; elsewhere it is a copy. Its variables have no
-    /// gradients, and must not be written: what was packed would not follow.
+    /// That is so of ReLU and LeakyReLU on a processor where [`flow_dense::available`]; elsewhere it is a copy. Weights that packing would not
+    /// make smaller, or by AVX2 those of bf16, are copied as they are. Its variables have no gradients, and must not be written: what
+    /// was packed would not follow. It is saved as the other is; what is loaded, or made of it by [`Model::to_bf16`], is not frozen.
     ///
     /// # Errors
     ///

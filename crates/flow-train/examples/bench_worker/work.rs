@@ -36,7 +36,7 @@ const CHECKED: i64 = 16;
 
 pub struct Work {
     trainer: Trainer,
-    /// On a processor: the model as it is used for one row.
+    /// On a processor: the model as it is used for one row, and where it does not multiply bf16 for many rows of it.
     frozen: Option<Model>,
     /// What log-densities are asked of: 1,000 rows, and one.
     many: Tensor,
