@@ -17,6 +17,7 @@ use std::fmt;
 use crate::bits::SIGN;
 use crate::instructions::{Instructions, instructions};
 use crate::lanes::LINE;
+use crate::large_pages::{Line, Lines};
 use crate::weight::{Bf16, Weight};
 
 /// Rows of a weight that are packed with each other.
@@ -78,16 +79,11 @@ pub struct Packed {
     inputs: usize,
     of_bf16: bool,
     /// For each group of rows, for each line of its columns, the words that are stored.
-    words: Vec<Line>,
+    words: Lines,
     groups: Vec<Group>,
     /// Those of one group after those of another.
     apart: Vec<Apart>,
 }
-
-/// Words of one line of a cache.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u32; LINE]);
 
 struct Group {
     /// What its numbers are multiplied by.
@@ -140,41 +136,16 @@ impl Packed {
         if lines * size_of::<Line>() >= outputs * inputs * size_of::<N>() {
             return None;
         }
-        let mut packed =
-            Packed { outputs, inputs, of_bf16, words: Vec::with_capacity(lines), groups: vec![], apart: vec![] };
+        let mut parts = Parts { words: Vec::with_capacity(lines), groups: vec![], apart: vec![] };
         for start in (0..outputs).step_by(GROUP) {
             let rows: Vec<&[N]> = (start..outputs.min(start + GROUP)).map(|output| weight.row(output)).collect();
-            packed.push(&rows);
-            if packed.apart.len() > most {
+            parts.push(&rows);
+            if parts.apart.len() > most {
                 return None;
             }
         }
-        Some(packed)
-    }
-
-    fn push<N: Packable>(&mut self, rows: &[&[N]]) {
-        let exponents = rows.iter().flat_map(|row| row.iter()).map(|x| (x.bits() & !SIGN) >> EXPONENT);
-        // The smallest numbers have no exponent of their own.
-        let most = exponents.filter(|&exponent| exponent < NOT_FINITE).max().unwrap_or(0).max(1);
-        for first in (0..self.inputs).step_by(LINE) {
-            let mut lines = [Line([0; LINE]); GROUP];
-            for column in first..self.inputs.min(first + LINE) {
-                let mut fields = [0; GROUP];
-                for (row, numbers) in rows.iter().enumerate() {
-                    let bits = numbers[column].bits();
-                    fields[row] = packed(bits, most).unwrap_or_else(|| {
-                        self.apart.push(Apart { row: row as u8, column: column as u32, number: f32::from_bits(bits) });
-                        0
-                    });
-                }
-                for (line, word) in lines.iter_mut().zip(stored::<N>(fields)) {
-                    line.0[column - first] = word;
-                }
-            }
-            self.words.extend_from_slice(&lines[..N::STORED]);
-        }
-        let scale = f32::from_bits(most << EXPONENT);
-        self.groups.push(Group { scale, apart: self.apart.len() });
+        let Parts { words, groups, apart } = parts;
+        Some(Packed { outputs, inputs, of_bf16, words: Lines::copied(&words), groups, apart })
     }
 
     /// Number of rows.
@@ -199,6 +170,42 @@ impl Packed {
         let first = if group == 0 { 0 } else { self.groups[group - 1].apart };
         let Group { scale, apart } = self.groups[group];
         (words.as_ptr().cast(), scale, &self.apart[first..apart])
+    }
+}
+
+/// Groups of a weight, as far as they are packed.
+struct Parts {
+    words: Vec<Line>,
+    groups: Vec<Group>,
+    apart: Vec<Apart>,
+}
+
+impl Parts {
+    /// The next group.
+    fn push<N: Packable>(&mut self, rows: &[&[N]]) {
+        let inputs = rows[0].len();
+        let exponents = rows.iter().flat_map(|row| row.iter()).map(|x| (x.bits() & !SIGN) >> EXPONENT);
+        // The smallest numbers have no exponent of their own.
+        let most = exponents.filter(|&exponent| exponent < NOT_FINITE).max().unwrap_or(0).max(1);
+        for first in (0..inputs).step_by(LINE) {
+            let mut lines = [Line([0; LINE]); GROUP];
+            for column in first..inputs.min(first + LINE) {
+                let mut fields = [0; GROUP];
+                for (row, numbers) in rows.iter().enumerate() {
+                    let bits = numbers[column].bits();
+                    fields[row] = packed(bits, most).unwrap_or_else(|| {
+                        self.apart.push(Apart { row: row as u8, column: column as u32, number: f32::from_bits(bits) });
+                        0
+                    });
+                }
+                for (line, word) in lines.iter_mut().zip(stored::<N>(fields)) {
+                    line.0[column - first] = word;
+                }
+            }
+            self.words.extend_from_slice(&lines[..N::STORED]);
+        }
+        let scale = f32::from_bits(most << EXPONENT);
+        self.groups.push(Group { scale, apart: self.apart.len() });
     }
 }
 
