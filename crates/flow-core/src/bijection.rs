@@ -100,7 +100,7 @@ pub trait Bijection: Debug + Send {
         by_blocks(x, context, |x, context| self.forward(x, context).0)
     }
 
-    /// This map as plain numbers, where it knows how: in evaluation, without a context, of so many rows, on which it may depend what is best.
+    /// This map as plain numbers, where it knows how: in evaluation, without a context. What is best may depend on the number of rows.
     fn plain(&self, _rows: usize) -> Option<Box<dyn PlainMap + '_>> {
         None
     }

@@ -30,8 +30,8 @@ pub enum Held<'a> {
     Full(Weight<'a>),
     /// In bf16: half as much to read.
     Half(Weight<'a, Bf16>),
-    /// The numbers of either in fewer bytes. Of an input that is infinite, or above some 1e36, there may come an infinity or what is not a number
-    /// where these give something else.
+    /// The numbers of either in fewer bytes. Of an input that is infinite, or above some 1e36, there may come an infinity or what is not a
+    /// number where these give something else.
     Packed(&'a Packed),
 }
 

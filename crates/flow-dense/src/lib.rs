@@ -7,8 +7,8 @@
 //!
 //! Images are held in [`Planes`], with zeros between them, so that a convolution ([`convolve`], [`convolve_back`],
 //! [`filter_gradient`]) is made of the same tiles: its lines are planes that lie some places apart. Of a few rows, of which
-//! nothing takes time but reading the weights, [`through_layers`] is a whole net; its weights can be held in bf16 or [`Packed`], which leaves less
-//! to read.
+//! nothing takes time but reading the weights, [`through_layers`] is a whole net; its weights can be held in bf16 or [`Packed`], which leaves
+//! less to read.
 //!
 //! Maps that an image model has between its convolutions are a pass each, too: [`scale_channels`] and [`mix_channels`], and the
 //! splines [`SplineLaw`] and [`SplineTable`].

@@ -1,8 +1,8 @@
 //! Weights in seven eighths of their bytes, or three quarters of those of bf16, and not a bit lost.
 //!
 //! Where nothing takes time but reading weights, fewer bytes are less time. The weights of a layer are of similar sizes: of the 256
-//! exponents that a number may have, the 16 up to the largest one are enough for all but one in some ten thousand, which is
-//! kept apart. So four bits are in place of eight: a word has room for a piece of another, and a few words hold one more.
+//! exponents that a number may have, the 16 up to the largest one are enough for nearly all, of uniform draws for all but one in 32,768;
+//! what they are not enough for is kept apart. So four bits are in place of eight: a word has room for a piece of another, and a few words hold one more.
 //!
 //! ```text
 //! a word of f32:    sign | piece (4) | exponent (4) | mantissa (23)      seven hold eight
@@ -32,7 +32,7 @@ const NOT_FINITE: u32 = 255;
 /// What all exponents have in common: numbers are below 2, and at least 2⁻¹⁵.
 pub(crate) const BASE: u32 = 112 << EXPONENT;
 
-/// One number of so many may be kept apart: were it one of 64, reading these one by one would take as long as packing saves.
+/// One number of so many may be kept apart. Each is read by itself: by estimate, one of some 80 would take as long as packing saves.
 const RARE: usize = 256;
 
 /// What is packed: f32 and [`Bf16`].
