@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{applies, numbers, tensor_of};
+use crate::dense::{FEW_NUMBERS, NewTensor, applies_to_few, numbers};
 use crate::rng::with_seed;
 use crate::shape::sum_event;
 
@@ -81,7 +81,7 @@ impl Base for StandardNormal {
     fn log_prob(&self, z: &Tensor) -> Tensor {
         assert_event(&self.event, z);
         let constant = 0.5 * (2.0 * PI).ln() * coordinates(&self.event);
-        if are_few(z) {
+        if applies_to_few(z) {
             return of_each(z, |z| -0.5 * z.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>() - constant);
         }
         sum_event(&z.square()) * -0.5 - constant
@@ -128,7 +128,7 @@ impl Base for Logistic {
     fn log_prob(&self, z: &Tensor) -> Tensor {
         assert_event(&self.event, z);
         // softplus(z) + softplus(-z) = |z| + 2 softplus(-|z|), without an overflow on either side.
-        if are_few(z) {
+        if applies_to_few(z) {
             let both = |z: &f32| f64::from(z.abs()) + 2.0 * (-f64::from(z.abs())).exp().ln_1p();
             return of_each(z, |z| -z.iter().map(both).sum::<f64>());
         }
@@ -146,10 +146,10 @@ impl Base for Logistic {
         // In f64, so that the tails reach past what a 24-bit uniform could give; Metal has no f64, so its are drawn here.
         let place = if device == Device::Mps { Device::Cpu } else { device };
         let u = with_seed(seed, || Tensor::rand(&size, (Kind::Double, place)));
-        if device == Device::Cpu && u.numel() <= FEW && flow_dense::available() {
+        if device == Device::Cpu && u.numel() <= FEW_NUMBERS && flow_dense::available() {
             let u = Vec::<f64>::try_from(u.flatten(0, -1)).expect("f64 on the processor");
             let u = u.into_iter().map(|u| u.clamp(f64::EPSILON, 1.0 - f64::EPSILON));
-            return tensor_of(u.map(|u| ((u / (1.0 - u)).ln() * temperature) as f32), &size);
+            return NewTensor::empty(&size).filled_with(u.map(|u| ((u / (1.0 - u)).ln() * temperature) as f32));
         }
         let u = u.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         (u.logit(None) * temperature).to_kind(Kind::Float).to_device(device)
@@ -164,19 +164,11 @@ impl Base for Logistic {
     }
 }
 
-/// Whether latents are so few numbers that calls of libtorch, each some microseconds, would take longer than computing.
-fn are_few(z: &Tensor) -> bool {
-    z.numel() <= FEW && applies(z)
-}
-
-/// With more, libtorch's vectors and threads are worth calling.
-const FEW: usize = 1 << 10;
-
 /// A number of each of the latents `[n, ..event]`, in f32, from its coordinates: `[n]`.
 fn of_each(z: &Tensor, log_prob: impl Fn(&[f32]) -> f64) -> Tensor {
     let z = z.contiguous();
     let each = z.numel() / z.size()[0] as usize;
-    tensor_of(numbers(&z).chunks_exact(each).map(|z| log_prob(z) as f32), &z.size()[..1])
+    NewTensor::empty(&z.size()[..1]).filled_with(numbers(&z).chunks_exact(each).map(|z| log_prob(z) as f32))
 }
 
 /// A latent of another shape would get the constant of this one.

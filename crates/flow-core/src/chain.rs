@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use crate::dense::{applies_in_training, applies_to_rows};
+use crate::dense::{applies_in_training, applies_to_rows, sum};
 use crate::plain::take_all;
 use crate::plain_training::keep_all;
 use crate::shape::zero_log_det;
@@ -94,7 +94,7 @@ fn run<S>(
         total = Some(match total {
             None => log_det,
             // Not `+=`, which writes into a tensor that autograd may have kept.
-            Some(total) => total + log_det,
+            Some(total) => sum(&total, &log_det),
         });
     }
     let total = total.unwrap_or_else(|| zero_log_det(start));

@@ -72,6 +72,25 @@ pub(crate) fn applies(x: &Tensor) -> bool {
     x.numel() > 0 && x.device() == Device::Cpu && x.kind() == Kind::Float && flow_dense::available() && !taped()
 }
 
+/// Numbers that are so few that calls of libtorch, each some microseconds, take longer than computing; with more, its vectors and threads
+/// are worth calling.
+pub(crate) const FEW_NUMBERS: usize = 1 << 10;
+
+/// [`applies`] where numbers are few.
+pub(crate) fn applies_to_few(x: &Tensor) -> bool {
+    x.numel() <= FEW_NUMBERS && applies(x)
+}
+
+/// `a + b`, of one size.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Tensor {
+    let plain = |t: &Tensor| applies_to_few(t) && t.is_contiguous();
+    let size = a.size();
+    if size != b.size() || !plain(a) || !plain(b) {
+        return a + b;
+    }
+    NewTensor::empty(&size).filled_with(numbers(a).iter().zip(numbers(b)).map(|(a, b)| a + b))
+}
+
 /// Whether so many rows are so few that panels are not worth filling.
 pub fn are_few(rows: usize) -> bool {
     rows < FEWEST_ROWS as usize
@@ -225,18 +244,18 @@ impl NewTensor {
     pub fn done(self) -> Tensor {
         self.0
     }
-}
 
-/// A tensor of `size` of these numbers, by fewer calls than [`Tensor::from_slice`].
-///
-/// # Panics
-///
-/// If they are not as many.
-pub(crate) fn tensor_of(numbers: impl IntoIterator<Item = f32>, size: &[i64]) -> Tensor {
-    let (mut tensor, mut numbers) = (NewTensor::empty(size), numbers.into_iter());
-    tensor.numbers_mut().fill_with(|| numbers.next().expect("as many numbers as the size says"));
-    assert!(numbers.next().is_none(), "more numbers than {size:?}");
-    tensor.done()
+    /// With these numbers, by fewer calls than [`Tensor::from_slice`].
+    ///
+    /// # Panics
+    ///
+    /// If they are not as many.
+    pub(crate) fn filled_with(mut self, numbers: impl IntoIterator<Item = f32>) -> Tensor {
+        let mut numbers = numbers.into_iter();
+        self.numbers_mut().fill_with(|| numbers.next().expect("as many numbers as there is room for"));
+        assert!(numbers.next().is_none(), "more numbers than there is room for");
+        self.done()
+    }
 }
 
 /// # Safety

@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use crate::dense::sum;
 use crate::{Backward, Base, Bijection, Gradients, Kept, Probe};
 
 /// A density on data, `log p(x) = log p_base(z) + log|det dz/dx|` with `z = bijection.forward(x)`.
@@ -100,7 +101,7 @@ impl Flow {
     /// for one, one where they were not, or of another width.
     pub fn log_prob(&self, x: &Tensor, context: Option<&Tensor>) -> Tensor {
         let (z, log_det) = self.bijection.forward(x, context);
-        self.base.log_prob(&z) + log_det
+        sum(&self.base.log_prob(&z), &log_det)
     }
 
     /// [`Flow::log_prob`] for training, with what the way back needs ([`Bijection::forward_keeping`]).

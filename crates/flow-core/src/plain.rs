@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use flow_dense::{WHOLE_PANELS, exp, in_parallel, rows_at_a_time, scale_and_shift, share, shift_and_scale};
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{NewTensor, Rows, in_rows, in_turn, numbers, tensor_of, threads};
+use crate::dense::{NewTensor, Rows, in_rows, in_turn, numbers, threads};
 use crate::law::{Bound, Law};
 use crate::{Direction, Mask};
 
@@ -111,7 +111,8 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
     let x = in_rows(x);
     let from = Rows::new(&x);
     let (n, columns) = (from.rows, from.columns);
-    let mut value = NewTensor::empty(&[n as i64, columns as i64]);
+    // Both before anything is computed: of a few rows the second costs next to nothing so soon after the first.
+    let [mut value, total] = [&[n as i64, columns as i64][..], &[n as i64]].map(NewTensor::empty);
     let mut log_det = vec![0.0; n];
     let blocks = Blocks::of(n);
     let shares = blocks.split(value.numbers_mut(), columns).into_iter().zip(blocks.split(&mut log_det, 1));
@@ -123,7 +124,7 @@ pub(crate) fn take_all(maps: &[Box<dyn PlainMap + '_>], direction: Direction, x:
         maps.iter().for_each(|map| map.take(direction, &mut rows));
     });
     drop(shares);
-    (value.done(), tensor_of(log_det.into_iter().map(|log_det| log_det as f32), &[n as i64]))
+    (value.done(), total.filled_with(log_det.into_iter().map(|log_det| log_det as f32)))
 }
 
 /// Rows in blocks, of which each goes through all maps or layers before the next.

@@ -95,13 +95,13 @@ impl Held<'_> {
     }
 }
 
-/// What comes of the rows of `x`, one after the other, through one layer after another; with a `skip` its product with `x` is
-/// part of the last one's. Each thread reads its own part of every weight, and they wait for each other between layers.
+/// Writes to `y` what comes of the rows of `x`, one after the other, through one layer after another; with a `skip` its product with
+/// `x` is part of the last one's. Each thread reads its own part of every weight, and they wait for each other between layers.
 ///
 /// # Panics
 ///
 /// If sizes do not go together.
-pub fn through_layers(layers: &[Layer], skip: Option<Held>, x: &[f32], threads: usize) -> Vec<f32> {
+pub fn through_layers(layers: &[Layer], skip: Option<Held>, x: &[f32], y: &mut [f32], threads: usize) {
     let inputs = layers[0].weight.inputs();
     assert!(x.len().is_multiple_of(inputs), "{} numbers in rows of {inputs}", x.len());
     let rows = x.len() / inputs;
@@ -114,11 +114,12 @@ pub fn through_layers(layers: &[Layer], skip: Option<Held>, x: &[f32], threads: 
     }
     let fits = |skip: Held| (skip.outputs(), skip.inputs()) == (width, inputs);
     assert!(skip.is_none_or(fits), "a skip from {inputs} to {width}");
-    let outputs = || layers.iter().map(|layer| rows * layer.weight.outputs());
-    // What comes of each layer, one after the other.
-    let mut between = vec![0.0; outputs().sum()];
+    assert_eq!(y.len(), rows * width, "room for {rows} rows of {width}");
+    // What comes of each layer but the last, one after the other.
+    let hidden = &layers[..layers.len() - 1];
+    let mut between = vec![0.0; hidden.iter().map(|layer| rows * layer.weight.outputs()).sum()];
     let start = Shared(x.as_ptr().cast_mut());
-    let all = Shared(between.as_mut_ptr());
+    let (all, end) = (Shared(between.as_mut_ptr()), Shared(y.as_mut_ptr()));
     let met = Meeting::default();
     let operations: usize = layers.iter().map(|layer| layer.weight.inputs() * layer.weight.outputs()).sum();
     in_team(worth(operations * rows, threads), &|member, members| {
@@ -127,7 +128,7 @@ pub fn through_layers(layers: &[Layer], skip: Option<Held>, x: &[f32], threads: 
             let last = i + 1 == layers.len();
             // SAFETY: sizes were compared above; members share no output, and all have written the input.
             let out = unsafe {
-                let out = Shared(all.at(at));
+                let out = if last { end } else { Shared(all.at(at)) };
                 let own = layer.weight.share(member, members);
                 layer
                     .weight
@@ -144,7 +145,6 @@ pub fn through_layers(layers: &[Layer], skip: Option<Held>, x: &[f32], threads: 
             (input, at) = (out, at + rows * layer.weight.outputs());
         }
     });
-    between.split_off(between.len() - rows * width)
 }
 
 /// Where threads wait for each other, again and again.

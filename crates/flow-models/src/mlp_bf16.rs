@@ -66,6 +66,6 @@ impl PlainConditioner for Halves<'_> {
             return self.wide().run(x, apart, y);
         }
         let x = side_by_side(x, apart, (rows, inputs));
-        y.copy_from_slice(&through_layers(&self.net.layers(), self.net.skip.map(Held::from), &x, threads()));
+        through_layers(&self.net.layers(), self.net.skip.map(Held::from), &x, y, threads());
     }
 }

@@ -1,5 +1,6 @@
 //! Multilayer perceptrons by [`flow_dense`]: a layer is one pass, its activation, sum and gradient's mask included.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use flow_core::dense::{NewTensor, Rows, are_few, in_rows, numbers, panels, rounding, tensor, threads};
@@ -59,7 +60,7 @@ impl PlainConditioner for Plain<'_> {
         let threads = threads();
         if are_few(rows) {
             let x = side_by_side(x, apart, (rows, inputs));
-            return y.copy_from_slice(&through_layers(&self.layers(), self.skip.map(Held::from), &x, threads));
+            return through_layers(&self.layers(), self.skip.map(Held::from), &x, y, threads);
         }
         let x = Panels::from_rows_apart(x, (rows, inputs), apart, threads);
         self.last(&x, &self.hidden(&x, threads), threads).to_rows(y, threads);
@@ -67,7 +68,10 @@ impl PlainConditioner for Plain<'_> {
 }
 
 /// The first numbers of rows that are `apart`, one row after the other.
-pub(crate) fn side_by_side(x: &[f32], apart: usize, (rows, inputs): (usize, usize)) -> Vec<f32> {
+pub(crate) fn side_by_side(x: &[f32], apart: usize, (rows, inputs): (usize, usize)) -> Cow<'_, [f32]> {
+    if rows <= 1 || apart == inputs {
+        return x[..rows * inputs].into();
+    }
     x.chunks(apart).take(rows).flat_map(|row| &row[..inputs]).copied().collect()
 }
 

@@ -94,7 +94,7 @@ impl PlainConditioner for &Frozen {
         let layers: Vec<Layer> = self.layers.iter().map(FrozenLayer::layer).collect();
         let skip = self.skip.as_ref().map(Own::held);
         let x = side_by_side(x, apart, (y.len() / outputs, inputs));
-        y.copy_from_slice(&through_layers(&layers, skip, &x, threads()));
+        through_layers(&layers, skip, &x, y, threads());
     }
 }
 
