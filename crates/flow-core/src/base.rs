@@ -82,7 +82,7 @@ impl Base for StandardNormal {
         assert_event(&self.event, z);
         let constant = 0.5 * (2.0 * PI).ln() * coordinates(&self.event);
         if applies_to_few(z) {
-            return of_each(z, |z| -0.5 * z.iter().map(|&z| f64::from(z).powi(2)).sum::<f64>() - constant);
+            return of_each(z, |z| -0.5 * sum_of_squares(z) - constant);
         }
         sum_event(&z.square()) * -0.5 - constant
     }
@@ -164,11 +164,23 @@ impl Base for Logistic {
     }
 }
 
+/// In several sums, of which none waits for another.
+fn sum_of_squares(z: &[f32]) -> f64 {
+    let mut sums = [0.0; 16];
+    for some in z.chunks(sums.len()) {
+        sums.iter_mut().zip(some).for_each(|(sum, &z)| *sum += f64::from(z).powi(2));
+    }
+    sums.iter().sum()
+}
+
 /// A number of each of the latents `[n, ..event]`, in f32, from its coordinates: `[n]`.
 fn of_each(z: &Tensor, log_prob: impl Fn(&[f32]) -> f64) -> Tensor {
-    let z = z.contiguous();
+    // To ask takes less than to have libtorch see that there is nothing to do.
+    if !z.is_contiguous() {
+        return of_each(&z.contiguous(), log_prob);
+    }
     let each = z.numel() / z.size()[0] as usize;
-    NewTensor::empty(&z.size()[..1]).filled_with(numbers(&z).chunks_exact(each).map(|z| log_prob(z) as f32))
+    NewTensor::empty(&z.size()[..1]).filled_with(numbers(z).chunks_exact(each).map(|z| log_prob(z) as f32))
 }
 
 /// A latent of another shape would get the constant of this one.
