@@ -21,6 +21,8 @@ use crate::weight::Bf16;
 pub(crate) const BLOCK: usize = 32;
 /// Numbers of either factor in a step.
 pub(crate) const STEP: usize = BLOCK * BLOCK;
+/// Steps of a right factor that stay in a core's own cache: 1.5 MB.
+pub(crate) const CACHED: usize = 768;
 
 /// Whether products of bf16 are computed by such blocks: where the processor has tiles for them; and, for any machine to test, where no
 /// instructions are used at all. A panel is as wide as a block then.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use crate::adam::{self, Coefficients, block_by};
-use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, To};
+use crate::bf16::{self, BLOCK, CACHED, Halves, Left, Ready, Right, STEP, Soon, To};
 use crate::forward::worth;
 use crate::grid::{First, Grid};
 use crate::lanes::{LINE, Lanes, with_lanes};
@@ -129,19 +129,8 @@ fn in_one_order(sums: Mutex<Vec<(usize, f64)>>) -> f64 {
 fn by_blocks(grad: &Panels, input: &Panels, parts: usize, target: Target, threads: usize) -> OfLayer {
     let (outputs, inputs) = (grad.columns(), input.columns());
     let mut bias = vec![0.0; outputs];
-    let (panels, across) = (input.panels(), bf16::steps(inputs));
-    let mut right = Halves::empty(panels * across * parts);
-    let to = Shared(right.pointer_mut().cast());
-    in_parallel(threads.min(panels), &|part, count| {
-        for panel in share(panels, part, count) {
-            // SAFETY: there is room for a step of each panel for each block, one after the other, and these panels are this part's.
-            unsafe {
-                let to = To { at: to.at(panel * STEP / 2).cast(), part: panels * across * STEP };
-                turn(input, panel, parts, to);
-            }
-        }
-    });
-    let work = Blocks { grad, input, parts, right: &right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
+    let right = (!each_turns(input, parts, threads)).then(|| turned_by_all(input, parts, threads));
+    let work = Blocks { grad, input, parts, right, outputs, inputs, target, bias: Shared(bias.as_mut_ptr()) };
     let grid = Grid::new(First::Rows, (bf16::steps(outputs), 1), (1, 1), threads);
     let sums = Mutex::new(Vec::new());
     in_parallel(threads, &|part, _| {
@@ -152,23 +141,52 @@ fn by_blocks(grad: &Panels, input: &Panels, parts: usize, target: Target, thread
     OfLayer { squares: in_one_order(sums), bias }
 }
 
-with_lanes! {
-    unsafe fn turn(input: &Panels, panel: usize, parts: usize, to: To) = turn_by
+/// Whether each thread lays out the whole right factor for itself instead of a share of it for all, as far as measured, on two cores: what
+/// another one has written lies in that one's cache, and to fetch it takes longer than to make it, three parts always, and one of few rows.
+/// All of it has to stay in a core's own cache.
+fn each_turns(input: &Panels, parts: usize, threads: usize) -> bool {
+    let fits = room(input, parts) <= CACHED;
+    fits && (parts > 1 || First::of_products(input.rows(), threads) == First::Rows)
 }
 
+/// Steps of the right factor.
+fn room(input: &Panels, parts: usize) -> usize {
+    input.panels() * bf16::steps(input.columns()) * parts
+}
+
+/// The right factor, of which each thread makes a share.
+fn turned_by_all(input: &Panels, parts: usize, threads: usize) -> Halves {
+    let mut right = Halves::empty(room(input, parts));
+    let (to, part) = (Shared(right.pointer_mut().cast()), right.part(parts));
+    in_parallel(threads.min(input.panels()), &|own, count| {
+        // SAFETY: there is room, and these panels are this thread's.
+        unsafe { turn(input, share(input.panels(), own, count), parts, To { at: to.at(0).cast(), part }) }
+    });
+    right
+}
+
+with_lanes! {
+    unsafe fn turn(input: &Panels, panels: Range<usize>, parts: usize, to: To) = turn_by
+}
+
+/// Some panels of the right factor: of each a step for each block, as many steps apart as there are panels.
+///
 /// # Safety
 ///
-/// There is room for a step for each block, as many steps apart as there are panels.
+/// There is room for all panels.
 #[inline(always)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "by the contract above")]
-unsafe fn turn_by<V: Lanes>(input: &Panels, panel: usize, parts: usize, to: To) {
-    unsafe {
-        let from = input.pointer().add(panel * apart::<V>(input.columns()));
-        let (lines, pairs, apart) = ((input.columns(), BLOCK), (to, BLOCK / 2), input.panels() * STEP);
-        match parts {
-            1 => factors::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
-            3 => factors::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
-            parts => unreachable!("factors of {parts} parts"),
+unsafe fn turn_by<V: Lanes>(input: &Panels, panels: Range<usize>, parts: usize, to: To) {
+    for panel in panels {
+        unsafe {
+            let from = input.pointer().add(panel * apart::<V>(input.columns()));
+            let (lines, pairs) = ((input.columns(), BLOCK), (to.add(panel * STEP), BLOCK / 2));
+            let apart = input.panels() * STEP;
+            match parts {
+                1 => factors::pairs_across_lines::<V, 1>((from, BLOCK), lines, pairs, apart),
+                3 => factors::pairs_across_lines::<V, 3>((from, BLOCK), lines, pairs, apart),
+                parts => unreachable!("factors of {parts} parts"),
+            }
         }
     }
 }
@@ -179,7 +197,8 @@ struct Blocks<'a> {
     input: &'a Panels,
     /// 1 or 3 of each factor.
     parts: usize,
-    right: &'a Halves,
+    /// As [`turn`] lays it out; where there is none each thread does so.
+    right: Option<Halves>,
     outputs: usize,
     inputs: usize,
     target: Target,
@@ -210,6 +229,15 @@ unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Ve
 unsafe fn run_parts<V: Lanes, const PARTS: usize>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
     let Blocks { grad, right, outputs, inputs, target, bias, .. } = work;
     let (panels, across) = (grad.panels(), bf16::steps(*inputs));
+    let mut own = Halves::empty(if right.is_some() { 0 } else { room(work.input, PARTS) });
+    let right = match right {
+        Some(right) => right,
+        None => {
+            let to = To { at: own.pointer_mut(), part: own.part(PARTS) };
+            unsafe { turn_by::<V>(work.input, 0..panels, PARTS, to) }
+            &own
+        }
+    };
     let (mut left, steps) = (Halves::empty(panels * PARTS), bf16::in_a_row(panels));
     // A strip of the gradient, row after row.
     let mut rows = Panels::empty(BLOCK, across * BLOCK);

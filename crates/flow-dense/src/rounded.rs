@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::bf16::{self, BLOCK, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
+use crate::bf16::{self, BLOCK, CACHED, Halves, Left, Ready, Right, STEP, Soon, Sums, To};
 use crate::factors;
 use crate::forward::worth;
 use crate::grid::{First, Grid};
@@ -94,10 +94,8 @@ impl<'a, D: Direction> Work<'a, D> {
     /// Of so many panels, for so many threads.
     pub(crate) fn new(direction: &'a D, parts: usize, first: First, panels: usize, threads: usize) -> Self {
         let steps: usize = direction.terms().iter().map(|(_, x)| bf16::steps(x.columns())).sum();
-        // 1.5 MB of the right factor, which stays in a core's own cache; and not so little that the left one, which is laid out for each
-        // of them anew, takes as long as products.
-        const CACHED: usize = 3 << 18;
-        let group = (CACHED / (steps * parts * STEP)).max(4).min(panels.max(1));
+        // Not so little of the right factor that the left one, which is laid out for each group anew, takes as long as products.
+        let group = (CACHED / (steps * parts)).max(4).min(panels.max(1));
         let grid = Grid::new(first, (bf16::steps(direction.columns()), panels), (1, group), threads);
         Work { direction, parts, steps: bf16::in_a_row(steps), group, grid }
     }
