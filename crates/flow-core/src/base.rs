@@ -2,10 +2,13 @@
 
 use std::f64::consts::PI;
 use std::fmt::Debug;
+use std::sync::Mutex;
 
+use flow_dense::in_parallel;
 use tch::{Device, Kind, Tensor};
 
-use crate::dense::{FEW_NUMBERS, NewTensor, applies_to_few, numbers};
+use crate::dense::{FEW_NUMBERS, NewTensor, applies, applies_to_few, numbers};
+use crate::plain::{lock, threads_for};
 use crate::rng::with_seed;
 use crate::shape::sum_event;
 
@@ -81,7 +84,7 @@ impl Base for StandardNormal {
     fn log_prob(&self, z: &Tensor) -> Tensor {
         assert_event(&self.event, z);
         let constant = 0.5 * (2.0 * PI).ln() * coordinates(&self.event);
-        if applies_to_few(z) {
+        if applies(z) {
             return of_each(z, |z| -0.5 * sum_of_squares(z) - constant);
         }
         sum_event(&z.square()) * -0.5 - constant
@@ -174,13 +177,22 @@ fn sum_of_squares(z: &[f32]) -> f64 {
 }
 
 /// A number of each of the latents `[n, ..event]`, in f32, from its coordinates: `[n]`.
-fn of_each(z: &Tensor, log_prob: impl Fn(&[f32]) -> f64) -> Tensor {
+fn of_each(z: &Tensor, log_prob: impl Fn(&[f32]) -> f64 + Sync) -> Tensor {
     // To ask takes less than to have libtorch see that there is nothing to do.
     if !z.is_contiguous() {
         return of_each(&z.contiguous(), log_prob);
     }
-    let each = z.numel() / z.size()[0] as usize;
-    NewTensor::empty(&z.size()[..1]).filled_with(numbers(z).chunks_exact(each).map(|z| log_prob(z) as f32))
+    let n = z.size()[0] as usize;
+    let (each, own) = (z.numel() / n, n.div_ceil(threads_for(z.numel())));
+    let mut all = NewTensor::empty(&[n as i64]);
+    let shares = all.numbers_mut().chunks_mut(own).zip(numbers(z).chunks(own * each));
+    let shares: Vec<_> = shares.map(Mutex::new).collect();
+    in_parallel(shares.len(), &|part, _| {
+        let (all, z) = &mut *lock(&shares[part]);
+        all.iter_mut().zip(z.chunks_exact(each)).for_each(|(one, z)| *one = log_prob(z) as f32);
+    });
+    drop(shares);
+    all.done()
 }
 
 /// A latent of another shape would get the constant of this one.
@@ -201,11 +213,11 @@ fn batch(n: usize, event: &[i64]) -> Vec<i64> {
 mod tests {
     use super::*;
 
-    /// Against libtorch's f64, which is never few numbers here; as many as are few, and one more.
+    /// Against libtorch's f64, which is always its own; as many as are few, one more, and enough for threads.
     #[test]
-    fn few_numbers_have_the_density_of_many() {
+    fn numbers_have_the_density_that_libtorch_finds() {
         let extremes = Tensor::from_slice(&[0.0f32, -0.0, 1e-30, 88.0, -300.0, f32::INFINITY, f32::NAN, -1.0]);
-        for (n, event) in [(8, vec![]), (1, vec![2, 3]), (8, vec![128]), (9, vec![114])] {
+        for (n, event) in [(8, vec![]), (1, vec![2, 3]), (8, vec![128]), (9, vec![114]), (61, vec![5, 70])] {
             let size = batch(n, &event);
             let mut all = vec![with_seed(2, || Tensor::randn(&size, (Kind::Float, Device::Cpu))) * 3.0];
             if event.is_empty() {
@@ -216,10 +228,10 @@ mod tests {
             }
             let bases: [&dyn Base; 2] = [&StandardNormal::new(&event), &Logistic::new(&event)];
             for (base, z) in bases.iter().flat_map(|base| all.iter().map(move |z| (base, z))) {
-                let few = tch::no_grad(|| base.log_prob(z));
+                let own = tch::no_grad(|| base.log_prob(z));
                 let right = base.log_prob(&z.to_kind(Kind::Double)).to_kind(Kind::Float);
-                assert_eq!((few.kind(), few.size()), (Kind::Float, vec![n as i64]));
-                assert!(few.allclose(&right, 1e-6, 1e-6, true), "{base:?}: {few:?} {right:?}");
+                assert_eq!((own.kind(), own.size()), (Kind::Float, vec![n as i64]));
+                assert!(own.allclose(&right, 1e-6, 1e-6, true), "{base:?}: {own:?} {right:?}");
             }
         }
     }
