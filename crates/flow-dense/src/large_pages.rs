@@ -16,16 +16,19 @@ const LARGE: usize = 2 << 20;
 /// What is asked of the system at once; it gives pages when they are written.
 const CHUNK: usize = 32 << 20;
 
-/// Asks the system to lay out this memory in large pages, as far as it is whole ones, where nothing has been written yet. It may say no, and
-/// nothing but time is lost; elsewhere than on Linux it is not asked.
+/// Asks the system to lay out this memory in large pages, as far as it is whole ones: what has not been written yet when it is, and what
+/// has, as of memory that somebody had before and gave back, at once. It may say no, as Linux before 6.1 does to the second, and nothing
+/// but time is lost; elsewhere than on Linux it is not asked.
 pub fn ask_for_large_pages(start: *const u8, bytes: usize) {
     #[cfg(target_os = "linux")]
     {
         let end = start as usize + bytes;
         let (first, last) = ((start as usize).next_multiple_of(LARGE), end / LARGE * LARGE);
         if first < last {
-            // SAFETY: the advice changes neither what is in memory nor who may touch it, and where there is none it is an error.
-            let _ = unsafe { libc::madvise(first as *mut libc::c_void, last - first, libc::MADV_HUGEPAGE) };
+            for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
+                // SAFETY: advice changes neither what is in memory nor who may touch it, and where there is none it is an error.
+                let _ = unsafe { libc::madvise(first as *mut libc::c_void, last - first, advice) };
+            }
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -110,6 +113,13 @@ mod tests {
     fn assert_are(lines: &Lines, word: u32) {
         assert!(lines.iter().enumerate().all(|(i, line)| line.0 == [word + i as u32; LINE]));
         assert_eq!(lines.as_ptr() as usize % 64, 0);
+    }
+
+    #[test]
+    fn what_is_in_memory_stays() {
+        let words: Vec<u32> = (0..3 << 20).collect();
+        ask_for_large_pages(words.as_ptr().cast(), size_of_val(&words[..]));
+        assert!((0..).zip(&words).all(|(i, word)| i == *word));
     }
 
     /// Of many threads at once, some larger than a chunk, while others go.
