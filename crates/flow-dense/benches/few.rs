@@ -36,7 +36,9 @@ fn bench(c: &mut Criterion) {
         for (name, held) in &held {
             let layer = |weight| Layer { weight, bias: &bias, activation: Some(Slope(0.0)), residual: false };
             let layers: Vec<Layer> = held.iter().copied().map(layer).collect();
-            group.bench_function(format!("{rows}, {name}"), |b| b.iter(|| through_layers(&layers, None, &x, 1)));
+            let mut y = vec![0.0; rows * WIDTH];
+            group
+                .bench_function(format!("{rows}, {name}"), |b| b.iter(|| through_layers(&layers, None, &x, &mut y, 1)));
         }
     }
     group.finish();

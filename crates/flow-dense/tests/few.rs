@@ -1,6 +1,8 @@
 //! Nets on a few rows against the same by plain loops in f64, and the teams of threads that they are computed by.
 
 mod common;
+#[path = "common/written.rs"]
+mod written;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
 use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight, in_parallel, in_team, through_layers, within};
+use written::written;
 
 /// Inputs of a net, and of each layer its outputs and whether it is residual.
 const NETS: [(usize, &[(usize, bool)]); 9] = [
@@ -124,7 +127,7 @@ fn nets(mut f: impl FnMut(&[Own], Option<&[f32]>)) {
 
 fn through(net: &[Own], skip: Option<&[f32]>, x: &[f32], threads: usize) -> Vec<f32> {
     let layers: Vec<Layer> = net.iter().map(Own::layer).collect();
-    through_layers(&layers, skip.map(|skip| Weight::new(skip, net[0].inputs).into()), x, threads)
+    written(&layers, skip.map(|skip| Weight::new(skip, net[0].inputs).into()), x, threads)
 }
 
 #[test]
@@ -143,7 +146,7 @@ fn nets_by_the_rows() {
             for threads in THREADS {
                 close(&through(net, skip, &x, threads), &plain, ROUNDING);
                 let skip = skip.map(|skip| Weight::new(skip, inputs).into());
-                close(&through_layers(&held, skip, &x, threads), &plain, ROUNDING);
+                close(&written(&held, skip, &x, threads), &plain, ROUNDING);
             }
         }
     });
@@ -171,7 +174,7 @@ fn nets_in_bf16() {
                         _ => half(i).into(),
                     };
                     let layers: Vec<Layer> = net.iter().enumerate().map(|(i, own)| own.held(held(i))).collect();
-                    close(&through_layers(&layers, skip, &x, threads), &plain, ROUNDING);
+                    close(&written(&layers, skip, &x, threads), &plain, ROUNDING);
                 }
             }
         }
@@ -266,8 +269,10 @@ fn sizes_that_do_not_go_together_are_told() {
     }
     let layers = [own(2, 3, 2, false)];
     let layers = layers.each_ref().map(Own::layer);
-    let other = self::said(|| drop(through_layers(&layers, Some(Weight::new(&[1.0; 4], 2).into()), &[1.0; 6], 1)));
+    let other = self::said(|| drop(written(&layers, Some(Weight::new(&[1.0; 4], 2).into()), &[1.0; 6], 1)));
     assert!(other.contains("a skip from 3 to 2"));
+    let other = self::said(|| through_layers(&layers, None, &[1.0; 6], &mut [0.0; 3], 1));
+    assert!(other.contains("room for 2 rows of 2"));
 }
 
 /// All members are there at the same time, each once.

@@ -1,9 +1,12 @@
 //! Packed weights against the numbers that they were made of.
 
 mod common;
+#[path = "common/written.rs"]
+mod written;
 
 use common::{ROUNDING, again_with_fewer_instructions, close, draw};
-use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight, through_layers};
+use flow_dense::{Bf16, Held, Layer, Packed, Slope, Weight};
+use written::written;
 
 /// Rows and columns that fill groups and lines, and do not.
 const SIZES: [(usize, usize); 6] = [(8, 320), (16, 96), (65, 48), (500, 400), (15, 333), (23, 512)];
@@ -12,7 +15,7 @@ const SIZES: [(usize, usize); 6] = [(8, 320), (16, 96), (65, 48), (500, 400), (1
 fn product<'a>(weight: impl Into<Held<'a>>, x: &[f32], threads: usize) -> Vec<f32> {
     let weight = weight.into();
     let bias = vec![0.0; weight.outputs()];
-    through_layers(&[Layer { weight, bias: &bias, activation: None, residual: false }], None, x, threads)
+    written(&[Layer { weight, bias: &bias, activation: None, residual: false }], None, x, threads)
 }
 
 /// Every number of a packed weight: what comes of a row with a one and zeros is a column. So many rows at a time.
@@ -103,11 +106,11 @@ fn layers_by_the_rows() {
             let twice: Vec<f64> = with_bias(2.0).collect();
             for threads in [1, 2, 3, 8] {
                 let [full, packed] = [Held::Full(weight), Held::Packed(&packed)];
-                let y = through_layers(&layer(packed, Some(Slope(0.01))), None, &x, threads);
+                let y = written(&layer(packed, Some(Slope(0.01))), None, &x, threads);
                 close(&y, &activated, ROUNDING);
                 // A skip is added to the same outputs, in whatever way both are held.
                 for (own, skip) in [(full, packed), (packed, full), (packed, packed)] {
-                    close(&through_layers(&layer(own, None), Some(skip), &x, threads), &twice, ROUNDING);
+                    close(&written(&layer(own, None), Some(skip), &x, threads), &twice, ROUNDING);
                 }
             }
         }
