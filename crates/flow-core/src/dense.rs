@@ -81,7 +81,7 @@ pub(crate) fn applies_to_few(x: &Tensor) -> bool {
     x.numel() <= FEW_NUMBERS && applies(x)
 }
 
-/// `a + b`, of one size.
+/// `a + b`; few plain numbers without a call of libtorch that adds.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Tensor {
     let plain = |t: &Tensor| applies_to_few(t) && t.is_contiguous();
     let size = a.size();
@@ -396,4 +396,40 @@ pub fn tensor(panels: &Panels) -> Tensor {
     let mut rows = NewTensor::empty(&size);
     panels.to_rows(rows.numbers_mut(), threads());
     rows.done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against libtorch, on a tape and off it: few and one more, not side by side, of one kind and two, of sizes to be stretched.
+    #[test]
+    fn sums_are_those_of_libtorch() {
+        let draw = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
+        let few = [
+            draw(&[4, 3]),
+            draw(&[3, 4]).transpose(0, 1),
+            draw(&[4, 3]).to_kind(Kind::Double),
+            draw(&[3]),
+            draw(&[4, 1]),
+        ];
+        let many = [draw(&[1025]), draw(&[1025])];
+        let empty = [draw(&[0]), draw(&[0])];
+        for all in [&few[..], &many, &empty] {
+            for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+                let right = a + b;
+                for own in [sum(a, b), tch::no_grad(|| sum(a, b))] {
+                    assert_eq!((own.kind(), own.size()), (right.kind(), right.size()));
+                    assert_eq!(own, right);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_go_through_a_sum() {
+        let x = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        sum(&x, &x).sum(Kind::Float).backward();
+        assert_eq!(x.grad(), Tensor::full([3], 2.0, (Kind::Float, Device::Cpu)));
+    }
 }

@@ -41,10 +41,10 @@ impl Turn {
         // A panic while drawing leaves nothing half-done: the next to come seeds anew.
         let lock = || GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         let outermost = (!HELD.replace(true)).then(lock);
-        // By what the draw of a latent calls, which then lies in cache: between two models that are read it takes longer to fetch than to run.
-        // Fewer numbers libtorch draws in another way.
-        let drawn = Tensor::randn([16], (Kind::Float, Device::Cpu));
-        let next = numbers(&drawn).iter().fold(0, |state, x| mix(state ^ u64::from(x.to_bits()))) as i64;
+        // By what most draws of latents call, which then lies in cache: after a model was read it takes longer to fetch than to run. Signs
+        // alone, for last bits are another processor's.
+        let drawn = Tensor::randn([64], (Kind::Float, Device::Cpu));
+        let next = numbers(&drawn).iter().fold(0, |next, x| next << 1 | i64::from(x.is_sign_negative()));
         Turn { next, outermost }
     }
 }

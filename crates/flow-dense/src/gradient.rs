@@ -141,9 +141,9 @@ fn by_blocks(grad: &Panels, input: &Panels, parts: usize, target: Target, thread
     OfLayer { squares: in_one_order(sums), bias }
 }
 
-/// Whether each thread lays out the whole right factor for itself instead of a share of it for all, as far as measured, on two cores: what
-/// another one has written lies in that one's cache, and to fetch it takes longer than to make it, three parts always, and one of few rows.
-/// All of it has to stay in a core's own cache.
+/// Whether each thread lays out the whole right factor for itself instead of a share of it for all. What another one has written lies in
+/// that one's cache, and three parts are longer to fetch than to make; of one part there is less to fetch, and with many rows it is quicker
+/// to share. Either way as measured on two cores. All of it has to stay in a core's own cache.
 fn each_turns(input: &Panels, parts: usize, threads: usize) -> bool {
     let fits = room(input, parts) <= CACHED;
     fits && (parts > 1 || First::of_products(input.rows(), threads) == First::Rows)
@@ -229,20 +229,18 @@ unsafe fn run_blocks_by<V: Lanes>(work: &Blocks, grid: &Grid, part: usize) -> Ve
 unsafe fn run_parts<V: Lanes, const PARTS: usize>(work: &Blocks, grid: &Grid, part: usize) -> Vec<(usize, f64)> {
     let Blocks { grad, right, outputs, inputs, target, bias, .. } = work;
     let (panels, across) = (grad.panels(), bf16::steps(*inputs));
-    let mut own = Halves::empty(if right.is_some() { 0 } else { room(work.input, PARTS) });
-    let right = match right {
-        Some(right) => right,
-        None => {
-            let to = To { at: own.pointer_mut(), part: own.part(PARTS) };
-            unsafe { turn_by::<V>(work.input, 0..panels, PARTS, to) }
-            &own
-        }
-    };
+    let mut own = None;
     let (mut left, steps) = (Halves::empty(panels * PARTS), bf16::in_a_row(panels));
     // A strip of the gradient, row after row.
     let mut rows = Panels::empty(BLOCK, across * BLOCK);
     let (ready, mut sums) = (Ready::new(), Vec::new());
     while let Some((strips, _)) = grid.next(part) {
+        if right.is_none() && own.is_none() {
+            let turned = own.insert(Halves::empty(room(work.input, PARTS)));
+            let to = To { at: turned.pointer_mut(), part: turned.part(PARTS) };
+            unsafe { turn_by::<V>(work.input, 0..panels, PARTS, to) }
+        }
+        let right = right.as_ref().or(own.as_ref()).expect("laid out above");
         for first in strips.map(|strip| strip * BLOCK) {
             unsafe {
                 let to = To { at: left.pointer_mut(), part: panels * STEP };

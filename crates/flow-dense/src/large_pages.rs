@@ -13,22 +13,27 @@ pub(crate) struct Line(pub [u32; LINE]);
 
 /// A large page of x86-64 and others.
 const LARGE: usize = 2 << 20;
-/// What is asked of the system at once; it gives pages when they are written.
+/// What is taken at once; pages that nobody had before the system gives when they are written.
 const CHUNK: usize = 32 << 20;
 
-/// Asks the system to lay out this memory in large pages, as far as it is whole ones: what has not been written yet when it is, and what
-/// has, as of memory that somebody had before and gave back, at once. It may say no, as Linux before 6.1 does to the second, and nothing
-/// but time is lost; elsewhere than on Linux it is not asked.
+/// Asks the system to lay out this memory in large pages, as far as it is whole ones: what has not been written yet, when it is; and what
+/// has, as memory that somebody had before and gave back, at once. What was written of a page in part is all there afterwards. It may say
+/// no, as Linux before 6.1 does to the second, and no more than time is lost; elsewhere than on Linux it is not asked.
 pub fn ask_for_large_pages(start: *const u8, bytes: usize) {
     #[cfg(target_os = "linux")]
     {
-        let end = start as usize + bytes;
+        /// Of the GNU C library's names alone has `libc` this one.
+        const MADV_COLLAPSE: libc::c_int = 25;
+        let end = (start as usize).saturating_add(bytes);
         let (first, last) = ((start as usize).next_multiple_of(LARGE), end / LARGE * LARGE);
+        let advise = |at: usize, bytes, advice| {
+            // SAFETY: advice changes neither what is in memory nor who may touch it, and where there is none it is an error.
+            let _ = unsafe { libc::madvise(at as *mut libc::c_void, bytes, advice) };
+        };
         if first < last {
-            for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-                // SAFETY: advice changes neither what is in memory nor who may touch it, and where there is none it is an error.
-                let _ = unsafe { libc::madvise(first as *mut libc::c_void, last - first, advice) };
-            }
+            advise(first, last - first, libc::MADV_HUGEPAGE);
+            // One by one, for at a page that has not been written it stops.
+            (first..last).step_by(LARGE).for_each(|page| advise(page, LARGE, MADV_COLLAPSE));
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -53,6 +53,6 @@ pub(crate) fn zeros(len: i64, device: Device) -> Tensor {
     if device == Device::Cpu {
         flow_dense::ask_for_large_pages(buffer.data_ptr().cast_const().cast(), buffer.numel() * size_of::<f32>());
     }
-    // What is written first after the asking is laid out so.
+    // Pages that nobody had before are laid out when they are written.
     buffer.zero_()
 }
