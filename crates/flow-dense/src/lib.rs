@@ -49,6 +49,7 @@ mod few_packed;
 mod filter_gradient;
 mod forward;
 mod gradient;
+mod gradient_rounded;
 mod grid;
 mod instructions;
 mod lanes;

@@ -2,7 +2,8 @@
 //!
 //! Where nothing takes time but reading weights, fewer bytes are less time. The weights of a layer are of similar sizes: of the 256
 //! exponents that a number may have, the 16 up to the largest one are enough for nearly all, of uniform draws for all but one in 32,768;
-//! what they are not enough for is kept apart. So four bits are in place of eight: a word has room for a piece of another, and a few words hold one more.
+//! what they are not enough for is kept apart. So four bits are in place of eight: a word has room for a piece of another, and a few words
+//! hold one more.
 //!
 //! ```text
 //! a word of f32:    sign | piece (4) | exponent (4) | mantissa (23)      seven hold eight
